@@ -1,0 +1,14 @@
+//! The life of a Pod, decided: what to do next, and what to report.
+//!
+//! Two pure functions hold every rule of the Pod lifecycle. [`plan`] reads the Pod, what is observed of it and the time, and
+//! returns steps, the reasons for them and the next time to look. [`status`] reads the same and returns the status to report.
+//! Nothing here waits, acts, or asks what time it is: same input, same output. The node agent, the simulator and `carob plan`
+//! all drive these same functions.
+//!
+//! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on) in `docs/spec.md`.
+
+mod observed;
+mod plan;
+
+pub use observed::{BackOff, ContainerKind, Memory, Observed, PullBackOff, StartError, Stopping, Termination, Verdict, VolumesSeen, WorkerPhase};
+pub use plan::{Event, EventType, NodePolicy, Plan, Reason, Start, Step, Stop};

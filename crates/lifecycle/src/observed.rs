@@ -1,0 +1,149 @@
+//! What the rules look at besides the Pod itself: the runtime's records, and what the worker remembers between two looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use ports::runtime::{ContainerStatus, Id, SandboxStatus};
+
+/// One look at a Pod's world.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// Every sandbox of the Pod the runtime knows, in any order.
+    pub sandboxes: Vec<SandboxStatus>,
+    /// Every container record of the Pod, dead ones included, in any order.
+    pub containers: Vec<ContainerStatus>,
+    /// Whether the Pod's volumes are in place.
+    pub volumes: VolumesSeen,
+    /// Termination messages by container id, as the agent read them: the file, or the log's tail where §3.6 asks for it.
+    pub termination_messages: BTreeMap<Id, String>,
+    /// Addresses of the node, primary first.
+    pub host_ips: Vec<IpAddr>,
+    /// What the worker remembers.
+    pub memory: Memory,
+}
+
+/// Whether volumes are in place (§1.3 step 7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum VolumesSeen {
+    /// Not yet set up.
+    #[default]
+    Pending,
+    /// All of them are mounted.
+    Ready,
+    /// Setting up failed; it is tried again at this time.
+    Failed {
+        /// When to try again.
+        retry_at: Timestamp,
+    },
+    /// They were taken down at the end of the Pod's life.
+    Released,
+}
+
+/// The one-way phases of a Pod's worker (§1.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkerPhase {
+    /// Working towards the spec.
+    #[default]
+    Syncing,
+    /// Stopping everything.
+    Terminating,
+    /// Nothing runs any more; cleaning up.
+    Terminated,
+    /// Nothing is left to do.
+    Finished,
+}
+
+/// The kinds of container, which differ in when they start, restart and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContainerKind {
+    /// A regular init container: runs to completion, in order.
+    Init,
+    /// A restartable init container: starts in order, runs beside the apps.
+    Sidecar,
+    /// A container of `spec.containers`.
+    App,
+    /// A container of `spec.ephemeralContainers`.
+    Ephemeral,
+}
+
+/// What a worker remembers between looks. It begins empty and may be lost: everything here can be rebuilt or done without.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// The worker's phase.
+    pub phase: WorkerPhase,
+    /// Why containers could not be started, by name (§3.4 rule 5). Removed by a success.
+    pub start_errors: BTreeMap<String, StartError>,
+    /// Crash back-off by container name (§4.1).
+    pub restarts: BTreeMap<String, BackOff>,
+    /// Pull back-off by image as the spec writes it (§4.2).
+    pub pulls: BTreeMap<String, PullBackOff>,
+    /// Containers that were asked to stop, by id.
+    pub stopping: BTreeMap<Id, Stopping>,
+    /// The Pod's own end, once it was decided.
+    pub termination: Option<Termination>,
+    /// Keys of events that must not be repeated while their cause lasts.
+    pub told: BTreeSet<String>,
+}
+
+/// A container's start that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError {
+    /// Waiting reason: `ErrImagePull`, `CrashLoopBackOff`, `CreateContainerConfigError`, …
+    pub reason: String,
+    /// Waiting message.
+    pub message: String,
+    /// When it failed: the worker tries again 10 s later unless a back-off says otherwise.
+    pub at: Timestamp,
+}
+
+/// Crash back-off of one container (§4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackOff {
+    /// Least time between an exit and the next start.
+    pub delay: SignedDuration,
+    /// When the entry was last advanced.
+    pub updated_at: Timestamp,
+}
+
+/// Pull back-off of one image (§4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullBackOff {
+    /// Least time between a failure and the next attempt.
+    pub delay: SignedDuration,
+    /// When the last attempt failed.
+    pub failed_at: Timestamp,
+    /// Its error.
+    pub error: String,
+}
+
+/// A container that was asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopping {
+    /// When.
+    pub since: Timestamp,
+    /// With how much grace, in seconds.
+    pub grace_seconds: i64,
+}
+
+/// The Pod's end, decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// When it was decided.
+    pub since: Timestamp,
+    /// The worker's grace, which only ever falls (§2.3).
+    pub grace_seconds: i64,
+    /// Phase, reason and message that override the computed ones (deadline, eviction).
+    pub verdict: Option<Verdict>,
+}
+
+/// A decision about a Pod that overrides what its containers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// `Failed`.
+    pub phase: String,
+    /// `DeadlineExceeded`, `Evicted`, …
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}

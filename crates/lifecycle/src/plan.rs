@@ -1,0 +1,145 @@
+//! What the rules return: steps to take now, the reasons, and when to look again.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use ports::runtime::Id;
+
+use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};
+
+/// Settings of the node that rules depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodePolicy {
+    /// First crash and pull delay (10 s).
+    pub back_off_initial: SignedDuration,
+    /// Greatest crash and pull delay (300 s).
+    pub back_off_max: SignedDuration,
+    /// How long after a failed start without a back-off of its own it is tried again (10 s).
+    pub retry_after: SignedDuration,
+}
+
+impl Default for NodePolicy {
+    fn default() -> Self {
+        NodePolicy {
+            back_off_initial: SignedDuration::from_secs(10),
+            back_off_max: SignedDuration::from_secs(300),
+            retry_after: SignedDuration::from_secs(10),
+        }
+    }
+}
+
+/// What to do now. The worker first stores the changes to its memory, then takes the steps in order, then looks again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// The worker's phase from now on; never falls back.
+    pub phase: WorkerPhase,
+    /// Steps in order. `Start`s run one after another; a regular init container that fails to start ends the plan (§1.4 step 7).
+    /// `Stop`s run side by side.
+    pub steps: Vec<Step>,
+    /// Why each step is taken and what is awaited: what `carob why` prints.
+    pub reasons: Vec<Reason>,
+    /// When to look again if nothing happens.
+    pub wake_at: Option<Timestamp>,
+    /// New crash back-off entries, by container name.
+    pub restarts: BTreeMap<String, BackOff>,
+    /// Start errors to remember (containers held by a back-off), by container name.
+    pub start_errors: BTreeMap<String, StartError>,
+    /// The Pod's end, when it is decided or its grace falls.
+    pub termination: Option<Termination>,
+}
+
+/// One step, carried out by the worker through a port.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Report an event on the Pod.
+    Event(Event),
+    /// Make the Pod's directories and mount its volumes.
+    SetUpVolumes,
+    /// Make and start a sandbox.
+    CreateSandbox {
+        /// Its number.
+        attempt: u32,
+    },
+    /// Take a sandbox down.
+    StopSandbox {
+        /// Which.
+        id: Id,
+    },
+    /// Remove a sandbox's record.
+    RemoveSandbox {
+        /// Which.
+        id: Id,
+    },
+    /// Get the image, make the container, start it.
+    Start(Start),
+    /// Stop a container.
+    Stop(Stop),
+    /// Remove a dead container's record.
+    RemoveContainer {
+        /// Which.
+        id: Id,
+        /// Leave its log file.
+        keep_log: bool,
+    },
+    /// Unmount the volumes and remove the Pod's directories and cgroup.
+    TearDown,
+    /// Delete the Pod from the API with grace 0 and its UID as precondition (§2.6).
+    DeletePod,
+}
+
+/// A container to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Its name.
+    pub container: String,
+    /// Its kind.
+    pub kind: ContainerKind,
+    /// `attempt` of the new record (§1.9 step 2).
+    pub restart_count: u32,
+}
+
+/// A container to stop. The worker reports `Killing` with `message`, and asks the runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Which record.
+    pub id: Id,
+    /// Its name.
+    pub container: String,
+    /// Its kind.
+    pub kind: ContainerKind,
+    /// Seconds between the stop signal and SIGKILL; at least 2 (§2.3).
+    pub grace_seconds: i64,
+    /// Text of the `Killing` event; `None` when it was told before.
+    pub message: Option<String>,
+}
+
+/// Normal or Warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventType {
+    /// `Normal`.
+    Normal,
+    /// `Warning`.
+    Warning,
+}
+
+/// An event to report (§14).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its type.
+    pub event_type: EventType,
+    /// Its reason, such as `BackOff`.
+    pub reason: String,
+    /// Its text.
+    pub message: String,
+    /// The container it is about; `None` for the Pod.
+    pub container: Option<(ContainerKind, String)>,
+}
+
+/// Why something is done, or is not done yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The container it is about; `None` for the Pod.
+    pub container: Option<String>,
+    /// One sentence in lower case without a full stop: `waits for init container migrate to finish`.
+    pub text: String,
+}

@@ -1,0 +1,59 @@
+//! A Pod's place on the network (the shape of CNI's ADD and DEL).
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// What a Pod got (CNI result).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkStatus {
+    /// Addresses inside the Pod, the node's primary family first.
+    pub ips: Vec<IpAddr>,
+}
+
+/// Why wiring failed.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// Every address of the range is in use.
+    #[error("no free address left in {range}")]
+    Exhausted {
+        /// The Pod range, as CIDR.
+        range: String,
+    },
+    /// The kernel refused a request.
+    #[error("{what}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The record of addresses could not be kept.
+    #[error("address pool: {what}")]
+    Pool {
+        /// What was tried.
+        what: String,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Wires Pods to the node. Keyed by sandbox id; both verbs may be repeated.
+#[async_trait]
+pub trait PodNetwork: Send + Sync {
+    /// Gives the namespace behind `netns` its interface, address and routes. A second call for the same sandbox returns the same.
+    async fn attach(&self, sandbox_id: &str, netns: BorrowedFd<'_>) -> Result<NetworkStatus, NetworkError>;
+
+    /// What [`PodNetwork::attach`] gave this sandbox, from the persisted pool; `None` if unknown.
+    async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus>;
+
+    /// Removes the interface and frees the address. Unknown sandboxes are fine.
+    async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError>;
+
+    /// Addresses of the node itself on this network, primary family first.
+    fn node_ips(&self) -> Vec<IpAddr>;
+}

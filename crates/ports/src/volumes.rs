@@ -1,0 +1,122 @@
+//! Volumes as directories on the node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+/// One volume, its references already resolved to bytes: the effect knows no ConfigMaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSpec {
+    /// An empty directory that lives as long as the Pod.
+    EmptyDir {
+        /// Keep it in memory (`medium: Memory`).
+        memory: bool,
+        /// Most bytes it may hold; enforced on memory volumes by the kernel.
+        size_limit_bytes: Option<u64>,
+        /// Group that owns it (`fsGroup`).
+        fs_group: Option<u32>,
+    },
+    /// A path of the node.
+    HostPath {
+        /// The path.
+        path: PathBuf,
+        /// What must be there, or be made.
+        kind: HostPathKind,
+    },
+    /// Files whose contents are known (configMap, secret, downwardAPI, projected), replaced as one by a `..data` link.
+    Files {
+        /// Relative path to contents.
+        files: BTreeMap<String, File>,
+        /// Keep it in memory (secrets and tokens).
+        memory: bool,
+        /// Group that owns it (`fsGroup`).
+        fs_group: Option<u32>,
+    },
+}
+
+/// A file of a [`VolumeSpec::Files`] volume.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    /// Contents.
+    pub data: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, root unless the Pod's tokens ask for the container's user.
+    pub uid: Option<u32>,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "File({} bytes, {:o})", self.data.len(), self.mode)
+    }
+}
+
+/// `hostPath.type` (spec/pod-lifecycle 10.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPathKind {
+    /// No check.
+    Unset,
+    /// An existing directory.
+    Directory,
+    /// A directory, made with mode 0755 if absent.
+    DirectoryOrCreate,
+    /// An existing file.
+    File,
+    /// A file, made with mode 0644 if absent.
+    FileOrCreate,
+    /// A unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// Why a volume could not be set up. The text is what the `FailedMount` event says after its prefix.
+#[derive(Debug, Error)]
+pub enum VolumeError {
+    /// The node's path is not what `type` asks for.
+    #[error("{reason}")]
+    HostPathType {
+        /// Upstream's words: `hostPath type check failed: /x is not a directory`.
+        reason: String,
+    },
+    /// A path would leave its volume.
+    #[error("{reason}")]
+    Escapes {
+        /// Which path, and how.
+        reason: String,
+    },
+    /// The kernel or the disk refused.
+    #[error("{what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Makes, updates and removes the volumes of Pods. Everything is keyed by the Pod's UID and may be repeated.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Brings a volume to what `spec` says and returns its directory (or file) on the node. Called again with other `Files`,
+    /// it replaces them atomically.
+    async fn ensure(&self, pod_uid: &str, volume: &str, spec: &VolumeSpec) -> Result<PathBuf, VolumeError>;
+
+    /// Opens a `subPath` inside a volume without following links out of it, making it if absent, and returns a path that stays
+    /// what it is until [`Volumes::teardown`] (spec/pod-lifecycle 10.5).
+    async fn ensure_sub_path(&self, pod_uid: &str, volume: &str, sub_path: &str, container: &str, index: usize) -> Result<PathBuf, VolumeError>;
+
+    /// A private directory of the Pod for the agent's own files (hosts, resolv.conf, termination messages).
+    async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError>;
+
+    /// Unmounts and removes everything of this Pod. Host paths themselves are left alone.
+    async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError>;
+
+    /// UIDs of Pods that still have a directory.
+    async fn pods(&self) -> Result<Vec<String>, VolumeError>;
+}
