@@ -1,0 +1,279 @@
+//! The committer thread: batches, checks, writes, applies, tells, answers.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use ports::store::{
+    Change, Durability, Entry, Expect, Revision, StoreError, WatchEvent, WatchKind,
+};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::disk::{Checkpointer, Disk, RESTART_GAP, Row};
+use crate::memory::Memory;
+
+/// Changes taken into one transaction at most.
+const BATCH: usize = 512;
+/// Relaxed changes are synced after this long.
+const RELAXED: Duration = Duration::from_secs(2);
+/// History on disk may be this much longer than in memory before it is cut.
+const COMPACT_EVERY: Revision = 1024;
+/// SQLite's page size, for counting what the write-ahead log grew by.
+const PAGE: usize = 4096;
+
+pub(crate) enum Command {
+    Change(Request),
+    Compact(Revision, oneshot::Sender<Result<(), StoreError>>),
+    Close,
+}
+
+pub(crate) struct Request {
+    pub(crate) key: String,
+    pub(crate) expect: Expect,
+    pub(crate) change: Change,
+    pub(crate) durability: Durability,
+    pub(crate) reply: oneshot::Sender<Result<Entry, StoreError>>,
+}
+
+/// Changes of one transaction, in order, with what they leave behind.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    replies: Vec<oneshot::Sender<Result<Entry, StoreError>>>,
+    /// Keys changed by this batch: their state after it.
+    overlay: HashMap<String, Option<Entry>>,
+    synced: bool,
+    pages: i64,
+}
+
+/// Unsynced changes on disk.
+struct Unsynced {
+    since: Instant,
+    count: Revision,
+}
+
+pub(crate) struct Committer {
+    disk: Disk,
+    memory: Arc<RwLock<Memory>>,
+    queue: Receiver<Command>,
+    checkpoints: Checkpointer,
+    runtime: Handle,
+    unsynced: Option<Unsynced>,
+    revision: Revision,
+    pages: i64,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        disk: Disk,
+        memory: Arc<RwLock<Memory>>,
+        queue: Receiver<Command>,
+        checkpoints: Checkpointer,
+        runtime: Handle,
+    ) -> Committer {
+        let revision = memory.read().unwrap_or_else(|e| e.into_inner()).revision();
+        Committer {
+            disk,
+            memory,
+            queue,
+            checkpoints,
+            runtime,
+            unsynced: None,
+            revision,
+            pages: 0,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.next() {
+            if !self.serve(first) {
+                break;
+            }
+        }
+        if self.unsynced.is_some() {
+            self.sync();
+        }
+        self.memory
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .watchers
+            .close();
+    }
+
+    /// The next command; syncs relaxed changes when their time has come. `None` when nobody can send any more.
+    fn next(&mut self) -> Option<Command> {
+        loop {
+            let Some(unsynced) = &self.unsynced else {
+                return self.queue.recv().ok();
+            };
+            match self
+                .queue
+                .recv_timeout(RELAXED.saturating_sub(unsynced.since.elapsed()))
+            {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.sync(),
+            }
+        }
+    }
+
+    /// Serves `first` and whatever waits behind it. False when the store closes.
+    fn serve(&mut self, first: Command) -> bool {
+        let mut batch = Batch::default();
+        let mut command = Some(first);
+        let mut open = true;
+        let mut compact = None;
+        while let Some(next) = command.take() {
+            match next {
+                Command::Change(request) => self.prepare(request, &mut batch),
+                Command::Compact(revision, reply) => compact = Some((revision, reply)),
+                Command::Close => open = false,
+            }
+            if open && compact.is_none() && batch.rows.len() < BATCH {
+                command = self.queue.try_recv().ok();
+            }
+        }
+        self.commit(batch);
+        match compact {
+            Some((revision, reply)) => {
+                // The caller may have gone; the compaction stands.
+                let _ = reply.send(self.compact(revision));
+            }
+            None => self.follow_memory(),
+        }
+        open
+    }
+
+    /// Checks one request and makes it part of the batch, or refuses it.
+    fn prepare(&mut self, request: Request, batch: &mut Batch) {
+        let memory = self.memory.read().unwrap_or_else(|e| e.into_inner());
+        let current = match batch.overlay.get(&request.key) {
+            Some(entry) => entry.clone(),
+            None => memory.get(&request.key).cloned(),
+        };
+        drop(memory);
+        let deleting = matches!(request.change, Change::Delete(_));
+        let holds = match (request.expect, &current) {
+            (Expect::Absent, current) => current.is_none() && !deleting,
+            (Expect::ModRevision(revision), Some(entry)) => entry.mod_revision == revision,
+            (Expect::ModRevision(_), None) => false,
+        };
+        if !holds {
+            // The caller may have gone.
+            let _ = request.reply.send(Err(StoreError::Conflict { current }));
+            return;
+        }
+        self.revision += 1;
+        let (kind, encode) = match request.change {
+            Change::Delete(encode) => (WatchKind::Deleted, encode),
+            Change::Put(encode) if current.is_some() => (WatchKind::Modified, encode),
+            Change::Put(encode) => (WatchKind::Created, encode),
+        };
+        let entry = Entry {
+            value: encode(self.revision),
+            mod_revision: self.revision,
+            create_revision: current
+                .as_ref()
+                .map_or(self.revision, |e| e.create_revision),
+            key: request.key,
+        };
+        batch.pages += (entry.value.len() / PAGE + 2) as i64;
+        batch.overlay.insert(
+            entry.key.clone(),
+            (kind != WatchKind::Deleted).then(|| entry.clone()),
+        );
+        batch.synced |= request.durability == Durability::Synced;
+        let previous = current.as_ref().map_or(0, |e| e.mod_revision);
+        let event = Arc::new(WatchEvent {
+            kind,
+            entry,
+            previous: current.map(|e| e.value),
+        });
+        batch.rows.push(Row { event, previous });
+        batch.replies.push(request.reply);
+    }
+
+    /// Writes the batch, shows it to readers and watchers, and answers.
+    fn commit(&mut self, batch: Batch) {
+        if batch.rows.is_empty() {
+            return;
+        }
+        let full = self
+            .unsynced
+            .as_ref()
+            .is_some_and(|u| u.count + batch.rows.len() as Revision >= RESTART_GAP / 2);
+        let synced = batch.synced || full;
+        if let Err(error) = self.disk.write(&batch.rows, synced) {
+            tracing::error!(%error, "a commit failed");
+            for reply in batch.replies {
+                // The caller may have gone.
+                let _ = reply.send(Err(StoreError::Storage(error.to_string())));
+            }
+            return;
+        }
+        self.count_unsynced(synced, batch.rows.len() as Revision);
+        let events: Vec<_> = batch.rows.into_iter().map(|row| row.event).collect();
+        let mut memory = self.memory.write().unwrap_or_else(|e| e.into_inner());
+        for event in &events {
+            memory.apply(event.clone());
+        }
+        memory.publish(&events, &self.memory, &self.runtime);
+        drop(memory);
+        for (event, reply) in events.into_iter().zip(batch.replies) {
+            // The caller may have gone; the change stands.
+            let _ = reply.send(Ok(event.entry.clone()));
+        }
+        self.pages = self.checkpoints.note(self.pages + batch.pages);
+    }
+
+    fn count_unsynced(&mut self, synced: bool, count: Revision) {
+        if synced {
+            self.unsynced = None;
+            return;
+        }
+        let unsynced = self.unsynced.get_or_insert(Unsynced {
+            since: Instant::now(),
+            count: 0,
+        });
+        unsynced.count += count;
+    }
+
+    fn sync(&mut self) {
+        self.unsynced = None;
+        if let Err(error) = self.disk.sync(self.revision) {
+            tracing::error!(%error, "relaxed changes could not be synced");
+        }
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<(), StoreError> {
+        let current = self.revision;
+        if revision > current {
+            return Err(StoreError::Future {
+                asked: revision,
+                current,
+            });
+        }
+        self.memory
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .compact(revision);
+        self.disk.compact(revision)
+    }
+
+    /// Cuts the history on disk once memory has forgotten much more than the disk.
+    fn follow_memory(&mut self) {
+        let compacted = self
+            .memory
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .compacted();
+        if compacted < self.disk.compacted() + COMPACT_EVERY {
+            return;
+        }
+        if let Err(error) = self.disk.compact(compacted) {
+            tracing::error!(%error, "history could not be cut");
+        }
+    }
+}
