@@ -10,5 +10,8 @@
 mod observed;
 mod plan;
 
-pub use observed::{BackOff, ContainerKind, Memory, Observed, PullBackOff, StartError, Stopping, Termination, Verdict, VolumesSeen, WorkerPhase};
+pub use observed::{
+    BackOff, ContainerKind, Memory, Observed, PullBackOff, Retry, StartError, Stopping,
+    Termination, Verdict, VolumesSeen, WorkerPhase,
+};
 pub use plan::{Event, EventType, NodePolicy, Plan, Reason, Start, Step, Stop};

@@ -19,6 +19,9 @@ pub struct Observed {
     pub termination_messages: BTreeMap<Id, String>,
     /// Addresses of the node, primary first.
     pub host_ips: Vec<IpAddr>,
+    /// The Pod is no longer in the API: it was force-deleted, or its final DELETE succeeded. It ends with the least grace, and
+    /// nothing about it is reported any more (§2.6).
+    pub gone: bool,
     /// What the worker remembers.
     pub memory: Memory,
 }
@@ -78,12 +81,26 @@ pub struct Memory {
     pub restarts: BTreeMap<String, BackOff>,
     /// Pull back-off by image as the spec writes it (§4.2).
     pub pulls: BTreeMap<String, PullBackOff>,
-    /// Containers that were asked to stop, by id.
+    /// Containers that were asked to stop, by id. The worker writes the entry when it takes a [`crate::Stop`].
     pub stopping: BTreeMap<Id, Stopping>,
     /// The Pod's own end, once it was decided.
     pub termination: Option<Termination>,
-    /// Keys of events that must not be repeated while their cause lasts.
+    /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].
     pub told: BTreeSet<String>,
+    /// Something a failed start may have waited for has changed (the spec, a ConfigMap, a Secret): errors older than this are
+    /// tried again now. Crash and pull back-off stay.
+    pub changed_at: Option<Timestamp>,
+    /// A step that no field above remembers has failed (sandbox, teardown, DELETE).
+    pub retry: Option<Retry>,
+}
+
+/// A step failed; the rest of its phase waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The phase in which it failed. The wait is over when the worker has left it.
+    pub phase: WorkerPhase,
+    /// Nothing but `Stop` and `Event` is planned before.
+    pub at: Timestamp,
 }
 
 /// A container's start that failed.

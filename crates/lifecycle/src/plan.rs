@@ -1,6 +1,6 @@
 //! What the rules return: steps to take now, the reasons, and when to look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use ports::runtime::Id;
@@ -16,6 +16,9 @@ pub struct NodePolicy {
     pub back_off_max: SignedDuration,
     /// How long after a failed start without a back-off of its own it is tried again (10 s).
     pub retry_after: SignedDuration,
+    /// How long an exit or a failed pull is shown as what it is before a back-off's reason takes its place (1 s, upstream's
+    /// relist period).
+    pub shown_for: SignedDuration,
 }
 
 impl Default for NodePolicy {
@@ -24,11 +27,17 @@ impl Default for NodePolicy {
             back_off_initial: SignedDuration::from_secs(10),
             back_off_max: SignedDuration::from_secs(300),
             retry_after: SignedDuration::from_secs(10),
+            shown_for: SignedDuration::from_secs(1),
         }
     }
 }
 
-/// What to do now. The worker first stores the changes to its memory, then takes the steps in order, then looks again.
+/// What to do now.
+///
+/// The worker writes the status of what it observed (so that an exit is seen before its restart), stores the changes to its
+/// memory (`phase`, `termination`, `restarts`, `start_errors`, `told`), takes the steps in order, and looks again at once. A plan
+/// without steps means: write the status and sleep until an event or `wake_at`. A worker may forget a Pod when its phase is
+/// `Finished`, [`crate::Observed::gone`] is set and the plan has no steps.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// The worker's phase from now on; never falls back.
@@ -46,6 +55,8 @@ pub struct Plan {
     pub start_errors: BTreeMap<String, StartError>,
     /// The Pod's end, when it is decided or its grace falls.
     pub termination: Option<Termination>,
+    /// The worker's `told` from now on: replaces the old set.
+    pub told: BTreeSet<String>,
 }
 
 /// One step, carried out by the worker through a port.
@@ -83,7 +94,8 @@ pub enum Step {
     },
     /// Unmount the volumes and remove the Pod's directories and cgroup.
     TearDown,
-    /// Delete the Pod from the API with grace 0 and its UID as precondition (§2.6).
+    /// Delete the Pod from the API with grace 0 and its UID as precondition (§2.6). When it is gone then (or was already), the
+    /// worker sets [`crate::Observed::gone`].
     DeletePod,
 }
 
