@@ -1,1 +1,249 @@
-//! network
+//! The built-in Pod network: a bridge on the node, a veth pair and an address for each Pod, masquerade outward.
+//!
+//! All of it through netlink, without helper binaries. The address pool and the choice of bridge and range are kept on disk, so
+//! that a restarted engine finds its Pods' addresses again. Services, DNS and policies are not decided here.
+//!
+//! Invariants: an address is recorded before it is used and freed after it was taken off; links, tables and ranges of others are
+//! never changed; everything made here is removed by [`Network::remove`].
+
+mod link;
+mod netlink;
+mod nft;
+mod pool;
+mod range;
+mod setup;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ports::network::{NetworkError, NetworkStatus, PodNetwork};
+use rustix::io::Errno;
+
+use netlink::{Family, Refused, Socket};
+use pool::Pool;
+pub use range::{Ipv4Range, RangeError};
+pub use setup::Config;
+
+/// The node's side of the Pod network.
+#[derive(Debug)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    bridge: String,
+    bridge_index: u32,
+    range: Ipv4Range,
+    gateway: Ipv4Addr,
+    node_ips: Vec<IpAddr>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    route: Socket,
+    pool: Pool,
+}
+
+impl Network {
+    /// Brings the bridge, its address, forwarding and masquerade up, or finds them as an earlier engine left them. Blocks for a
+    /// few milliseconds.
+    pub fn open(config: &Config) -> Result<Self, NetworkError> {
+        let mut route = Socket::open(Family::Route)
+            .map_err(|source| kernel("open a netlink socket", source))?;
+        let chosen = setup::choose(config, &mut route)?;
+        let pool = Pool::open(&config.state_dir.join("addresses"), chosen.range)
+            .map_err(|source| pool_error("open", source))?;
+        let gateway = pool.gateway();
+        let bridge_index = setup::bring_up(&chosen, gateway, &mut route)?;
+        let node_ips = setup::node_ips(bridge_index, gateway, &mut route)?;
+        tracing::debug!(bridge = chosen.bridge, range = %chosen.range, "Pod network is up");
+        Ok(Network {
+            inner: Arc::new(Inner {
+                bridge: chosen.bridge,
+                bridge_index,
+                range: chosen.range,
+                gateway,
+                node_ips,
+                state: Mutex::new(State { route, pool }),
+            }),
+        })
+    }
+
+    /// The node's address on the Pod network: where Pods reach the node, and their default route.
+    pub fn gateway(&self) -> IpAddr {
+        self.inner.gateway.into()
+    }
+
+    /// The range Pods get their addresses from.
+    pub fn pod_range(&self) -> Ipv4Range {
+        self.inner.range
+    }
+
+    /// The bridge's name.
+    pub fn bridge(&self) -> &str {
+        &self.inner.bridge
+    }
+
+    /// Sandboxes that hold an address, in no order.
+    pub fn holders(&self) -> Vec<String> {
+        self.inner.lock().pool.holders()
+    }
+
+    /// Removes the bridge, the firewall table and the record of them. Pods lose their network.
+    pub fn remove(self, config: &Config) -> Result<(), NetworkError> {
+        setup::tear_down(&self.inner.bridge, &mut self.inner.lock().route)?;
+        setup::forget(config)
+    }
+}
+
+impl Inner {
+    /// Each step leaves the pool and the socket whole, so a poisoned lock is still good.
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attach(&self, sandbox_id: &str, netns: &OwnedFd) -> Result<NetworkStatus, NetworkError> {
+        let host = host_interface(sandbox_id);
+        let address = {
+            let mut state = self.lock();
+            let known = state.pool.of(sandbox_id).is_some();
+            let address = state
+                .pool
+                .allocate(sandbox_id)
+                .map_err(|source| pool_error("record an address", source))?;
+            let address = address.ok_or_else(|| NetworkError::Exhausted {
+                range: self.range.to_string(),
+            })?;
+            if known && setup::find_link(&mut state.route, &host)?.is_some() {
+                return Ok(NetworkStatus {
+                    ips: vec![address.into()],
+                });
+            }
+            let pair = [
+                link::create_veth(
+                    &host,
+                    self.bridge_index,
+                    netns.as_raw_fd(),
+                    link::hardware_address(address),
+                ),
+                link::set_hairpin(&host),
+            ];
+            if let Err(refused) = state.route.transact(&pair) {
+                let _ = state.route.transact(&[link::delete(&host)]);
+                let _ = state.pool.release(sandbox_id);
+                return Err(refused.into());
+            }
+            address
+        };
+        self.configure(netns.as_fd(), address).inspect_err(|_| {
+            let _ = self.detach(sandbox_id);
+        })?;
+        Ok(NetworkStatus {
+            ips: vec![address.into()],
+        })
+    }
+
+    /// Address and route inside the Pod.
+    fn configure(&self, netns: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetworkError> {
+        let mut inside = Socket::open_in(netns, Family::Route)
+            .map_err(|source| kernel("enter the Pod's network namespace", source))?;
+        let index = setup::link_index(&mut inside, link::POD_INTERFACE)?;
+        inside.transact(&[
+            link::add_address(index, address, self.range.prefix()),
+            link::set_up(index),
+            link::add_default_route(self.gateway),
+        ])?;
+        Ok(())
+    }
+
+    fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {
+        let mut state = self.lock();
+        match state
+            .route
+            .transact(&[link::delete(&host_interface(sandbox_id))])
+        {
+            // The Pod's end may be gone already, and this one with it.
+            Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
+            _ => {}
+        }
+        state
+            .pool
+            .release(sandbox_id)
+            .map_err(|source| pool_error("free an address", source))
+    }
+}
+
+#[async_trait]
+impl PodNetwork for Network {
+    async fn attach(
+        &self,
+        sandbox_id: &str,
+        netns: BorrowedFd<'_>,
+    ) -> Result<NetworkStatus, NetworkError> {
+        let netns = netns
+            .try_clone_to_owned()
+            .map_err(|source| kernel("keep the Pod's network namespace", source))?;
+        let (inner, id) = (self.inner.clone(), sandbox_id.to_owned());
+        blocking(move || inner.attach(&id, &netns)).await
+    }
+
+    async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus> {
+        self.inner
+            .lock()
+            .pool
+            .of(sandbox_id)
+            .map(|address| NetworkStatus {
+                ips: vec![address.into()],
+            })
+    }
+
+    async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {
+        let (inner, id) = (self.inner.clone(), sandbox_id.to_owned());
+        blocking(move || inner.detach(&id)).await
+    }
+
+    fn node_ips(&self) -> Vec<IpAddr> {
+        self.inner.node_ips.clone()
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
+) -> Result<T, NetworkError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panicked| Err(kernel("wire the Pod", io::Error::other(panicked))))
+}
+
+/// The node's end of a Pod's veth: at most 15 characters, as the kernel wants.
+fn host_interface(sandbox_id: &str) -> String {
+    format!("veth{}", sandbox_id.get(..11).unwrap_or(sandbox_id))
+}
+
+fn kernel(what: &str, source: io::Error) -> NetworkError {
+    NetworkError::Kernel {
+        what: what.to_owned(),
+        source: source.into(),
+    }
+}
+
+fn pool_error(what: &str, source: io::Error) -> NetworkError {
+    NetworkError::Pool {
+        what: what.to_owned(),
+        source,
+    }
+}
+
+impl From<Refused> for NetworkError {
+    fn from(refused: Refused) -> Self {
+        NetworkError::Kernel {
+            what: refused.what,
+            source: refused.source.into(),
+        }
+    }
+}

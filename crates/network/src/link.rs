@@ -1,0 +1,228 @@
+//! Links, addresses and routes as netlink messages (rtnetlink(7)); pure builders, and the one dump the engine needs.
+
+use std::net::Ipv4Addr;
+
+use crate::netlink::{Attributes, Message, Refused, Socket};
+use crate::range::Ipv4Range;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_DUMP: u16 = 0x300;
+
+const AF_INET: u8 = 2;
+const IFF_UP: u32 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTA_DST: u16 = 1;
+const RTA_GATEWAY: u16 = 5;
+
+/// Name of the Pod's interface, as every CNI plugin calls it.
+pub(crate) const POD_INTERFACE: &str = "eth0";
+
+/// A hardware address derived from an IPv4 address (`0a:58` and the address), so that an address that is given out again does
+/// not meet stale neighbour entries.
+pub(crate) fn hardware_address(ip: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = ip.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
+/// The bridge all Pods hang on. Fails with `EEXIST` when the name is taken.
+pub(crate) fn create_bridge(name: &str, gateway: Ipv4Addr) -> Message {
+    Message::new(
+        format!("create bridge {name}"),
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        &link_header(0, IFF_UP),
+    )
+    .attr_str(IFLA_IFNAME, name)
+    .attr(IFLA_ADDRESS, &hardware_address(gateway))
+    .nest(IFLA_LINKINFO, |m| m.attr_str(IFLA_INFO_KIND, "bridge"))
+}
+
+/// Brings a link up.
+pub(crate) fn set_up(index: u32) -> Message {
+    Message::new(
+        format!("bring link {index} up"),
+        RTM_NEWLINK,
+        0,
+        &link_header(index, IFF_UP),
+    )
+}
+
+/// A veth pair: `host` here, up and a port of the bridge; [`POD_INTERFACE`] in the namespace behind `netns`.
+pub(crate) fn create_veth(host: &str, bridge: u32, netns: i32, pod_address: [u8; 6]) -> Message {
+    Message::new(
+        format!("create veth {host}"),
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        &link_header(0, IFF_UP),
+    )
+    .attr_str(IFLA_IFNAME, host)
+    .attr_u32(IFLA_MASTER, bridge)
+    .nest(IFLA_LINKINFO, |info| {
+        info.attr_str(IFLA_INFO_KIND, "veth")
+            .nest(IFLA_INFO_DATA, |data| {
+                data.nest(VETH_INFO_PEER, |peer| {
+                    peer.raw(&link_header(0, 0))
+                        .attr_str(IFLA_IFNAME, POD_INTERFACE)
+                        .attr(IFLA_ADDRESS, &pod_address)
+                        .attr(IFLA_NET_NS_FD, &netns.to_ne_bytes())
+                })
+            })
+    })
+}
+
+/// Lets a port of a bridge send a frame back where it came from: a Pod reaching itself through a Service.
+pub(crate) fn set_hairpin(host: &str) -> Message {
+    Message::new(
+        format!("set hairpin mode of {host}"),
+        RTM_NEWLINK,
+        0,
+        &link_header(0, 0),
+    )
+    .attr_str(IFLA_IFNAME, host)
+    .nest(IFLA_LINKINFO, |info| {
+        info.attr_str(IFLA_INFO_SLAVE_KIND, "bridge")
+            .nest(IFLA_INFO_SLAVE_DATA, |data| {
+                data.attr(IFLA_BRPORT_MODE, &[1])
+            })
+    })
+}
+
+/// Removes a link by name; the other end of a veth goes with it.
+pub(crate) fn delete(name: &str) -> Message {
+    Message::new(
+        format!("delete link {name}"),
+        RTM_DELLINK,
+        0,
+        &link_header(0, 0),
+    )
+    .attr_str(IFLA_IFNAME, name)
+}
+
+/// Asks for a link by name; [`parse_index`] reads the answer.
+pub(crate) fn get(name: &str) -> Message {
+    Message::bare(
+        format!("find link {name}"),
+        RTM_GETLINK,
+        0,
+        &link_header(0, 0),
+    )
+    .attr_str(IFLA_IFNAME, name)
+}
+
+/// Index of the link an answer is about.
+pub(crate) fn parse_index(body: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(body.get(4..8)?.try_into().ok()?))
+}
+
+/// Gives a link an address.
+pub(crate) fn add_address(index: u32, ip: Ipv4Addr, prefix: u8) -> Message {
+    let mut header = vec![AF_INET, prefix, 0, 0];
+    header.extend(index.to_ne_bytes());
+    Message::new(
+        format!("add address {ip}/{prefix}"),
+        RTM_NEWADDR,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        &header,
+    )
+    .attr(IFA_LOCAL, &ip.octets())
+    .attr(IFA_ADDRESS, &ip.octets())
+}
+
+/// The default route through a gateway.
+pub(crate) fn add_default_route(gateway: Ipv4Addr) -> Message {
+    // rtm_family, dst_len, src_len, tos, table main, protocol boot, scope universe, type unicast, flags
+    let header = [AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+    Message::new(
+        format!("add default route through {gateway}"),
+        RTM_NEWROUTE,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        &header,
+    )
+    .attr(RTA_GATEWAY, &gateway.octets())
+}
+
+/// An IPv4 address of a link of this namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) link: u32,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) global: bool,
+}
+
+/// Every IPv4 address of this namespace, and every range that is already routed somewhere (addresses' own networks included).
+pub(crate) fn addresses_and_ranges(
+    socket: &mut Socket,
+) -> Result<(Vec<Address>, Vec<Ipv4Range>), Refused> {
+    let mut addresses = Vec::new();
+    socket.dump(
+        &Message::bare(
+            "list addresses",
+            RTM_GETADDR,
+            NLM_F_DUMP,
+            &[AF_INET, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        |body| addresses.extend(parse_address(body)),
+    )?;
+    let mut ranges = Vec::new();
+    let mut header = [0; 12];
+    header[0] = AF_INET;
+    socket.dump(
+        &Message::bare("list routes", RTM_GETROUTE, NLM_F_DUMP, &header),
+        |body| ranges.extend(parse_route(body)),
+    )?;
+    Ok((addresses, ranges))
+}
+
+fn parse_address(body: &[u8]) -> Option<Address> {
+    let (header, attributes) = body.split_at_checked(8)?;
+    let link = u32::from_ne_bytes(header[4..8].try_into().ok()?);
+    let ip = find_ipv4(attributes, IFA_LOCAL).or_else(|| find_ipv4(attributes, IFA_ADDRESS))?;
+    Some(Address {
+        link,
+        ip,
+        global: header[3] == 0,
+    })
+}
+
+fn parse_route(body: &[u8]) -> Option<Ipv4Range> {
+    let (header, attributes) = body.split_at_checked(12)?;
+    let prefix = header[1];
+    (prefix > 0)
+        .then(|| Ipv4Range::new(find_ipv4(attributes, RTA_DST)?, prefix))
+        .flatten()
+}
+
+fn find_ipv4(attributes: &[u8], kind: u16) -> Option<Ipv4Addr> {
+    let (_, payload) = Attributes(attributes).find(|(k, _)| *k == kind)?;
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(payload).ok()?))
+}
+
+/// `struct ifinfomsg`: family, device type, index, flags and their mask.
+fn link_header(index: u32, flags: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&flags.to_ne_bytes());
+    header
+}

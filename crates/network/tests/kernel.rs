@@ -1,0 +1,242 @@
+//! The Pod network on the real kernel. Every test works in a network namespace of its own, so it needs root and leaves nothing.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+
+use network::{Config, Network};
+use ports::network::PodNetwork;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+/// Runs `test` on a thread whose network namespace stands for the node's.
+fn on_a_node(test: impl FnOnce(&Config) + Send + 'static) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config {
+        state_dir: dir.path().join("network"),
+        bridge: None,
+        pod_range: None,
+    };
+    let ended = std::thread::spawn(move || {
+        unshare();
+        test(&config);
+    });
+    ended.join().expect("the test passes");
+}
+
+fn unshare() {
+    // SAFETY: only the network namespace of this thread changes; no descriptor table is unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+        .expect("a network namespace (needs root)");
+}
+
+fn own_netns() -> OwnedFd {
+    File::open("/proc/thread-self/ns/net")
+        .expect("a namespace")
+        .into()
+}
+
+fn new_netns() -> OwnedFd {
+    std::thread::spawn(|| {
+        unshare();
+        own_netns()
+    })
+    .join()
+    .expect("a namespace")
+}
+
+/// Runs `work` inside a namespace, on a thread that ends there.
+fn inside<T: Send + 'static>(
+    netns: &OwnedFd,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    let netns = netns.try_clone().expect("a descriptor");
+    std::thread::spawn(move || {
+        rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("enters");
+        work()
+    })
+}
+
+/// Wiring happens on blocking threads, so they must be in the node's namespace as well.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let node = own_netns();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(move || {
+            rustix::thread::move_into_link_name_space(
+                node.as_fd(),
+                Some(LinkNameSpaceType::Network),
+            )
+            .expect("enters");
+        })
+        .build()
+        .expect("a runtime");
+    runtime.block_on(future)
+}
+
+fn attach(network: &Network, id: &str, netns: &OwnedFd) -> IpAddr {
+    block_on(network.attach(id, netns.as_fd()))
+        .expect("attaches")
+        .ips[0]
+}
+
+fn echo_once(netns: &OwnedFd, listen: SocketAddr) -> std::thread::JoinHandle<SocketAddr> {
+    let (ready, listening) = std::sync::mpsc::channel();
+    let served = inside(netns, move || {
+        let listener = TcpListener::bind(listen).expect("listens");
+        ready.send(()).expect("tells");
+        let (mut stream, peer) = listener.accept().expect("accepts");
+        stream.write_all(b"hello").expect("writes");
+        peer
+    });
+    listening.recv().expect("listens");
+    served
+}
+
+fn read_from(address: SocketAddr) -> String {
+    let mut text = String::new();
+    TcpStream::connect(address)
+        .expect("connects")
+        .read_to_string(&mut text)
+        .expect("reads");
+    text
+}
+
+#[test]
+fn pods_reach_each_other_and_the_node_reaches_them() {
+    on_a_node(|config| {
+        let network = Network::open(config).expect("opens");
+        let (one, two) = (new_netns(), new_netns());
+        let first = attach(&network, "1111111111111111", &one);
+        let second = attach(&network, "2222222222222222", &two);
+        assert_ne!(first, second);
+        assert_eq!(
+            attach(&network, "1111111111111111", &one),
+            first,
+            "a second call changes nothing"
+        );
+
+        let served = echo_once(&one, SocketAddr::new(first, 8080));
+        assert_eq!(
+            read_from(SocketAddr::new(first, 8080)),
+            "hello",
+            "the node reaches a Pod"
+        );
+        served.join().expect("served");
+
+        let served = echo_once(&one, SocketAddr::new(first, 8080));
+        let read = inside(&two, move || read_from(SocketAddr::new(first, 8080)));
+        assert_eq!(
+            read.join().expect("reads"),
+            "hello",
+            "a Pod reaches another"
+        );
+        assert_eq!(
+            served.join().expect("served").ip(),
+            second,
+            "under its own address"
+        );
+
+        let node = own_netns();
+        let gateway = network.gateway();
+        let served = echo_once(&node, SocketAddr::new(gateway, 9090));
+        let read = inside(&one, move || read_from(SocketAddr::new(gateway, 9090)));
+        assert_eq!(
+            read.join().expect("reads"),
+            "hello",
+            "a Pod reaches the node"
+        );
+        assert_eq!(served.join().expect("served").ip(), first);
+        network.remove(config).expect("removes");
+    });
+}
+
+#[test]
+fn traffic_to_elsewhere_takes_the_nodes_address() {
+    on_a_node(|config| {
+        // A neighbour behind a second link of the node that knows no route to the Pod range.
+        let outside = new_netns();
+        let far = Network::open(&Config {
+            state_dir: config.state_dir.join("outside"),
+            bridge: Some("outside0".into()),
+            pod_range: Some("192.168.77.0/24".parse().expect("a range")),
+        })
+        .expect("opens");
+        let far_ip = attach(&far, "ffffffffffffffff", &outside);
+
+        let network = Network::open(config).expect("opens");
+        let pod = new_netns();
+        attach(&network, "1111111111111111", &pod);
+        let served = echo_once(&outside, SocketAddr::new(far_ip, 80));
+        let read = inside(&pod, move || read_from(SocketAddr::new(far_ip, 80)));
+        assert_eq!(read.join().expect("reads"), "hello");
+        assert_eq!(served.join().expect("served").ip(), far.gateway());
+    });
+}
+
+#[test]
+fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
+    on_a_node(|config| {
+        let links = || -> Vec<String> {
+            let mut names: Vec<_> = link_names();
+            names.retain(|name| name != "lo");
+            names
+        };
+        let first = Network::open(config).expect("opens");
+        let other = Config {
+            state_dir: config.state_dir.join("other"),
+            bridge: None,
+            pod_range: None,
+        };
+        let second = Network::open(&other).expect("opens");
+        assert_eq!((first.bridge(), second.bridge()), ("carob0", "carob1"));
+        assert!(!first.pod_range().overlaps(second.pod_range()));
+
+        let pod = new_netns();
+        let address = attach(&first, "1111111111111111", &pod);
+        drop(first);
+        let again = Network::open(config).expect("opens again");
+        assert_eq!(
+            block_on(again.status("1111111111111111"))
+                .expect("known")
+                .ips,
+            [address]
+        );
+        assert_eq!(again.holders(), ["1111111111111111"]);
+        block_on(again.detach("1111111111111111")).expect("detaches");
+        block_on(again.detach("1111111111111111")).expect("detaches again");
+        assert_eq!(block_on(again.status("1111111111111111")), None);
+        again.remove(config).expect("removes");
+        assert_eq!(links(), ["carob1"], "the other engine's bridge stays");
+        second.remove(&other).expect("removes");
+        assert_eq!(links(), Vec::<String>::new());
+        assert!(!config.state_dir.join("network.json").exists());
+    });
+}
+
+#[test]
+fn an_exhausted_range_says_so() {
+    on_a_node(|config| {
+        let small = Config {
+            pod_range: Some("10.77.0.0/30".parse().expect("a range")),
+            ..config.clone()
+        };
+        let network = Network::open(&small).expect("opens");
+        let (one, two) = (new_netns(), new_netns());
+        attach(&network, "1111111111111111", &one);
+        let refused = block_on(network.attach("2222222222222222", two.as_fd()))
+            .expect_err("no address is left");
+        assert_eq!(refused.to_string(), "no free address left in 10.77.0.0/30");
+    });
+}
+
+/// Names of this namespace's links. /sys shows the namespace it was mounted in, /proc/thread-self/net the thread's.
+fn link_names() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").expect("reads");
+    table
+        .lines()
+        .skip(2)
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
+}
