@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package conformance pins the programs that the tests borrow from upstream: they are built from here, at this version.
+package conformance
+
+import (
+	_ "k8s.io/kubernetes/cmd/kubectl"
+	_ "k8s.io/kubernetes/test/images/agnhost"
+	_ "k8s.io/kubernetes/test/images/nonewprivs"
+)
