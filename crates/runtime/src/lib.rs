@@ -1,1 +1,3 @@
-//! runtime
+//! The container runtime: sandboxes, containers and the processes in them, on this kernel.
+
+pub mod launch;
