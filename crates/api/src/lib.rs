@@ -1,1 +1,12 @@
-//! api
+//! The words of the Kubernetes API: quantities, selectors, statuses, names, and later patches, tables and the schema behind them.
+//!
+//! Pure: no tokio, files or clock. Wire behaviour (texts, canonical forms) is upstream's at version 1.36.
+
+pub mod duration;
+pub mod field;
+pub mod gotext;
+pub mod gvk;
+pub mod names;
+pub mod quantity;
+pub mod selector;
+pub mod status;
