@@ -1,1 +1,169 @@
-//! volumes
+//! Volumes of Pods as directories of the node, in upstream's layout (spec `§10.1`):
+//!
+//! ```text
+//! <root>/pods/<uid>/volumes/kubernetes.io~empty-dir/<volume>
+//! <root>/pods/<uid>/volumes/kubernetes.io~{configmap,projected}/<volume>
+//! <root>/pods/<uid>/volume-subpaths/<volume>/<container>/<index>
+//! ```
+//!
+//! Contents come as bytes; which ConfigMap they are from is the node agent's business. Nothing runs in the background: each call
+//! does its work on a blocking thread and returns. Invariants: a path given by a user is resolved without leaving its volume, and
+//! [`Volumes::teardown`] removes nothing that another file system or a link leads to.
+
+mod empty_dir;
+mod files;
+mod host_path;
+mod kernel;
+mod layout;
+mod ownership;
+mod sub_path;
+mod teardown;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ports::clock::Clock;
+use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+
+use crate::layout::Layout;
+
+/// Volumes below one directory of this machine. Needs root for mounts and ownership.
+pub struct LocalVolumes {
+    layout: Layout,
+    clock: Arc<dyn Clock>,
+    /// Where each volume is, by Pod UID and volume name: sub-paths of a host path start outside of the Pod's directory.
+    places: Mutex<HashMap<String, HashMap<String, PathBuf>>>,
+}
+
+impl LocalVolumes {
+    /// Keeps Pods' directories below `root` (upstream's `/var/lib/kubelet`). `clock` names the versions of file volumes.
+    pub fn new(root: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        LocalVolumes {
+            layout: Layout::new(root.into()),
+            clock,
+            places: Mutex::default(),
+        }
+    }
+
+    fn remember(&self, pod_uid: &str, volume: &str, place: &Path) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places
+            .entry(pod_uid.to_owned())
+            .or_default()
+            .insert(volume.to_owned(), place.to_owned());
+    }
+
+    fn place(&self, pod_uid: &str, volume: &str) -> Option<PathBuf> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(pod_uid)?.get(volume).cloned()
+    }
+}
+
+#[async_trait]
+impl Volumes for LocalVolumes {
+    async fn ensure(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        spec: &VolumeSpec,
+    ) -> Result<PathBuf, VolumeError> {
+        let (layout, uid, name, spec, now) = (
+            self.layout.clone(),
+            pod_uid.to_owned(),
+            volume.to_owned(),
+            spec.clone(),
+            self.clock.now(),
+        );
+        let place = blocking(move || {
+            layout.pod(&uid)?;
+            match &spec {
+                VolumeSpec::EmptyDir {
+                    memory,
+                    size_limit_bytes,
+                    fs_group,
+                } => empty_dir::ensure(
+                    &layout.volume(&uid, "empty-dir", &name)?,
+                    *memory,
+                    *size_limit_bytes,
+                    *fs_group,
+                ),
+                VolumeSpec::HostPath { path, kind } => host_path::ensure(path, *kind),
+                VolumeSpec::Files {
+                    files,
+                    memory,
+                    fs_group,
+                } => {
+                    let plugin = if *memory { "projected" } else { "configmap" };
+                    files::ensure(
+                        &layout.volume(&uid, plugin, &name)?,
+                        files,
+                        *memory,
+                        *fs_group,
+                        now,
+                    )
+                }
+            }
+        })
+        .await?;
+        self.remember(pod_uid, volume, &place);
+        Ok(place)
+    }
+
+    async fn ensure_sub_path(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        sub_path: &str,
+        container: &str,
+        index: usize,
+    ) -> Result<PathBuf, VolumeError> {
+        let place = self.place(pod_uid, volume).ok_or_else(|| VolumeError::Io {
+            what: format!("volume {volume:?} is not set up"),
+            source: std::io::ErrorKind::NotFound.into(),
+        })?;
+        let pin = self.layout.sub_path(pod_uid, volume, container, index)?;
+        let sub_path = sub_path.to_owned();
+        blocking(move || sub_path::ensure(&place, &sub_path, &pin)).await
+    }
+
+    async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
+        let (layout, uid) = (self.layout.clone(), pod_uid.to_owned());
+        blocking(move || layout.pod(&uid)).await
+    }
+
+    async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
+        let dir = self.layout.pod_path(pod_uid)?;
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(pod_uid);
+        blocking(move || teardown::remove(&dir)).await
+    }
+
+    async fn pods(&self) -> Result<Vec<String>, VolumeError> {
+        let layout = self.layout.clone();
+        blocking(move || layout.pods()).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+) -> Result<T, VolumeError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(VolumeError::Io {
+            what: "volume work was abandoned".into(),
+            source: std::io::Error::other(error),
+        }),
+    }
+}
+
+/// Adds what was tried to a kernel error.
+fn io(what: impl FnOnce() -> String) -> impl FnOnce(std::io::Error) -> VolumeError {
+    move |source| VolumeError::Io {
+        what: format!("{}: {source}", what()),
+        source,
+    }
+}

@@ -1,0 +1,32 @@
+//! The end of a Pod's directory: unmounted first, then removed without following a link or entering another file system.
+
+use std::path::Path;
+
+use ports::volumes::VolumeError;
+
+use crate::{io, kernel};
+
+/// Removes the directory and everything mounted below it. A missing directory is fine.
+pub(crate) fn remove(dir: &Path) -> Result<(), VolumeError> {
+    let dir = match dir.canonicalize() {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io(|| format!("resolve {}", dir.display()))(e)),
+    };
+    for point in kernel::mounts_below(&dir)?.iter().rev() {
+        kernel::detach(point)?;
+    }
+    if let Some(point) = kernel::mounts_below(&dir)?.first() {
+        return Err(VolumeError::Io {
+            what: format!("{} is still mounted", point.display()),
+            source: std::io::ErrorKind::ResourceBusy.into(),
+        });
+    }
+    // The standard library descends by file descriptors and never through links.
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(io(|| format!("remove {}", dir.display()))(e))
+        }
+        _ => Ok(()),
+    }
+}
