@@ -1,1 +1,166 @@
-//! scheduler
+//! The scheduler: gives every waiting Pod of `default-scheduler` the node that can take it, or says why none can.
+//!
+//! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring, preemption and resource accounting to
+//! larger clusters. One task watches Nodes and waiting Pods; a Pod is looked at when it appears or changes, all of them when a
+//! node changes. A refusal is written once: the same words are not repeated until they change.
+
+pub mod fit;
+mod report;
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+/// The name Pods ask for in `spec.schedulerName`, and the component of its events.
+pub const NAME: &str = "default-scheduler";
+
+type Watch<K> = BoxStream<'static, Result<Event<K>, kube::runtime::watcher::Error>>;
+
+/// Binds Pods to nodes through the API.
+pub struct Scheduler {
+    client: Client,
+    nodes: BTreeMap<String, Node>,
+    waiting: BTreeMap<String, Waiting>,
+}
+
+/// A Pod without a node.
+struct Waiting {
+    pod: Pod,
+    /// What was last said about it, so that it is said once.
+    refusal: Option<String>,
+}
+
+impl Scheduler {
+    /// A scheduler that talks to the API through `client`.
+    pub fn new(client: Client) -> Self {
+        Scheduler {
+            client,
+            nodes: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Schedules until `shutdown`. A Pod that could not be bound is tried again when it or a node changes.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let unbound = Config::default().fields("spec.nodeName=");
+        let mut nodes: Watch<Node> = watcher(Api::all(self.client.clone()), Config::default())
+            .default_backoff()
+            .boxed();
+        let mut pods: Watch<Pod> = watcher(Api::all(self.client.clone()), unbound)
+            .default_backoff()
+            .boxed();
+        let mut nodes_known = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(event) = nodes.next() => match event {
+                    Ok(event) => {
+                        nodes_known |= matches!(event, Event::InitDone);
+                        if self.node_event(event) && nodes_known {
+                            self.schedule_all().await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "watching nodes"),
+                },
+                Some(event) = pods.next() => match event {
+                    Ok(event) => {
+                        if let Some(key) = self.pod_event(event) && nodes_known {
+                            self.schedule(&key).await;
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "watching pods"),
+                },
+                else => return,
+            }
+        }
+    }
+
+    /// Takes in a node event; true if Pods should be looked at again.
+    fn node_event(&mut self, event: Event<Node>) -> bool {
+        match event {
+            Event::Init => self.nodes.clear(),
+            Event::InitApply(node) | Event::Apply(node) => {
+                let old = self.nodes.insert(node.name_any(), node.clone());
+                return old.is_none_or(|old| fit::differs(&old, &node));
+            }
+            Event::Delete(node) => {
+                self.nodes.remove(&node.name_any());
+            }
+            Event::InitDone => return true,
+        }
+        false
+    }
+
+    /// Takes in a Pod event; the key of the Pod to look at, if any.
+    fn pod_event(&mut self, event: Event<Pod>) -> Option<String> {
+        match event {
+            Event::Init => self.waiting.clear(),
+            Event::InitApply(pod) | Event::Apply(pod) => {
+                let key = key(&pod);
+                if !is_ours(&pod) {
+                    self.waiting.remove(&key);
+                    return None;
+                }
+                let refusal = self.waiting.remove(&key).and_then(|old| old.refusal);
+                self.waiting.insert(key.clone(), Waiting { pod, refusal });
+                return Some(key);
+            }
+            Event::Delete(pod) => {
+                self.waiting.remove(&key(&pod));
+            }
+            Event::InitDone => {}
+        }
+        None
+    }
+
+    async fn schedule_all(&mut self) {
+        let keys: Vec<String> = self.waiting.keys().cloned().collect();
+        for key in keys {
+            self.schedule(&key).await;
+        }
+    }
+
+    async fn schedule(&mut self, key: &str) {
+        let Some(waiting) = self.waiting.get_mut(key) else {
+            return;
+        };
+        match fit::choose(&waiting.pod, self.nodes.values()) {
+            Ok(node) => match report::bind(&self.client, &waiting.pod, &node).await {
+                Ok(()) => {
+                    let waiting = self.waiting.remove(key);
+                    if let Some(waiting) = waiting {
+                        report::scheduled(self.client.clone(), &waiting.pod, &node);
+                    }
+                }
+                Err(error) => tracing::warn!(pod = key, %error, "binding"),
+            },
+            Err(refusal) if waiting.refusal.as_ref() != Some(&refusal) => {
+                match report::refuse(&self.client, &waiting.pod, &refusal).await {
+                    Ok(()) => waiting.refusal = Some(refusal),
+                    Err(error) => tracing::warn!(pod = key, %error, "reporting that no node fits"),
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn key(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap_or_default()
+}
+
+/// Whether a Pod waits for this scheduler: no node yet, not going away, no gates.
+fn is_ours(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let scheduler = spec.scheduler_name.as_deref().unwrap_or(NAME);
+    scheduler == NAME
+        && spec.node_name.as_deref().unwrap_or_default().is_empty()
+        && spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
+        && pod.metadata.deletion_timestamp.is_none()
+}
