@@ -1,1 +1,39 @@
-//! controllers
+//! The workload-independent controllers every cluster has: what a namespace is given when it is made, and its end.
+//!
+//! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
+//! started at any time: what they do is always derived from what is there.
+
+mod namespace;
+mod provision;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+/// What the controllers are told.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The certificate authority of the API, in PEM: `ca.crt` of every namespace's `kube-root-ca.crt`.
+    pub ca_pem: String,
+}
+
+/// All controllers.
+pub struct Controllers {
+    client: Client,
+    config: Config,
+}
+
+impl Controllers {
+    /// Controllers that talk to the API through `client`.
+    pub fn new(client: Client, config: Config) -> Self {
+        Controllers { client, config }
+    }
+
+    /// Runs every controller until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(
+            namespace::run(self.client.clone(), shutdown.clone()),
+            provision::service_accounts(self.client.clone(), shutdown.clone()),
+            provision::root_certificates(self.client, self.config.ca_pem, shutdown),
+        );
+    }
+}
