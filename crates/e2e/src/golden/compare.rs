@@ -1,0 +1,175 @@
+//! Compares a run with the recordings, part by part: rows of each Pod, each step, the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::case::Run;
+
+/// Events that upstream reports by a race of its own.
+static RACES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new("failed to sync .* cache: timed out|errored and resulted in unknown state: context canceled").expect("the pattern is right")
+});
+
+/// Differences from the recorded runs as lines; none means same. A part is right when it is as in one of them. Rows may skip or
+/// add states in between, but never in another order; events compare as sets.
+pub fn differences(recorded: &[Run], here: &Run) -> Vec<String> {
+    let recorded: Vec<_> = recorded.iter().map(parts).collect();
+    let here = parts(here);
+    let keys: BTreeSet<&String> = recorded
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .chain(here.keys())
+        .collect();
+    let mut lines = Vec::new();
+    for key in keys {
+        let wanted: Vec<&Value> = recorded.iter().filter_map(|run| run.get(key)).collect();
+        let got = here.get(key);
+        if same(key, &wanted, got, recorded.len()) {
+            continue;
+        }
+        lines.push(format!("@@ {key}"));
+        lines.extend(nearest_diff(&wanted, got.unwrap_or(&Value::Null)));
+    }
+    lines
+}
+
+fn same(key: &str, wanted: &[&Value], got: Option<&Value>, runs: usize) -> bool {
+    let Some(got) = got else {
+        return wanted.len() < runs;
+    };
+    let rows = key.starts_with("rows") && got.as_array().is_some_and(|rows| !rows.is_empty());
+    wanted.contains(&got)
+        || (rows
+            && wanted
+                .iter()
+                .any(|w| subsequence(w, got) || subsequence(got, w)))
+}
+
+fn parts(run: &Run) -> BTreeMap<String, Value> {
+    let mut parts: BTreeMap<String, Value> = run
+        .rows
+        .iter()
+        .map(|(pod, rows)| (format!("rows of {pod}"), json!(rows)))
+        .collect();
+    for (index, record) in run.steps.iter().enumerate() {
+        let step = record
+            .get("step")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let key = format!("step {}: {step}", index + 1);
+        if record.contains_key("pods") {
+            parts.insert(format!("{key}, pods"), record["pods"].clone());
+            parts.insert(format!("{key}, events"), event_set(&record["events"]));
+        } else {
+            parts.insert(key, Value::Object(record.clone()));
+        }
+    }
+    parts.insert("end, pods".into(), run.end["pods"].clone());
+    parts.insert("end, events".into(), event_set(&run.end["events"]));
+    parts
+}
+
+fn event_set(events: &Value) -> Value {
+    let lines: BTreeSet<&str> = events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|line| !RACES.is_match(line))
+        .collect();
+    json!(lines)
+}
+
+fn subsequence(part: &Value, whole: &Value) -> bool {
+    let (Some(part), Some(whole)) = (part.as_array(), whole.as_array()) else {
+        return false;
+    };
+    let mut rest = whole.iter();
+    part.iter().all(|row| rest.any(|other| other == row))
+}
+
+fn nearest_diff(wanted: &[&Value], got: &Value) -> Vec<String> {
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let here = pretty(got);
+    let diff = |wanted: &Value| -> Vec<String> {
+        let recorded = pretty(wanted);
+        let text = TextDiff::from_lines(&recorded, &here)
+            .unified_diff()
+            .context_radius(2)
+            .to_string();
+        text.lines().map(str::to_owned).collect()
+    };
+    wanted
+        .iter()
+        .map(|wanted| diff(wanted))
+        .min_by_key(Vec::len)
+        .unwrap_or_else(|| vec![format!("+{here}")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(rows: &[&str], events: &[&str], phase: &str) -> Run {
+        Run {
+            case: "c".into(),
+            steps: vec![
+                json!({"step": "logs p", "out": "1\n"})
+                    .as_object()
+                    .cloned()
+                    .unwrap_or_default(),
+            ],
+            rows: [(
+                "p".to_owned(),
+                rows.iter().map(|row| (*row).to_owned()).collect(),
+            )]
+            .into(),
+            end: json!({"pods": {"p": {"phase": phase}}, "events": events}),
+        }
+    }
+
+    #[test]
+    fn rows_may_skip_states_but_not_swap_them() {
+        let recorded = [run(&["a", "b", "c"], &[], "Running")];
+        assert_eq!(
+            differences(&recorded, &run(&["a", "c"], &[], "Running")),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            differences(&recorded, &run(&["a", "b", "x", "c"], &[], "Running")),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            differences(&recorded, &run(&["b", "a", "c"], &[], "Running"))[0],
+            "@@ rows of p"
+        );
+    }
+
+    #[test]
+    fn events_are_sets_and_races_do_not_count() {
+        let recorded = [run(
+            &["a"],
+            &["x", "y", "failed to sync configmap cache: timed out"],
+            "Running",
+        )];
+        assert!(differences(&recorded, &run(&["a"], &["y", "x", "x"], "Running")).is_empty());
+        assert_eq!(
+            differences(&recorded, &run(&["a"], &["y"], "Running"))[0],
+            "@@ end, events"
+        );
+    }
+
+    #[test]
+    fn a_part_is_right_when_one_recording_has_it() {
+        let recorded = [run(&["a"], &[], "Running"), run(&["a"], &[], "Pending")];
+        assert!(differences(&recorded, &run(&["a"], &[], "Pending")).is_empty());
+        assert_eq!(
+            differences(&recorded, &run(&["a"], &[], "Failed"))[0],
+            "@@ end, pods"
+        );
+    }
+}

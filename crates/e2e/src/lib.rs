@@ -1,0 +1,7 @@
+//! End-to-end tests: an engine of its own for each suite, stock kubectl, real images from a registry on loopback.
+//!
+//! This library is the harness: starting and stopping an engine and proving that it left nothing behind, a raw client, and the
+//! player of upstream's recordings. The tests are under `tests/`.
+
+pub mod client;
+pub mod golden;
