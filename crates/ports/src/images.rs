@@ -63,7 +63,9 @@ pub struct AuthConfig {
 
 impl std::fmt::Debug for AuthConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthConfig").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("AuthConfig")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +168,12 @@ pub trait Images: Send + Sync {
 
     /// Fetches what is missing and returns the image. Safe to call at once for the same image: the work is shared.
     /// Dropping the future abandons the pull and leaves nothing half-made.
-    async fn pull_image(&self, reference: &str, auth: Option<AuthConfig>, progress: Option<ProgressSink>) -> Result<Image, ImageError>;
+    async fn pull_image(
+        &self,
+        reference: &str,
+        auth: Option<AuthConfig>,
+        progress: Option<ProgressSink>,
+    ) -> Result<Image, ImageError>;
 
     /// Removes a name, and the image with its last name.
     async fn remove_image(&self, reference: &str) -> Result<(), ImageError>;

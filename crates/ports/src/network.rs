@@ -46,7 +46,11 @@ pub enum NetworkError {
 #[async_trait]
 pub trait PodNetwork: Send + Sync {
     /// Gives the namespace behind `netns` its interface, address and routes. A second call for the same sandbox returns the same.
-    async fn attach(&self, sandbox_id: &str, netns: BorrowedFd<'_>) -> Result<NetworkStatus, NetworkError>;
+    async fn attach(
+        &self,
+        sandbox_id: &str,
+        netns: BorrowedFd<'_>,
+    ) -> Result<NetworkStatus, NetworkError>;
 
     /// What [`PodNetwork::attach`] gave this sandbox, from the persisted pool; `None` if unknown.
     async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus>;

@@ -131,7 +131,13 @@ pub trait RevisionedStore: Send + Sync {
 
     /// Makes one change if `expect` holds, and returns the entry as stored (for a deletion, as last seen) once it is as durable
     /// as asked.
-    async fn commit(&self, key: &str, expect: Expect, change: Change, durability: Durability) -> Result<Entry, StoreError>;
+    async fn commit(
+        &self,
+        key: &str,
+        expect: Expect,
+        change: Change,
+        durability: Durability,
+    ) -> Result<Entry, StoreError>;
 
     /// Every change after `from` to keys that begin with `prefix`.
     fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError>;

@@ -105,11 +105,23 @@ pub enum VolumeError {
 pub trait Volumes: Send + Sync {
     /// Brings a volume to what `spec` says and returns its directory (or file) on the node. Called again with other `Files`,
     /// it replaces them atomically.
-    async fn ensure(&self, pod_uid: &str, volume: &str, spec: &VolumeSpec) -> Result<PathBuf, VolumeError>;
+    async fn ensure(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        spec: &VolumeSpec,
+    ) -> Result<PathBuf, VolumeError>;
 
     /// Opens a `subPath` inside a volume without following links out of it, making it if absent, and returns a path that stays
     /// what it is until [`Volumes::teardown`] (spec/pod-lifecycle 10.5).
-    async fn ensure_sub_path(&self, pod_uid: &str, volume: &str, sub_path: &str, container: &str, index: usize) -> Result<PathBuf, VolumeError>;
+    async fn ensure_sub_path(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        sub_path: &str,
+        container: &str,
+        index: usize,
+    ) -> Result<PathBuf, VolumeError>;
 
     /// A private directory of the Pod for the agent's own files (hosts, resolv.conf, termination messages).
     async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError>;

@@ -1,0 +1,112 @@
+//! Sandboxes: what a Pod's containers share.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Id, Resources};
+
+/// Whose namespace a process lives in (CRI `NamespaceMode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamespaceMode {
+    /// Shared by the Pod's containers.
+    #[default]
+    Pod,
+    /// The container's own.
+    Container,
+    /// The node's.
+    Node,
+}
+
+/// Namespaces of a sandbox (CRI `NamespaceOption`). UTS goes with the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceOptions {
+    /// `Node` for hostNetwork, else `Pod`.
+    pub network: NamespaceMode,
+    /// `Node` for hostPID, `Pod` for shareProcessNamespace, else `Container`.
+    pub pid: NamespaceMode,
+    /// `Node` for hostIPC, else `Pod`.
+    pub ipc: NamespaceMode,
+}
+
+/// Which Pod, and which try (CRI `PodSandboxMetadata`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxMetadata {
+    /// Pod name.
+    pub name: String,
+    /// Pod UID.
+    pub uid: String,
+    /// Pod namespace.
+    pub namespace: String,
+    /// Counts sandboxes of this Pod, from 0.
+    pub attempt: u32,
+}
+
+/// Resolver settings written to the Pod's resolv.conf (CRI `DNSConfig`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsConfig {
+    /// Name servers.
+    pub servers: Vec<String>,
+    /// Search list.
+    pub searches: Vec<String>,
+    /// Options, such as `ndots:5`.
+    pub options: Vec<String>,
+}
+
+/// What a sandbox is made from (CRI `PodSandboxConfig`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxConfig {
+    /// Which Pod.
+    pub metadata: SandboxMetadata,
+    /// Host name; ignored with the node's network.
+    pub hostname: String,
+    /// Where container logs go, absolute: `<log root>/<ns>_<pod>_<uid>`.
+    pub log_directory: PathBuf,
+    /// Resolver settings; `None` leaves resolv.conf to the caller's mounts.
+    pub dns: Option<DnsConfig>,
+    /// Namespaces.
+    pub namespaces: NamespaceOptions,
+    /// Sysctls by dotted name.
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits of the whole Pod's cgroup.
+    pub resources: Resources,
+    /// `cgroup_parent` below the engine's own root: `besteffort/pod<uid>`, `burstable/pod<uid>` or `pod<uid>`.
+    pub cgroup_parent: String,
+    /// Labels, kept and returned.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, kept and returned.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Whether a sandbox can take containers (CRI `PodSandboxState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SandboxState {
+    /// Its pause runs and its network is up.
+    Ready,
+    /// It was stopped, or its pause is gone.
+    NotReady,
+}
+
+/// A sandbox as it is (CRI `PodSandboxStatus`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// Its id.
+    pub id: Id,
+    /// Which Pod.
+    pub metadata: SandboxMetadata,
+    /// State.
+    pub state: SandboxState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Pod addresses, primary first; empty with the node's network.
+    pub ips: Vec<IpAddr>,
+    /// Namespaces it was made with.
+    pub namespaces: NamespaceOptions,
+    /// Labels it was made with.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations it was made with.
+    pub annotations: BTreeMap<String, String>,
+}
