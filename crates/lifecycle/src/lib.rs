@@ -7,11 +7,35 @@
 //!
 //! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on) in `docs/spec.md`.
 
+mod admit;
+mod conditions;
+mod container_status;
+mod decide;
+mod display;
+pub mod events;
+pub mod image;
+mod init;
+pub mod kinds;
+mod look;
+pub mod messages;
 mod observed;
+mod phase;
 mod plan;
+pub mod reference;
+pub mod restart;
+mod sandbox;
+mod starting;
+mod status;
+mod sync;
+pub mod termination;
+pub mod text;
 
+pub use admit::{NodeRoom, Rejection, admit};
+pub use container_status::RUNTIME_NAME;
+pub use decide::plan;
 pub use observed::{
     BackOff, ContainerKind, Memory, Observed, PullBackOff, Retry, StartError, Stopping,
     Termination, Verdict, VolumesSeen, WorkerPhase,
 };
 pub use plan::{Event, EventType, NodePolicy, Plan, Reason, Start, Step, Stop};
+pub use status::status;

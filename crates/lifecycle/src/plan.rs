@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use ports::runtime::Id;
 
+use crate::look::Look;
 use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};
+use crate::text;
 
 /// Settings of the node that rules depend on.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,4 +156,46 @@ pub struct Reason {
     pub container: Option<String>,
     /// One sentence in lower case without a full stop: `waits for init container migrate to finish`.
     pub text: String,
+}
+
+impl Plan {
+    /// Adds a reason.
+    pub(crate) fn because(&mut self, container: Option<&str>, text: impl Into<String>) {
+        self.reasons.push(Reason {
+            container: container.map(str::to_owned),
+            text: text.into(),
+        });
+    }
+
+    /// Looks again at `at` or before.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |old| old.min(at)));
+    }
+
+    /// Keeps `key` told; `true` when it was told before.
+    pub(crate) fn tell(&mut self, look: &Look<'_>, key: String) -> bool {
+        let told = look.seen.memory.told.contains(&key);
+        self.told.insert(key);
+        told
+    }
+
+    /// Whether a failure of this phase is still to be waited out.
+    pub(crate) fn held_by_retry(&mut self, look: &Look<'_>) -> bool {
+        let memory = &look.seen.memory;
+        let Some(retry) = memory
+            .retry
+            .filter(|r| r.phase == memory.phase && look.now < r.at)
+        else {
+            return false;
+        };
+        self.wake(retry.at);
+        self.because(
+            None,
+            format!(
+                "the last step failed and is tried again at {}",
+                text::clock(retry.at)
+            ),
+        );
+        true
+    }
 }

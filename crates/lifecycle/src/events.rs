@@ -1,0 +1,128 @@
+//! Events as §14 words them.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::kinds::Member;
+use crate::observed::ContainerKind;
+use crate::plan::{Event, EventType};
+use crate::text;
+
+impl Event {
+    /// `involvedObject.fieldPath` of an event about a container (§14.1); `None` for the Pod itself.
+    pub fn field_path(&self) -> Option<String> {
+        let (kind, name) = self.container.as_ref()?;
+        let list = match kind {
+            ContainerKind::Init | ContainerKind::Sidecar => "initContainers",
+            ContainerKind::App => "containers",
+            ContainerKind::Ephemeral => "ephemeralContainers",
+        };
+        Some(format!("spec.{list}{{{name}}}"))
+    }
+}
+
+fn about(
+    event_type: EventType,
+    reason: &str,
+    message: String,
+    kind: ContainerKind,
+    name: &str,
+) -> Event {
+    Event {
+        event_type,
+        reason: reason.to_owned(),
+        message,
+        container: Some((kind, name.to_owned())),
+    }
+}
+
+/// A Normal event on the Pod itself.
+pub(crate) fn about_pod(reason: &str, message: &str) -> Event {
+    Event {
+        event_type: EventType::Normal,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        container: None,
+    }
+}
+
+/// Normal, about a container.
+pub(crate) fn normal(member: &Member<'_>, reason: &str, message: String) -> Event {
+    about(
+        EventType::Normal,
+        reason,
+        message,
+        member.kind,
+        member.name(),
+    )
+}
+
+/// Warning, about a container.
+pub(crate) fn warning(member: &Member<'_>, reason: &str, message: String) -> Event {
+    about(
+        EventType::Warning,
+        reason,
+        message,
+        member.kind,
+        member.name(),
+    )
+}
+
+/// `Killing` with its message.
+pub fn killing(kind: ContainerKind, name: &str, message: &str) -> Event {
+    about(EventType::Normal, "Killing", message.to_owned(), kind, name)
+}
+
+/// `Created`, after the container was made.
+pub fn created(member: &Member<'_>) -> Event {
+    normal(member, "Created", "Container created".to_owned())
+}
+
+/// `Started`, after its program runs.
+pub fn started(member: &Member<'_>) -> Event {
+    normal(member, "Started", "Container started".to_owned())
+}
+
+/// `Failed` with `Error: %v`: what every failed start but a failed postStart says (§1.9).
+pub fn failed(member: &Member<'_>, error: &str) -> Event {
+    warning(member, "Failed", format!("Error: {error}"))
+}
+
+/// `BackOff` of a container that crashed (§4.1).
+pub fn crash_back_off(pod: &Pod, member: &Member<'_>) -> Event {
+    let message = format!(
+        "Back-off restarting failed container {} in pod {}",
+        member.name(),
+        text::pod_format(pod)
+    );
+    warning(member, "BackOff", message)
+}
+
+/// `SandboxChanged` (§1.5).
+pub fn sandbox_changed() -> Event {
+    about_pod(
+        "SandboxChanged",
+        "Pod sandbox changed, it will be killed and re-created.",
+    )
+}
+
+/// `FailedCreatePodSandBox`, to be reported by the agent with the runtime's error (§1.4 step 4).
+pub fn sandbox_failed(error: &str) -> Event {
+    let message = format!("Failed to create pod sandbox: {error}");
+    Event {
+        event_type: EventType::Warning,
+        reason: "FailedCreatePodSandBox".to_owned(),
+        message,
+        container: None,
+    }
+}
+
+/// `FailedKillPod`, to be reported by the agent when a sandbox cannot be stopped (§2.4).
+pub fn kill_failed(error: &str) -> Event {
+    let message = format!("error killing pod: {error}");
+    Event {
+        event_type: EventType::Warning,
+        reason: "FailedKillPod".to_owned(),
+        message,
+        container: None,
+    }
+}

@@ -1,0 +1,92 @@
+//! The containers of a Pod, in order and by kind.
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::observed::ContainerKind;
+
+/// Record annotation that holds [`container_hash`], set by the agent when it makes a container (§1.9).
+pub const HASH_ANNOTATION: &str = "io.kubernetes.container.hash";
+
+/// One container of a Pod's spec.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Member<'a> {
+    /// Its kind.
+    pub kind: ContainerKind,
+    /// Its spec.
+    pub spec: &'a Container,
+}
+
+impl<'a> Member<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.spec.name
+    }
+
+    /// Its image, as the spec writes it.
+    pub fn image(&self) -> &'a str {
+        self.spec.image.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is a restartable init container.
+    pub fn is_sidecar(&self) -> bool {
+        self.kind == ContainerKind::Sidecar
+    }
+}
+
+/// Init containers and sidecars, in spec order.
+pub fn init(pod: &Pod) -> Vec<Member<'_>> {
+    let list = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.init_containers.as_deref())
+        .unwrap_or_default();
+    list.iter()
+        .map(|spec| Member {
+            kind: if spec.restart_policy.as_deref() == Some("Always") {
+                ContainerKind::Sidecar
+            } else {
+                ContainerKind::Init
+            },
+            spec,
+        })
+        .collect()
+}
+
+/// App containers, in spec order.
+pub fn apps(pod: &Pod) -> Vec<Member<'_>> {
+    let list = pod
+        .spec
+        .as_ref()
+        .map(|s| s.containers.as_slice())
+        .unwrap_or_default();
+    list.iter()
+        .map(|spec| Member {
+            kind: ContainerKind::App,
+            spec,
+        })
+        .collect()
+}
+
+/// Init containers and sidecars, then app containers, each in spec order. Ephemeral containers are not among them.
+pub fn members(pod: &Pod) -> Vec<Member<'_>> {
+    let mut all = init(pod);
+    all.extend(apps(pod));
+    all
+}
+
+/// The kind of the container of this name; names the spec does not know (ephemeral containers) are `Ephemeral`.
+pub fn kind_of(pod: &Pod, name: &str) -> ContainerKind {
+    members(pod)
+        .iter()
+        .find(|m| m.name() == name)
+        .map_or(ContainerKind::Ephemeral, |m| m.kind)
+}
+
+/// What a container must be restarted for when it changes: its name and image only (§1.7), as FNV-1a in hex.
+pub fn container_hash(spec: &Container) -> String {
+    let text = serde_json::json!({ "image": spec.image, "name": spec.name }).to_string();
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{hash:x}")
+}

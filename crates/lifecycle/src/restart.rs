@@ -1,0 +1,150 @@
+//! Whether an exited container starts again (§1.8), and when at the earliest (§4.1).
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use ports::runtime::{ContainerState, ContainerStatus};
+
+use crate::kinds::Member;
+use crate::look::Look;
+use crate::observed::{BackOff, ContainerKind};
+use crate::plan::NodePolicy;
+use crate::text;
+
+/// An entry that was not advanced for this long before an exit counts as absent: the instance ran well.
+const FORGET_AFTER: SignedDuration = SignedDuration::from_secs(600);
+
+/// Whether policy and rules restart a container that ended with `exit_code`, deletion apart (§1.8 rules 2 to 4).
+///
+/// The action `RestartAllContainers` counts as a restart of the container itself.
+pub fn restarts_after(pod: &Pod, member: &Member<'_>, exit_code: i32) -> bool {
+    let rules = member
+        .spec
+        .restart_policy_rules
+        .as_deref()
+        .unwrap_or_default();
+    let own = member.spec.restart_policy.as_deref();
+    if own.is_some() && rules.iter().any(|rule| rule_matches(rule, exit_code)) {
+        return true;
+    }
+    let pods = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+    match own.or(pods).unwrap_or("Always") {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        _ => member.kind != ContainerKind::Init || exit_code != 0,
+    }
+}
+
+fn rule_matches(rule: &k8s_openapi::api::core::v1::ContainerRestartRule, exit_code: i32) -> bool {
+    rule.exit_codes.as_ref().is_some_and(|codes| {
+        let listed = codes
+            .values
+            .as_deref()
+            .unwrap_or_default()
+            .contains(&exit_code);
+        match codes.operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    })
+}
+
+/// The exit code that decides about a restart: an init container the kernel killed for memory failed whatever it returned
+/// (§1.6).
+pub fn deciding_code(kind: ContainerKind, exit_code: i32, reason: &str) -> i32 {
+    if kind == ContainerKind::Init && exit_code == 0 && reason == "OOMKilled" {
+        137
+    } else {
+        exit_code
+    }
+}
+
+/// Whether a container is due to be started or restarted (§1.8), back-off apart.
+pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&ContainerStatus>) -> bool {
+    if look.deleted() {
+        return false;
+    }
+    match newest.map(|c| (c, &c.state)) {
+        None | Some((_, ContainerState::Created | ContainerState::Unknown)) => true,
+        Some((_, ContainerState::Running { .. })) => false,
+        Some((
+            record,
+            ContainerState::Exited {
+                exit_code, reason, ..
+            },
+        )) => {
+            replaced(look, member, record)
+                || restarts_after(
+                    look.pod,
+                    member,
+                    deciding_code(member.kind, *exit_code, reason),
+                )
+        }
+    }
+}
+
+/// Whether a record was stopped because its definition changed: the container starts again whatever the policy says (§1.7).
+pub(crate) fn replaced(look: &Look<'_>, member: &Member<'_>, record: &ContainerStatus) -> bool {
+    look.seen.memory.stopping.contains_key(&record.id) && look.changed(member, record)
+}
+
+/// Whether a start may happen now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Now; this becomes the back-off entry. `None` for a first start, which leaves it alone.
+    Open(Option<BackOff>),
+    /// Not before `until`.
+    Held {
+        /// The delay in force.
+        delay: SignedDuration,
+        /// When the container may start.
+        until: Timestamp,
+    },
+}
+
+/// The crash back-off at a start attempt (§4.1): `finished_at` is the end of the newest run that has ended.
+pub fn gate(
+    entry: Option<&BackOff>,
+    finished_at: Option<Timestamp>,
+    now: Timestamp,
+    policy: &NodePolicy,
+) -> Gate {
+    let Some(finished_at) = finished_at else {
+        return Gate::Open(None);
+    };
+    let entry = entry.filter(|e| finished_at.duration_since(e.updated_at) <= FORGET_AFTER);
+    let delay = match entry {
+        Some(entry) => {
+            let until = text::after(finished_at, entry.delay);
+            if now < until {
+                return Gate::Held {
+                    delay: entry.delay,
+                    until,
+                };
+            }
+            next_delay(entry.delay, policy)
+        }
+        None => policy.back_off_initial.min(policy.back_off_max),
+    };
+    Gate::Open(Some(BackOff {
+        delay,
+        updated_at: now,
+    }))
+}
+
+/// Twice as long, up to the most.
+pub(crate) fn next_delay(delay: SignedDuration, policy: &NodePolicy) -> SignedDuration {
+    delay
+        .checked_mul(2)
+        .unwrap_or(policy.back_off_max)
+        .min(policy.back_off_max)
+}
+
+/// Waiting message of a container in back-off.
+pub fn back_off_message(pod: &Pod, name: &str, delay: SignedDuration) -> String {
+    format!(
+        "back-off {} restarting failed container={name} pod={}",
+        text::go_duration(delay),
+        text::pod_format(pod)
+    )
+}

@@ -1,0 +1,155 @@
+//! Whether a container that is due may be started now, or what it waits for: crash back-off (§4.1), pull back-off (§4.2), or
+//! the pause after a failed start.
+
+use jiff::Timestamp;
+use ports::runtime::ContainerState;
+
+use crate::events;
+use crate::image;
+use crate::kinds::Member;
+use crate::look::Look;
+use crate::observed::{BackOff, StartError};
+use crate::plan::{Event, NodePolicy};
+use crate::restart::{self, Gate};
+use crate::text;
+
+/// The answer.
+pub(crate) enum Attempt {
+    /// Start it.
+    Now {
+        /// New crash back-off entry.
+        back_off: Option<BackOff>,
+    },
+    /// Not yet.
+    Later {
+        /// When to look again.
+        at: Timestamp,
+        /// For people.
+        why: String,
+        /// Start error to remember, when the wait has one of its own.
+        error: Option<StartError>,
+        /// To be reported unless `key` was told.
+        events: Vec<Event>,
+        /// Key of the events.
+        key: Option<String>,
+    },
+}
+
+impl Attempt {
+    fn quietly(at: Timestamp, why: String) -> Self {
+        Attempt::Later {
+            at,
+            why,
+            error: None,
+            events: Vec::new(),
+            key: None,
+        }
+    }
+}
+
+/// Decides about one container that is due to be started.
+pub(crate) fn attempt(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Attempt {
+    let exit = look.last_exit(member.name());
+    // A new image or name has no history (§4.1, scope).
+    let known = exit.is_none_or(|(record, _)| !look.changed(member, record));
+    let entry = look
+        .seen
+        .memory
+        .restarts
+        .get(member.name())
+        .filter(|_| known);
+    match restart::gate(entry, exit.map(|(_, at)| at), look.now, policy) {
+        Gate::Open(back_off) => {
+            failed_before(look, policy, member).unwrap_or(Attempt::Now { back_off })
+        }
+        Gate::Held { delay, until } => {
+            let ended = exit.map_or(look.now, |(_, at)| at);
+            let why = format!(
+                "is in back-off of {} and restarts at {}",
+                text::go_duration(delay),
+                text::clock(until)
+            );
+            let announced = text::after(ended, policy.shown_for);
+            if look.now < announced {
+                return Attempt::quietly(announced.min(until), why);
+            }
+            let message = restart::back_off_message(look.pod, member.name(), delay);
+            Attempt::Later {
+                at: until,
+                why,
+                error: Some(StartError {
+                    reason: "CrashLoopBackOff".to_owned(),
+                    message,
+                    at: look.now,
+                }),
+                events: vec![events::crash_back_off(look.pod, member)],
+                key: exit.map(|(record, _)| format!("backoff/{}", record.id)),
+            }
+        }
+    }
+}
+
+/// The wait that the last failed start asks for, if any.
+fn failed_before(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Option<Attempt> {
+    let error = look.seen.memory.start_errors.get(member.name())?;
+    if image::is_pull_error(&error.reason) {
+        return pull_wait(look, policy, member, error);
+    }
+    let exited = look
+        .newest(member.name())
+        .is_some_and(|c| matches!(c.state, ContainerState::Exited { .. }));
+    if exited
+        && matches!(
+            error.reason.as_str(),
+            "CrashLoopBackOff" | "RunContainerError" | "PostStartHookError"
+        )
+    {
+        // It left an exited record: crash back-off alone decides.
+        return None;
+    }
+    let at = text::after(error.at, policy.retry_after);
+    let nudged = look
+        .seen
+        .memory
+        .changed_at
+        .is_some_and(|changed| changed > error.at);
+    if look.now >= at || nudged {
+        return None;
+    }
+    let why = format!(
+        "could not be started ({}) and is tried again at {}",
+        error.reason,
+        text::clock(at)
+    );
+    Some(Attempt::quietly(at, why))
+}
+
+fn pull_wait(
+    look: &Look<'_>,
+    policy: &NodePolicy,
+    member: &Member<'_>,
+    error: &StartError,
+) -> Option<Attempt> {
+    let entry = look.seen.memory.pulls.get(member.image())?;
+    let until = image::held_until(entry, look.now)?;
+    let why = format!(
+        "its image {} could not be pulled and is tried again at {}",
+        member.image(),
+        text::clock(until)
+    );
+    let announced = text::after(error.at, policy.shown_for);
+    if look.now < announced {
+        return Some(Attempt::quietly(announced.min(until), why));
+    }
+    let failure = image::backing_off(member, entry, look.now);
+    let key = format!("pull/{}/{}", member.name(), entry.failed_at);
+    let told = error.reason == "ImagePullBackOff" && error.message == failure.error.message;
+    let events = if told { Vec::new() } else { failure.events };
+    Some(Attempt::Later {
+        at: until,
+        why,
+        error: Some(failure.error),
+        events,
+        key: Some(key),
+    })
+}

@@ -1,0 +1,335 @@
+//! The end of a Pod: when it is decided (§1.1, §2.8), how much grace it has (§2.3), who is stopped when (§2.4), and what is
+//! left to do once nothing runs any more (§1.1 steps 7 and 8, §2.6).
+//!
+//! The kill is planned as events come in: each look finds which containers are gone by now and stops those whose turn it is.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use ports::runtime::{ContainerStatus, SandboxState};
+
+use crate::events;
+use crate::kinds;
+use crate::look::Look;
+use crate::observed::{ContainerKind, Termination, Verdict, VolumesSeen, WorkerPhase};
+use crate::plan::{Plan, Step, Stop};
+use crate::text;
+
+/// Least time between the stop signal and SIGKILL, in seconds (§2.3 step 6).
+pub const LEAST_STOP_SECONDS: i64 = 2;
+/// `spec.terminationGracePeriodSeconds` when absent (§15.1).
+const DEFAULT_GRACE: i64 = 30;
+
+/// The grace the Pod's own containers get, in seconds: what the spec says.
+pub fn spec_grace(pod: &Pod) -> i64 {
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.termination_grace_period_seconds)
+        .unwrap_or(DEFAULT_GRACE)
+}
+
+/// The worker's grace in seconds (§2.3): what is `held` already, the deletion's when it is shorter, the spec's when there is
+/// neither; 1 when the Pod is gone; never below 1.
+pub fn grace(pod: &Pod, held: Option<i64>, gone: bool) -> i64 {
+    let deletion = pod
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .and(pod.metadata.deletion_grace_period_seconds);
+    let candidates = [held, deletion, gone.then_some(1)];
+    candidates
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or_else(|| spec_grace(pod))
+        .max(1)
+}
+
+/// When the Pod's active deadline is reached (§2.8).
+pub fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let start = pod.status.as_ref()?.start_time.as_ref()?;
+    Some(text::later(start.0, seconds))
+}
+
+/// What is decided about a Pod that passed its active deadline.
+pub fn deadline_exceeded() -> Verdict {
+    Verdict {
+        phase: "Failed".to_owned(),
+        reason: "DeadlineExceeded".to_owned(),
+        message: "Pod was active on the node longer than the specified deadline".to_owned(),
+    }
+}
+
+/// The Pod's end as far as it is decided from outside its containers, `None` while it lives on.
+pub(crate) fn decide(look: &Look<'_>) -> Option<Termination> {
+    let held = look.seen.memory.termination.as_ref();
+    let late = held.is_none()
+        && !look.stored_terminal()
+        && !look.deleted()
+        && deadline(look.pod).is_some_and(|at| look.now >= at);
+    let ends = held.is_some()
+        || look.seen.memory.phase > WorkerPhase::Syncing
+        || look.deleted()
+        || look.stored_terminal()
+        || late;
+    ends.then(|| Termination {
+        since: held.map_or(look.now, |t| t.since),
+        grace_seconds: grace(look.pod, held.map(|t| t.grace_seconds), look.seen.gone),
+        verdict: if late {
+            Some(deadline_exceeded())
+        } else {
+            held.and_then(|t| t.verdict.clone())
+        },
+    })
+}
+
+/// Plans the next part of the Pod's end.
+pub(crate) fn plan(look: &Look<'_>, end: Termination) -> Plan {
+    let memory = &look.seen.memory;
+    let mut plan = Plan {
+        phase: memory.phase.max(WorkerPhase::Terminating),
+        ..Plan::default()
+    };
+    if memory.termination.is_none()
+        && let Some(verdict) = &end.verdict
+    {
+        plan.steps.push(Step::Event(events::about_pod(
+            &verdict.reason,
+            &verdict.message,
+        )));
+    }
+    if memory.termination.as_ref() != Some(&end) {
+        plan.termination = Some(end.clone());
+    }
+    plan.because(None, why(look, &end));
+    if look.seen.containers.iter().any(|c| look.alive(c)) {
+        stop_containers(look, end.since, end.grace_seconds, &mut plan);
+    } else if look
+        .seen
+        .sandboxes
+        .iter()
+        .any(|s| s.state == SandboxState::Ready)
+    {
+        if !plan.held_by_retry(look) {
+            stop_sandboxes(look, &mut plan);
+        }
+    } else if memory.phase < WorkerPhase::Terminated {
+        // The last status is written before anything is cleaned up.
+        plan.phase = WorkerPhase::Terminated;
+        plan.wake_at = Some(look.now);
+        plan.because(None, "nothing runs any more");
+    } else if !plan.held_by_retry(look) {
+        clean_up(look, &mut plan);
+    }
+    plan
+}
+
+fn why(look: &Look<'_>, end: &Termination) -> String {
+    let cause = match &end.verdict {
+        Some(verdict) => format!(
+            "it is {} ({})",
+            verdict.phase.to_lowercase(),
+            verdict.reason
+        ),
+        None if look.seen.gone => "it is no longer in the API".to_owned(),
+        None if look.deleted() => "it was deleted".to_owned(),
+        None => "its containers are done".to_owned(),
+    };
+    format!(
+        "the pod ends because {cause}; grace {} s since {}",
+        end.grace_seconds,
+        text::clock(end.since)
+    )
+}
+
+/// Stops every sandbox that is still up.
+pub(crate) fn stop_sandboxes(look: &Look<'_>, plan: &mut Plan) {
+    for sandbox in look
+        .sandboxes()
+        .into_iter()
+        .filter(|s| s.state == SandboxState::Ready)
+    {
+        plan.steps.push(Step::StopSandbox {
+            id: sandbox.id.clone(),
+        });
+    }
+    plan.because(
+        None,
+        "no container runs in the sandbox any more, so it is stopped",
+    );
+}
+
+/// Cleans up after the Pod (§1.1 step 8, §2.6, §2.7).
+fn clean_up(look: &Look<'_>, plan: &mut Plan) {
+    if look.seen.volumes != VolumesSeen::Released {
+        plan.steps.push(Step::TearDown);
+        plan.because(None, "volumes are unmounted and directories removed");
+    } else if look.seen.gone {
+        plan.phase = WorkerPhase::Finished;
+        remove_records(look, plan);
+        plan.because(None, "the pod left the API, so its records go too");
+    } else if !look.deleted() {
+        plan.phase = WorkerPhase::Finished;
+        plan.because(
+            None,
+            "the pod is finished; its records stay until it is deleted",
+        );
+    } else if !look.stored_terminal() {
+        plan.because(
+            None,
+            "waits for the final status to be stored before the pod is deleted from the API",
+        );
+    } else if let Some(list) = finalizers(look) {
+        plan.because(None, format!("waits for finalizers to be removed: {list}"));
+    } else {
+        plan.steps.push(Step::DeletePod);
+        plan.because(
+            None,
+            "everything is cleaned up, so the pod is deleted from the API",
+        );
+    }
+}
+
+/// Finalizers that keep the object although its deletion was made final already.
+fn finalizers(look: &Look<'_>) -> Option<String> {
+    let meta = &look.pod.metadata;
+    let list = meta.finalizers.as_deref().unwrap_or_default();
+    (!list.is_empty() && meta.deletion_grace_period_seconds == Some(0)).then(|| list.join(", "))
+}
+
+fn remove_records(look: &Look<'_>, plan: &mut Plan) {
+    let known = |id: &str| look.seen.sandboxes.iter().any(|s| s.id == id);
+    for stray in look
+        .seen
+        .containers
+        .iter()
+        .filter(|c| !known(&c.sandbox_id))
+    {
+        plan.steps.push(Step::RemoveContainer {
+            id: stray.id.clone(),
+            keep_log: false,
+        });
+    }
+    for sandbox in look.sandboxes() {
+        plan.steps.push(Step::RemoveSandbox {
+            id: sandbox.id.clone(),
+        });
+    }
+}
+
+/// Stops what runs, sidecars last and in reverse order, within `grace` seconds of `since` (§2.4).
+pub(crate) fn stop_containers(look: &Look<'_>, since: Timestamp, grace: i64, plan: &mut Plan) {
+    let deadline = text::later(since, grace);
+    let elapsed = look.now.duration_since(since).as_secs().max(0);
+    let left = grace.saturating_sub(elapsed).max(LEAST_STOP_SECONDS);
+    for record in in_spec_order(look) {
+        let kind = kinds::kind_of(look.pod, &record.name);
+        if let Some(stopping) = look.seen.memory.stopping.get(&record.id) {
+            let ends = text::later(stopping.since, stopping.grace_seconds);
+            if text::later(look.now, left) < ends {
+                plan.steps.push(Step::Stop(stop(record, kind, left, None)));
+            }
+            plan.because(
+                Some(&record.name),
+                format!(
+                    "was asked to stop and is killed at {}",
+                    text::clock(ends.min(text::later(look.now, left)))
+                ),
+            );
+            continue;
+        }
+        let told = plan.tell(look, format!("killing/{}", record.id));
+        let message = format!("Stopping container {}", record.name);
+        match awaited(look, kind, &record.name) {
+            Some(others) if look.now < deadline => {
+                if !told {
+                    plan.steps
+                        .push(Step::Event(events::killing(kind, &record.name, &message)));
+                }
+                plan.wake(deadline);
+                let until = text::clock(deadline);
+                plan.because(
+                    Some(&record.name),
+                    format!(
+                        "is stopped after {}, at the latest at {until}",
+                        others.join(", ")
+                    ),
+                );
+            }
+            _ => {
+                plan.because(
+                    Some(&record.name),
+                    format!("is asked to stop and has {left} s"),
+                );
+                plan.steps.push(Step::Stop(stop(
+                    record,
+                    kind,
+                    left,
+                    (!told).then_some(message),
+                )));
+            }
+        }
+    }
+}
+
+fn stop(
+    record: &ContainerStatus,
+    kind: ContainerKind,
+    grace_seconds: i64,
+    message: Option<String>,
+) -> Stop {
+    Stop {
+        id: record.id.clone(),
+        container: record.name.clone(),
+        kind,
+        grace_seconds,
+        message,
+    }
+}
+
+/// Living records: init containers, apps, then ephemeral containers.
+fn in_spec_order<'a>(look: &Look<'a>) -> Vec<&'a ContainerStatus> {
+    let names: Vec<_> = kinds::members(look.pod).iter().map(|m| m.name()).collect();
+    let rank = |name: &str| names.iter().position(|n| *n == name).unwrap_or(names.len());
+    let mut alive: Vec<_> = look
+        .seen
+        .containers
+        .iter()
+        .filter(|c| look.alive(c))
+        .collect();
+    alive.sort_by(|a, b| {
+        (rank(&a.name), &a.name, a.created_at).cmp(&(rank(&b.name), &b.name, b.created_at))
+    });
+    alive
+}
+
+/// Whom a container waits for before it is stopped: a sidecar for every app container and every sidecar after it.
+fn awaited(look: &Look<'_>, kind: ContainerKind, name: &str) -> Option<Vec<String>> {
+    if kind != ContainerKind::Sidecar {
+        return None;
+    }
+    let waits: Vec<String> = kinds::members(look.pod)
+        .iter()
+        .skip_while(|m| m.name() != name)
+        .skip(1)
+        .filter(|m| m.kind != ContainerKind::Init)
+        .filter(|m| look.records(m.name()).iter().any(|c| look.alive(c)))
+        .map(|m| m.name().to_owned())
+        .collect();
+    (!waits.is_empty()).then_some(waits)
+}
+
+/// When the stopping that is under way began; now, if nothing was asked to stop yet.
+pub(crate) fn began(look: &Look<'_>) -> Timestamp {
+    let alive = look.seen.containers.iter().filter(|c| look.alive(c));
+    alive
+        .filter_map(|c| look.seen.memory.stopping.get(&c.id))
+        .map(|s| s.since)
+        .min()
+        .unwrap_or(look.now)
+}
+
+/// Seconds a container killed on its own gets (§2.3): the Pod's, never below the least.
+pub(crate) fn single_grace(pod: &Pod) -> i64 {
+    spec_grace(pod).max(LEAST_STOP_SECONDS)
+}
