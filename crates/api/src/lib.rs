@@ -8,5 +8,8 @@ pub mod gotext;
 pub mod gvk;
 pub mod names;
 pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod time;
+pub mod validate;

@@ -1,0 +1,493 @@
+//! The pass over a body: a serde seed that knows the shape it expects.
+
+use super::{Problem, scalar};
+use crate::schema::{Field, Schema, Shape, TypeId};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Upstream reports no more.
+const MOST_PROBLEMS: usize = 100;
+
+/// A body that fits its type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Without unknown and null fields.
+    pub value: Value,
+    /// What was dropped, in the order met; at most 100, without repeats.
+    pub problems: Vec<Problem>,
+}
+
+/// Why a body does not fit its type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TypeError {
+    /// Not JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value of the wrong type or form; the first one met.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// Decodes JSON text as an object of a type.
+pub fn decode_slice(body: &[u8], ty: TypeId) -> Result<Decoded, TypeError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let decoded = decode(&mut deserializer, ty)?;
+    deserializer
+        .end()
+        .map_err(|e| TypeError::Syntax(e.to_string()))?;
+    Ok(decoded)
+}
+
+/// Decodes a value, such as one from YAML or the result of a patch, as an object of a type.
+pub fn decode_value(value: &Value, ty: TypeId) -> Result<Decoded, TypeError> {
+    decode(value, ty)
+}
+
+fn decode<'de, D: Deserializer<'de>>(deserializer: D, ty: TypeId) -> Result<Decoded, TypeError>
+where
+    D::Error: fmt::Display,
+{
+    let context = Context::default();
+    let name = Schema::get().ty(ty).local_name();
+    let place = Place {
+        struct_name: None,
+        fields: String::new(),
+        path: String::new(),
+        go: None,
+    };
+    let shape = Shape::Object(ty);
+    let value = Seed {
+        shape: &shape,
+        place: &place,
+        context: &context,
+    }
+    .deserialize(deserializer)
+    .map_err(|e| TypeError::Syntax(e.to_string()))?;
+    let state = context.0.into_inner();
+    match state.error {
+        Some(error) => Err(TypeError::Value(error)),
+        None if !value.is_object() => Err(TypeError::Value(format!("a {name} must be an object"))),
+        None => Ok(Decoded {
+            value,
+            problems: state.problems,
+        }),
+    }
+}
+
+#[derive(Default)]
+struct State {
+    problems: Vec<Problem>,
+    error: Option<String>,
+}
+
+#[derive(Default)]
+pub(super) struct Context(RefCell<State>);
+
+impl Context {
+    fn report(&self, problem: Problem) {
+        let mut state = self.0.borrow_mut();
+        if state.problems.len() < MOST_PROBLEMS && !state.problems.contains(&problem) {
+            state.problems.push(problem);
+        }
+    }
+
+    /// The first error stands, as Go's decoder keeps it.
+    pub(super) fn fail(&self, error: impl FnOnce() -> String) {
+        self.0.borrow_mut().error.get_or_insert_with(error);
+    }
+}
+
+/// Where in the body we are, as the two kinds of message name it.
+pub(super) struct Place {
+    /// The innermost struct.
+    struct_name: Option<&'static str>,
+    /// Field names without indices and keys, for type errors.
+    fields: String,
+    /// The full path, for unknown fields.
+    path: String,
+    /// The Go name of the field's type where it is not that of its shape.
+    go: Option<&'static str>,
+}
+
+impl Place {
+    fn field(&self, owner: &'static str, name: &str, go: Option<&'static str>) -> Self {
+        let join = |prefix: &str| {
+            if prefix.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{prefix}.{name}")
+            }
+        };
+        Self {
+            struct_name: Some(owner),
+            fields: join(&self.fields),
+            path: join(&self.path),
+            go,
+        }
+    }
+
+    fn element(&self, path: String) -> Self {
+        let go = self.go.and_then(|name| name.strip_prefix("[]"));
+        Self {
+            struct_name: self.struct_name,
+            fields: self.fields.clone(),
+            path,
+            go,
+        }
+    }
+
+    /// `json: cannot unmarshal bool into Go struct field Container.spec.containers.image of type string`
+    pub(super) fn mismatch(&self, found: &str, shape: &Shape) -> String {
+        let wanted = self.go.map_or_else(|| go_name(shape), str::to_owned);
+        match self.struct_name {
+            Some(name) => format!(
+                "json: cannot unmarshal {found} into Go struct field {name}.{} of type {wanted}",
+                self.fields
+            ),
+            None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
+        }
+    }
+}
+
+fn go_name(shape: &Shape) -> String {
+    match shape {
+        Shape::String => "string".to_owned(),
+        Shape::Int32 => "int32".to_owned(),
+        Shape::Int64 => "int64".to_owned(),
+        Shape::Double => "float64".to_owned(),
+        Shape::Bool => "bool".to_owned(),
+        Shape::Bytes => "[]uint8".to_owned(),
+        Shape::Time => "v1.Time".to_owned(),
+        Shape::MicroTime => "v1.MicroTime".to_owned(),
+        Shape::Quantity => "resource.Quantity".to_owned(),
+        Shape::IntOrString => "intstr.IntOrString".to_owned(),
+        Shape::Any => "runtime.RawExtension".to_owned(),
+        Shape::Fields => "v1.FieldsV1".to_owned(),
+        Shape::Object(id) => format!("v1.{}", Schema::get().ty(*id).local_name()),
+        Shape::List(element) => format!("[]{}", go_name(element)),
+        Shape::Map(value) => format!("map[string]{}", go_name(value)),
+    }
+}
+
+struct Seed<'a> {
+    shape: &'a Shape,
+    place: &'a Place,
+    context: &'a Context,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.shape {
+            Shape::Any | Shape::Fields => serde::Deserialize::deserialize(deserializer),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl Seed<'_> {
+    fn mismatch<E>(&self, found: &str) -> Result<Value, E> {
+        self.context.fail(|| self.place.mismatch(found, self.shape));
+        Ok(Value::Null)
+    }
+
+    fn scalar<E>(&self, value: Value) -> Result<Value, E> {
+        match scalar::read(self.shape, value, self.place) {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                self.context.fail(|| error);
+                Ok(Value::Null)
+            }
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        self.scalar(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let Shape::List(element) = self.shape else {
+            while access.next_element::<IgnoredAny>()?.is_some() {}
+            return match scalar::composite(self.shape) {
+                Some(error) => {
+                    self.context.fail(|| error.to_owned());
+                    Ok(Value::Null)
+                }
+                None => self.mismatch("array"),
+            };
+        };
+        let mut list = Vec::new();
+        loop {
+            let place = self
+                .place
+                .element(format!("{}[{}]", self.place.path, list.len()));
+            match access.next_element_seed(Seed {
+                shape: element,
+                place: &place,
+                context: self.context,
+            })? {
+                Some(value) => list.push(or_zero(value, element)),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        match self.shape {
+            Shape::Object(id) => self.object(*id, access),
+            Shape::Map(value) => self.map(value, access),
+            shape => {
+                drain(access)?;
+                match scalar::composite(shape) {
+                    Some(error) => {
+                        self.context.fail(|| error.to_owned());
+                        Ok(Value::Null)
+                    }
+                    None => self.mismatch("object"),
+                }
+            }
+        }
+    }
+}
+
+fn drain<'de, A: MapAccess<'de>>(mut access: A) -> Result<(), A::Error> {
+    while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+/// In lists and maps null is the zero value, as in Go.
+fn or_zero(value: Value, shape: &Shape) -> Value {
+    if !value.is_null() {
+        return value;
+    }
+    match shape {
+        Shape::String | Shape::Bytes => Value::from(""),
+        Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => Value::from(0),
+        Shape::Bool => Value::Bool(false),
+        Shape::Quantity => Value::from("0"),
+        Shape::Object(_) => Value::Object(Map::new()),
+        _ => Value::Null,
+    }
+}
+
+impl Seed<'_> {
+    fn object<'de, A: MapAccess<'de>>(&self, id: TypeId, mut access: A) -> Result<Value, A::Error> {
+        let ty = Schema::get().ty(id);
+        let mut object = Map::new();
+        let mut seen = BTreeSet::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let Some(field) = ty.field(&key) else {
+                access.next_value::<IgnoredAny>()?;
+                self.context
+                    .report(Problem::Unknown(self.place.field("", &key, None).path));
+                continue;
+            };
+            let Field {
+                name, shape, go, ..
+            } = field;
+            let place = self.place.field(ty.local_name(), name, *go);
+            if !seen.insert(*name) {
+                self.context.report(Problem::Duplicate(place.path.clone()));
+            }
+            let value = access.next_value_seed(Seed {
+                shape,
+                place: &place,
+                context: self.context,
+            })?;
+            if value.is_null() {
+                object.remove(*name);
+            } else {
+                object.insert((*name).to_owned(), value);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn map<'de, A: MapAccess<'de>>(&self, shape: &Shape, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let place = Place {
+                go: None,
+                ..self.place.element(format!("{}.{key}", self.place.path))
+            };
+            let value = access.next_value_seed(Seed {
+                shape,
+                place: &place,
+                context: self.context,
+            })?;
+            if map.insert(key, or_zero(value, shape)).is_some() {
+                self.context.report(Problem::Duplicate(place.path));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::strict_error;
+    use serde_json::json;
+
+    fn pod() -> TypeId {
+        Schema::get().of("", "v1", "Pod").unwrap()
+    }
+
+    fn decode(text: &str) -> Result<Decoded, TypeError> {
+        decode_slice(text.as_bytes(), pod())
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_and_named() {
+        let decoded = decode(
+            r#"{"kind":"Pod","spec":{"containers":[{"name":"a","imagee":"x"}],"foo":{"a":1}},"metadata":{"labels":{"x":"y"}},"spec2":1}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            strict_error(&decoded.problems),
+            "strict decoding error: unknown field \"spec.containers[0].imagee\", unknown field \"spec.foo\", unknown field \"spec2\""
+        );
+        assert_eq!(
+            decoded.value,
+            json!({"kind":"Pod","spec":{"containers":[{"name":"a"}]},"metadata":{"labels":{"x":"y"}}})
+        );
+    }
+
+    #[test]
+    fn duplicates_are_named_and_the_last_counts() {
+        let decoded = decode(
+            r#"{"spec":{"nodeName":"a","nodeName":"b"},"metadata":{"labels":{"x":"1","x":"2"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            strict_error(&decoded.problems),
+            "strict decoding error: duplicate field \"spec.nodeName\", duplicate field \"metadata.labels.x\""
+        );
+        assert_eq!(decoded.value["spec"]["nodeName"], "b");
+        assert_eq!(decoded.value["metadata"]["labels"]["x"], "2");
+    }
+
+    #[test]
+    fn wrong_types_read_as_gos() {
+        for (text, error) in [
+            (
+                r#"{"spec":{"containers":[{"image":true}]}}"#,
+                "json: cannot unmarshal bool into Go struct field Container.spec.containers.image of type string",
+            ),
+            (
+                r#"{"spec":{"containers":"x"}}"#,
+                "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container",
+            ),
+            (
+                r#"{"spec":{"restartPolicy":1}}"#,
+                "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                r#"{"metadata":{"labels":{"a":1}}}"#,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+            ),
+            (
+                r#"{"spec":{"terminationGracePeriodSeconds":1.5}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field PodSpec.spec.terminationGracePeriodSeconds of type int64",
+            ),
+            (
+                r#"{"spec":{"priority":3000000000}}"#,
+                "json: cannot unmarshal number 3000000000 into Go struct field PodSpec.spec.priority of type int32",
+            ),
+            (
+                r#"{"spec":[]}"#,
+                "json: cannot unmarshal array into Go struct field Pod.spec of type v1.PodSpec",
+            ),
+            (
+                r#"[]"#,
+                "json: cannot unmarshal array into Go value of type v1.Pod",
+            ),
+            (
+                r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"lots"}}}]}}"#,
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ),
+            (
+                r#"{"metadata":{"deletionTimestamp":"soon"}}"#,
+                "parsing time \"soon\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"soon\" as \"2006\"",
+            ),
+        ] {
+            assert_eq!(decode(text).unwrap_err().to_string(), error, "{text}");
+        }
+        assert!(matches!(decode("{"), Err(TypeError::Syntax(_))));
+        assert!(matches!(decode("{} x"), Err(TypeError::Syntax(_))));
+        assert!(matches!(decode("null"), Err(TypeError::Value(_))));
+    }
+
+    #[test]
+    fn values_become_canonical() {
+        let decoded = decode(
+            r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":2,"memory":"1024Mi"}},"args":null,
+                "livenessProbe":{"httpGet":{"port":8080}},"ports":[null]}]},
+                "metadata":{"creationTimestamp":"2026-01-02T04:04:05.6+01:00","deletionTimestamp":null,"annotations":{"a":null}}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            decoded.value,
+            json!({"spec":{"containers":[{"resources":{"limits":{"cpu":"2","memory":"1Gi"}},
+                "livenessProbe":{"httpGet":{"port":8080}},"ports":[{}]}]},
+                "metadata":{"creationTimestamp":"2026-01-02T03:04:05Z","annotations":{"a":""}}})
+        );
+    }
+
+    #[test]
+    fn values_and_texts_decode_alike() {
+        let text = r#"{"spec":{"bogus":1,"containers":[{"name":"a","stdin":true}],"nodeSelector":{"a":"b"}}}"#;
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(decode_value(&value, pod()).unwrap(), decode(text).unwrap());
+    }
+
+    #[test]
+    fn secrets_want_base64() {
+        let secret = Schema::get().of("", "v1", "Secret").unwrap();
+        assert_eq!(
+            decode_slice(br#"{"data":{"a":"eA=="}}"#, secret)
+                .unwrap()
+                .value["data"]["a"],
+            "eA=="
+        );
+        let error = decode_slice(br#"{"data":{"a":"ab$d"}}"#, secret).unwrap_err();
+        assert_eq!(error.to_string(), "illegal base64 data at input byte 2");
+    }
+}
