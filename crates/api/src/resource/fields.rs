@@ -1,0 +1,102 @@
+//! The values field selectors compare with.
+
+use super::{Resource, events};
+use crate::selector::{FieldSelector, UnsupportedField};
+use serde_json::Value;
+use std::borrow::Cow;
+
+impl Resource {
+    /// Refuses a selector that names a path this kind cannot be selected by.
+    pub fn check_fields(&self, selector: &FieldSelector) -> Result<(), UnsupportedField> {
+        selector.check(|path| self.is_selectable(path))
+    }
+
+    fn is_selectable(&self, path: &str) -> bool {
+        path == "metadata.name"
+            || (path == "metadata.namespace" && self.namespaced)
+            || self.selectable.contains(&path)
+    }
+
+    /// Whether the selector selects a stored object.
+    pub fn matches_fields(&self, selector: &FieldSelector, object: &Value) -> bool {
+        selector.matches(|path| self.field(object, path))
+    }
+
+    /// The text a field selector compares with; empty when absent. Objects are given as stored, so Events as core ones.
+    pub fn field<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
+        let core = events::core_path(path);
+        let path = if self.storage == "events" {
+            &core
+        } else {
+            path
+        };
+        let at = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/")));
+        let text = |path: &str| at(path).and_then(Value::as_str).unwrap_or_default();
+        match path {
+            // Selectable for compatibility, but upstream never gives it a value.
+            "status.podIPs" => Cow::Borrowed(""),
+            "spec.host" => Cow::Borrowed(text("spec.nodeName")),
+            "spec.hostNetwork" | "spec.unschedulable" => {
+                Cow::Borrowed(if at(path).and_then(Value::as_bool).unwrap_or(false) {
+                    "true"
+                } else {
+                    "false"
+                })
+            }
+            "source" => match text("source.component") {
+                "" => Cow::Borrowed(text("reportingComponent")),
+                component => Cow::Borrowed(component),
+            },
+            _ => match at(path) {
+                Some(Value::String(text)) => Cow::Borrowed(text),
+                Some(Value::Bool(value)) => Cow::Owned(value.to_string()),
+                Some(Value::Number(number)) => Cow::Owned(number.to_string()),
+                _ => Cow::Borrowed(""),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_by_field() {
+        let pods = find("", "v1", "pods").unwrap();
+        let pod = json!({"metadata": {"name": "web", "namespace": "d"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
+        for (text, selected) in [
+            ("metadata.name=web", true),
+            ("spec.nodeName=n1,status.phase!=Failed", true),
+            ("spec.host=n1", true),
+            ("spec.hostNetwork=false", true),
+            ("spec.hostNetwork=true", false),
+            ("status.podIP=", true),
+            ("spec.nodeName!=n1", false),
+        ] {
+            let selector = FieldSelector::parse(text).unwrap();
+            pods.check_fields(&selector).unwrap();
+            assert_eq!(pods.matches_fields(&selector, &pod), selected, "{text}");
+        }
+        let wrong = FieldSelector::parse("foo.bar=x").unwrap();
+        assert_eq!(
+            pods.check_fields(&wrong).unwrap_err().to_string(),
+            "field label not supported: foo.bar"
+        );
+    }
+
+    #[test]
+    fn events_by_source() {
+        let events = find("", "v1", "events").unwrap();
+        let selector = FieldSelector::parse("source=kubelet").unwrap();
+        assert!(events.matches_fields(&selector, &json!({"source": {"component": "kubelet"}})));
+        assert!(events.matches_fields(&selector, &json!({"reportingComponent": "kubelet"})));
+        assert!(!events.matches_fields(&selector, &json!({})));
+        let new = find("events.k8s.io", "v1", "events").unwrap();
+        let selector = FieldSelector::parse("regarding.name=web").unwrap();
+        new.check_fields(&selector).unwrap();
+        assert!(new.matches_fields(&selector, &json!({"involvedObject": {"name": "web"}})));
+    }
+}

@@ -1,0 +1,144 @@
+//! The list of resources. A new kind is one line here.
+
+use super::{Gvk, Resource, Subresource};
+
+const fn core(kind: &'static str, plural: &'static str, singular: &'static str) -> Resource {
+    Resource::new("", "v1", kind, plural, singular)
+}
+
+const fn sub(name: &'static str, gvk: Gvk, verbs: &'static [&'static str]) -> Subresource {
+    Subresource { name, gvk, verbs }
+}
+
+const fn v1(kind: &'static str) -> Gvk {
+    Gvk {
+        group: "",
+        version: "v1",
+        kind,
+    }
+}
+
+const EVICTION: Gvk = Gvk {
+    group: "policy",
+    version: "v1",
+    kind: "Eviction",
+};
+const TOKEN_REQUEST: Gvk = Gvk {
+    group: "authentication.k8s.io",
+    version: "v1",
+    kind: "TokenRequest",
+};
+
+const CREATE: &[&str] = &["create"];
+const CONNECT: &[&str] = &["create", "get"];
+const WRITE: &[&str] = &["get", "patch", "update"];
+
+const POD_SUBRESOURCES: &[Subresource] = &[
+    sub("attach", v1("PodAttachOptions"), CONNECT),
+    sub("binding", v1("Binding"), CREATE),
+    sub("ephemeralcontainers", v1("Pod"), WRITE),
+    sub("eviction", EVICTION, CREATE),
+    sub("exec", v1("PodExecOptions"), CONNECT),
+    sub("log", v1("Pod"), &["get"]),
+    sub("portforward", v1("PodPortForwardOptions"), CONNECT),
+    sub("resize", v1("Pod"), WRITE),
+    sub("status", v1("Pod"), WRITE),
+];
+
+const POD_FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.host",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+];
+
+const EVENT_FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
+const EVENTS_FIELDS: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
+    "type",
+];
+
+/// Every resource. Core comes first; the order of groups decides which group an ambiguous name means.
+pub static RESOURCES: &[Resource] = &[
+    core("Binding", "bindings", "binding").verbs(CREATE),
+    core("ConfigMap", "configmaps", "configmap").short(&["cm"]),
+    core("Endpoints", "endpoints", "endpoints")
+        .short(&["ep"])
+        .put_creates(),
+    core("Event", "events", "event")
+        .short(&["ev"])
+        .fields(EVENT_FIELDS)
+        .put_creates(),
+    core("Namespace", "namespaces", "namespace")
+        .short(&["ns"])
+        .cluster()
+        .verbs(&[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ])
+        .sub(&[
+            sub("finalize", v1("Namespace"), &["update"]),
+            sub("status", v1("Namespace"), WRITE),
+        ])
+        .fields(&["status.phase"]),
+    core("Node", "nodes", "node")
+        .short(&["no"])
+        .cluster()
+        .sub(&[sub("status", v1("Node"), WRITE)])
+        .fields(&["spec.unschedulable"]),
+    core("Pod", "pods", "pod")
+        .short(&["po"])
+        .in_all()
+        .sub(POD_SUBRESOURCES)
+        .fields(POD_FIELDS)
+        .generation(),
+    core("Secret", "secrets", "secret").fields(&["type"]),
+    core("ServiceAccount", "serviceaccounts", "serviceaccount")
+        .short(&["sa"])
+        .sub(&[sub("token", TOKEN_REQUEST, CREATE)]),
+    core("Service", "services", "service")
+        .short(&["svc"])
+        .in_all()
+        .sub(&[sub("status", v1("Service"), WRITE)])
+        .fields(&["spec.clusterIP", "spec.type"])
+        .put_creates(),
+    Resource::new("events.k8s.io", "v1", "Event", "events", "event")
+        .short(&["ev"])
+        .fields(EVENTS_FIELDS)
+        .put_creates(),
+    Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease").put_creates(),
+    Resource::new(
+        "discovery.k8s.io",
+        "v1",
+        "EndpointSlice",
+        "endpointslices",
+        "endpointslice",
+    )
+    .generation(),
+];
