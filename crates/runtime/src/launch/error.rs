@@ -155,3 +155,13 @@ pub enum LaunchError {
         errno: Errno,
     },
 }
+
+impl LaunchError {
+    /// A failed step as an error, for `map_err`.
+    pub(crate) fn setup<E: Into<Errno>>(step: &'static str) -> impl FnOnce(E) -> Self {
+        move |e| Self::Setup {
+            step,
+            errno: e.into(),
+        }
+    }
+}

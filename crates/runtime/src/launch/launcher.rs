@@ -1,0 +1,271 @@
+//! Launching and executing, step by step.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ports::runtime::UserStatus;
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountAttrFlags;
+
+use super::child::KernelMounts;
+use super::dev::{HARDENED, new_fs};
+use super::error::{Errno, LaunchError};
+use super::process::{self, OpenCgroups, Own, Prepared, Setting};
+use super::rootfs::{self, Mounts};
+use super::scratch::Namespaces;
+use super::spec::{ExecFds, ExecSpec, LaunchFds, LaunchSpec, Launched, PidNamespace};
+use super::sys::{self, MountAttr};
+use super::users;
+
+/// Starts processes in containers. One per pause, which must have a single thread: the launcher changes namespaces, umask and
+/// signal mask of the calling thread for the time of a call, and its children share the caller's memory until they execute.
+///
+/// Network, IPC and UTS namespaces are the caller's. Paths in specifications are those of the mount namespace the launcher was
+/// made in.
+pub struct Launcher {
+    own: Own,
+    namespaces: Namespaces,
+    pid_namespace: OwnedFd,
+    setattr: bool,
+}
+
+impl Launcher {
+    /// Looks at the process it runs in and makes the scratch mount namespace.
+    pub fn new() -> Result<Self, LaunchError> {
+        // An invalid descriptor tells a kernel that knows the call (EBADF) from one that does not.
+        let setattr =
+            sys::mount_setattr(-1, false, &MountAttr::default()) != Err(Errno(libc::ENOSYS));
+        Self::with(setattr)
+    }
+
+    fn with(setattr: bool) -> Result<Self, LaunchError> {
+        let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", dir, Mode::empty())
+            .map_err(LaunchError::setup("open /proc"))?;
+        let namespaces = Namespaces::new(&proc, setattr)?;
+        let open = OFlags::RDONLY | OFlags::CLOEXEC;
+        let pid_namespace = rustix::fs::openat(&proc, "self/ns/pid", open, Mode::empty())
+            .map_err(LaunchError::setup("open pid namespace"))?;
+        let capabilities =
+            own_capabilities().map_err(LaunchError::setup("read own capabilities"))?;
+        let last_capability = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
+        let last_capability = last_capability
+            .and_then(|t| t.trim().parse().ok())
+            .unwrap_or(40)
+            .min(63);
+        Ok(Self {
+            own: Own {
+                proc,
+                capabilities,
+                last_capability,
+            },
+            namespaces,
+            pid_namespace,
+            setattr,
+        })
+    }
+
+    /// Whether mounts can be made read-only with their submounts (Linux 5.12).
+    pub fn recursive_readonly(&self) -> bool {
+        self.setattr
+    }
+
+    /// Makes a container's file system and starts its first process. Returns once its program is being executed.
+    pub fn launch(&self, spec: &LaunchSpec, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
+        if spec.user_namespace.is_some() {
+            return Err(LaunchError::UserNamespace);
+        }
+        let _umask = Umask::set(0);
+        let root = rootfs::mount_root(spec)?;
+        let user = users::resolve(root.as_fd(), &spec.user)?;
+        let mounts = rootfs::prepare(spec, root, self.setattr)?;
+        let (stdio, terminal) = process::open_stdio(
+            fds.stdio,
+            mounts.devpts.as_ref().map(AsFd::as_fd),
+            &user.status,
+        )?;
+        let home =
+            Some(user.home).filter(|_| !spec.process.env.iter().any(|(key, _)| key == "HOME"));
+        let setting = Setting {
+            enter: None,
+            mounts: Some(kernel_mounts(spec, &mounts, self.setattr)?),
+            new_pid_namespace: spec.pid_namespace == PidNamespace::New,
+        };
+        let cgroup = (&spec.cgroup, OpenCgroups::open(&spec.cgroup)?);
+        let streams = (stdio, terminal.is_some());
+        let prepared = process::prepare(
+            &self.own,
+            &spec.process,
+            &user.status,
+            home.as_deref(),
+            streams,
+            cgroup,
+            setting,
+        )?;
+        let (pid, pidfd) = self.start_inside(spec, &fds, &mounts, terminal.is_some(), prepared)?;
+        let terminal = terminal.map(|t| t.master);
+        Ok(Launched {
+            pid,
+            pidfd,
+            user: user.status,
+            home,
+            terminal,
+            devpts: mounts.devpts,
+        })
+    }
+
+    fn start_inside(
+        &self,
+        spec: &LaunchSpec,
+        fds: &LaunchFds<'_>,
+        mounts: &Mounts,
+        console: bool,
+        prepared: Prepared,
+    ) -> Result<(i32, OwnedFd), LaunchError> {
+        let _pids = match &spec.pid_namespace {
+            PidNamespace::Target(id) => {
+                let target = fds
+                    .pid_target
+                    .ok_or_else(|| LaunchError::NoTarget(id.clone()))?;
+                Some(self.children_in(target).map_err(|e| match e {
+                    LaunchError::Stopped => LaunchError::NoTarget(id.clone()),
+                    other => other,
+                })?)
+            }
+            _ => None,
+        };
+        let inside = self.namespaces.enter()?;
+        mounts.attach(&inside, spec)?;
+        if console {
+            mounts.attach_console()?;
+        }
+        prepared.start()
+    }
+
+    /// Starts another process in a running container. Returns once its program is being executed.
+    pub fn exec(&self, spec: &ExecSpec, fds: ExecFds<'_>) -> Result<Launched, LaunchError> {
+        let _umask = Umask::set(0);
+        let user: UserStatus = spec.user.clone();
+        let (stdio, terminal) = process::open_stdio(fds.stdio, fds.devpts, &user)?;
+        let enter = fds
+            .target
+            .try_clone_to_owned()
+            .map_err(LaunchError::setup("dup"))?;
+        let setting = Setting {
+            enter: Some(enter),
+            mounts: None,
+            new_pid_namespace: false,
+        };
+        let cgroup = (&spec.cgroup, OpenCgroups::open(&spec.cgroup)?);
+        let prepared = process::prepare(
+            &self.own,
+            &spec.process,
+            &user,
+            None,
+            (stdio, terminal.is_some()),
+            cgroup,
+            setting,
+        )?;
+        let _pids = self.children_in(fds.target)?;
+        let (pid, pidfd) = prepared.start().map_err(|e| match e {
+            // Its PID namespace takes no more processes, or it is gone altogether.
+            LaunchError::Setup {
+                errno: Errno(libc::ESRCH),
+                ..
+            } => LaunchError::Stopped,
+            LaunchError::Setup {
+                step: "clone",
+                errno: Errno(libc::ENOMEM),
+            } => LaunchError::Stopped,
+            other => other,
+        })?;
+        Ok(Launched {
+            pid,
+            pidfd,
+            user,
+            home: None,
+            terminal: terminal.map(|t| t.master),
+            devpts: None,
+        })
+    }
+
+    /// Children born until the guard is dropped are in the PID namespace of `target`.
+    fn children_in(
+        &self,
+        target: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<PidGuard<'_>, LaunchError> {
+        match sys::setns(target, libc::CLONE_NEWPID) {
+            Ok(()) => Ok(PidGuard(&self.pid_namespace)),
+            Err(Errno(libc::ESRCH)) => Err(LaunchError::Stopped),
+            Err(errno) => Err(LaunchError::Setup {
+                step: "setns into pid namespace",
+                errno,
+            }),
+        }
+    }
+}
+
+struct PidGuard<'a>(&'a OwnedFd);
+
+impl Drop for PidGuard<'_> {
+    fn drop(&mut self) {
+        if sys::setns(self.0.as_fd(), libc::CLONE_NEWPID).is_err() {
+            // Later containers would be born in somebody else's namespace. It cannot fail but for want of kernel memory.
+            std::process::abort();
+        }
+    }
+}
+
+/// The process's umask, put back when dropped.
+struct Umask(Mode);
+
+impl Umask {
+    fn set(mask: u32) -> Self {
+        Self(rustix::process::umask(Mode::from_raw_mode(mask)))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+fn kernel_mounts(
+    spec: &LaunchSpec,
+    mounts: &Mounts,
+    setattr: bool,
+) -> Result<KernelMounts, LaunchError> {
+    let empty = new_fs(
+        "tmpfs",
+        &[("mode", "555"), ("nr_inodes", "1")],
+        HARDENED | MountAttrFlags::MOUNT_ATTR_RDONLY,
+    );
+    Ok(KernelMounts {
+        cgroup2: mounts.cgroup2,
+        writable: spec.privileged,
+        empty: empty.map_err(LaunchError::setup("mount tmpfs"))?,
+        masked: c_paths(&spec.masked_paths)?,
+        readonly: c_paths(&spec.readonly_paths)?,
+        setattr,
+    })
+}
+
+fn c_paths(paths: &[PathBuf]) -> Result<Vec<CString>, LaunchError> {
+    let c = |p: &PathBuf| {
+        CString::new(Path::as_os_str(p).as_bytes()).map_err(|_| LaunchError::Nul { what: "path" })
+    };
+    paths.iter().map(c).collect()
+}
+
+/// The permitted set of this process, from its status file.
+fn own_capabilities() -> Result<u64, Errno> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapPrm:"))
+        .ok_or(Errno(libc::EINVAL))?;
+    u64::from_str_radix(line.trim(), 16).map_err(|_| Errno(libc::EINVAL))
+}

@@ -1,0 +1,222 @@
+//! A container's root: overlayfs over image layers, as a detached mount.
+//!
+//! Layers are named by descriptor (`/proc/self/fd/N`): no path is too long for the kernel's 256-byte option values, and the
+//! node's paths do not show in the container's mountinfo. Linux 6.5 takes layers one by one (`lowerdir+`, up to 500); older
+//! kernels get one option string of up to a page, which holds about 200 layers so named.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use super::error::{Errno, LaunchError};
+use super::spec::Root;
+use super::sys::{self, call};
+
+/// A page less the terminator: what `mount(2)` takes as data.
+const MAX_MOUNT_DATA: usize = 4095;
+
+struct Layers {
+    lower: Vec<OwnedFd>,
+    upper: OwnedFd,
+    work: OwnedFd,
+}
+
+fn fd_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Mounts the root, attached nowhere.
+pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
+    let open = |path: &Path| {
+        rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|e| failed(path.display().to_string(), e))
+    };
+    let lower = root
+        .layers
+        .iter()
+        .map(|l| open(l))
+        .collect::<Result<Vec<_>, _>>()?;
+    let layers = Layers {
+        lower,
+        upper: open(&root.upper)?,
+        work: open(&root.work)?,
+    };
+    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|e| failed("fsopen overlay".into(), e))?;
+    match configure(fs.as_fd(), &layers) {
+        // A kernel before 6.5 knows no `lowerdir+`.
+        Err((option, Errno(libc::EINVAL))) if option == "lowerdir+" && !layers.lower.is_empty() => {
+            mount_at_once(&layers)
+        }
+        Err((option, errno)) => Err(described(fs.as_fd(), option, errno)),
+        Ok(()) => {
+            let mounted = rustix::mount::fsconfig_create(fs.as_fd()).and_then(|()| {
+                rustix::mount::fsmount(
+                    fs.as_fd(),
+                    FsMountFlags::FSMOUNT_CLOEXEC,
+                    MountAttrFlags::empty(),
+                )
+            });
+            mounted.map_err(|e| described(fs.as_fd(), "mount overlay", e.into()))
+        }
+    }
+}
+
+fn failed(what: String, errno: impl Into<Errno>) -> LaunchError {
+    LaunchError::Rootfs {
+        what,
+        errno: errno.into(),
+    }
+}
+
+fn configure(fs: BorrowedFd<'_>, layers: &Layers) -> Result<(), (&'static str, Errno)> {
+    let set = |key: &'static str, value: &str| {
+        rustix::mount::fsconfig_set_string(fs, key, value).map_err(|e| (key, e.into()))
+    };
+    for (n, layer) in layers.lower.iter().enumerate() {
+        // Only the first refusal can mean that the option is unknown.
+        set("lowerdir+", &fd_path(layer))
+            .map_err(|(key, e)| (if n == 0 { key } else { "lowerdir" }, e))?;
+    }
+    set("upperdir", &fd_path(&layers.upper))?;
+    set("workdir", &fd_path(&layers.work))
+}
+
+/// The error with what the kernel wrote into the context's log.
+fn described(fs: BorrowedFd<'_>, option: &str, errno: Errno) -> LaunchError {
+    let mut log = [0u8; 512];
+    let what = match rustix::io::read(fs, &mut log) {
+        Ok(n) => String::from_utf8_lossy(&log[..n])
+            .trim_start_matches("e ")
+            .trim()
+            .to_owned(),
+        Err(_) => option.to_owned(),
+    };
+    LaunchError::Rootfs { what, errno }
+}
+
+/// The way of older kernels: one `mount(2)` with every layer in one string. It needs a place, and the upper directory lends
+/// itself for the moment; nobody else looks there.
+fn mount_at_once(layers: &Layers) -> Result<OwnedFd, LaunchError> {
+    let lower: Vec<String> = layers.lower.iter().map(fd_path).collect();
+    let data = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        fd_path(&layers.upper),
+        fd_path(&layers.work)
+    );
+    if data.len() > MAX_MOUNT_DATA {
+        return Err(failed(
+            format!("{} layers", lower.len()),
+            Errno(libc::E2BIG),
+        ));
+    }
+    let (target, data) = (fd_path(&layers.upper), data);
+    let c = |s: &str| CString::new(s).unwrap_or_default();
+    let (c_target, c_data) = (c(&target), c(&data));
+    call!(
+        libc::SYS_mount,
+        c"overlay".as_ptr(),
+        c_target.as_ptr(),
+        c"overlay".as_ptr(),
+        0,
+        c_data.as_ptr()
+    )
+    .map_err(|e| failed("mount overlay".into(), e))?;
+    // The descriptor was opened before and still names what is now underneath; its path names the mount.
+    let path = std::fs::read_link(&target).map_err(|e| failed("readlink".into(), e))?;
+    let c_path = c(&path.to_string_lossy());
+    let copy = sys::clone_tree(CWD, &c_path);
+    call!(libc::SYS_umount2, c_path.as_ptr(), libc::MNT_DETACH)
+        .map_err(|e| failed("umount overlay".into(), e))?;
+    copy.map_err(|e| failed("open_tree overlay".into(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::launch::inroot;
+
+    fn tree(dir: &Path, layers: usize) -> Root {
+        let lower = |n: usize| {
+            dir.join(format!(
+                "layer-with-a-rather-long-name-so-that-option-strings-would-overflow-{n}"
+            ))
+        };
+        let layers: Vec<PathBuf> = (0..layers).map(lower).collect();
+        for (n, layer) in layers.iter().enumerate() {
+            std::fs::create_dir(layer).unwrap();
+            std::fs::write(layer.join(format!("f{n}")), "").unwrap();
+            std::fs::write(layer.join("same"), n.to_string()).unwrap();
+        }
+        let root = Root {
+            layers,
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+            readonly: false,
+        };
+        std::fs::create_dir(&root.upper).unwrap();
+        std::fs::create_dir(&root.work).unwrap();
+        root
+    }
+
+    fn read(mount: &OwnedFd, path: &str) -> String {
+        let fd = inroot::open(mount.as_fd(), Path::new(path), OFlags::RDONLY).unwrap();
+        std::io::read_to_string(std::fs::File::from(fd)).unwrap()
+    }
+
+    #[test]
+    fn many_layers_are_stacked_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = tree(dir.path(), 120);
+        let mounted = mount(&root).unwrap();
+        assert_eq!(read(&mounted, "same"), "0");
+        assert_eq!(read(&mounted, "f119"), "");
+    }
+
+    #[test]
+    fn older_kernels_get_one_string() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = tree(dir.path(), 60);
+        let open = |p: &Path| OwnedFd::from(std::fs::File::open(p).unwrap());
+        let layers = Layers {
+            lower: root.layers.iter().map(|l| open(l)).collect(),
+            upper: open(&root.upper),
+            work: open(&root.work),
+        };
+        let mounted = mount_at_once(&layers).unwrap();
+        assert_eq!(
+            (read(&mounted, "same"), read(&mounted, "f59")),
+            ("0".to_owned(), String::new())
+        );
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(
+            !mountinfo.contains(dir.path().to_str().unwrap()),
+            "nothing stays mounted"
+        );
+    }
+
+    #[test]
+    fn errors_name_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut root = tree(dir.path(), 1);
+        root.layers[0] = dir.path().join("absent");
+        let error = mount(&root).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "failed to mount rootfs: {}/absent: no such file or directory",
+                dir.path().display()
+            )
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! From a process specification to the child's plan: everything that can be decided before the child is born.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use ports::runtime::UserStatus;
+use rustix::fs::{Mode, OFlags};
+
+use super::child::{self, Failure, KernelMounts, Plan, Pointers};
+use super::error::{Errno, LaunchError};
+use super::spec::{CapabilitySets, CgroupEntry, ProcessSpec, SeccompProgram, Stdio};
+use super::sys::{self, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_NEWPID, CloneArgs, Stack};
+use super::terminal::{self, Terminal};
+
+/// The kernel's own search path when the environment has none, as in runc's callers.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Cgroups opened while the node's paths can be seen.
+pub(super) struct OpenCgroups {
+    pub(super) v2: Option<OwnedFd>,
+    pub(super) procs: Vec<OwnedFd>,
+    paths: Vec<String>,
+}
+
+impl OpenCgroups {
+    pub(super) fn open(entry: &CgroupEntry) -> Result<Self, LaunchError> {
+        let failed = |path: &std::path::Path| {
+            let path = path.display().to_string();
+            move |e: rustix::io::Errno| LaunchError::Cgroup {
+                path,
+                errno: e.into(),
+            }
+        };
+        let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let v2 = entry
+            .v2
+            .as_deref()
+            .map(|p| rustix::fs::open(p, dir, Mode::empty()).map_err(failed(p)))
+            .transpose()?;
+        let (mut procs, mut paths) = (Vec::new(), Vec::new());
+        for path in entry.v1.values() {
+            let file = path.join("cgroup.procs");
+            procs.push(
+                rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(failed(path))?,
+            );
+            paths.push(path.display().to_string());
+        }
+        Ok(Self { v2, procs, paths })
+    }
+}
+
+/// What the launcher knows of the process it runs in.
+pub(super) struct Own {
+    /// The node's `/proc`.
+    pub(super) proc: OwnedFd,
+    /// Capabilities pause may hand on.
+    pub(super) capabilities: u64,
+    pub(super) last_capability: u32,
+}
+
+/// What makes the difference between a launch and an exec.
+pub(super) struct Setting {
+    pub(super) enter: Option<OwnedFd>,
+    pub(super) mounts: Option<KernelMounts>,
+    pub(super) new_pid_namespace: bool,
+}
+
+/// A plan with what the parent keeps of it.
+pub(super) struct Prepared {
+    pub(super) plan: Box<Plan>,
+    cgroup: Option<OwnedFd>,
+    cgroup_path: String,
+    cgroup_paths: Vec<String>,
+    new_pid_namespace: bool,
+    name: String,
+}
+
+/// Turns a specification into a plan. `user` is resolved, `stdio` opened.
+pub(super) fn prepare(
+    own: &Own,
+    spec: &ProcessSpec,
+    user: &UserStatus,
+    home: Option<&str>,
+    stdio: ([OwnedFd; 3], bool),
+    cgroup: (&CgroupEntry, OpenCgroups),
+    setting: Setting,
+) -> Result<Prepared, LaunchError> {
+    let name = spec
+        .argv
+        .first()
+        .filter(|n| !n.is_empty())
+        .ok_or(LaunchError::NoCommand)?
+        .clone();
+    let env = environment(&spec.env, home);
+    let searched = !name.contains('/');
+    let candidates = if searched {
+        candidates(&name, &env)
+    } else {
+        vec![name.clone()]
+    };
+    let (opened, entry) = (cgroup.1, cgroup.0);
+    let plan = Plan {
+        cgroup_procs: opened.procs,
+        proc: own.proc.try_clone().map_err(LaunchError::setup("dup"))?,
+        enter: setting.enter,
+        mounts: setting.mounts,
+        stdio: stdio.0,
+        terminal: stdio.1,
+        oom_score_adj: spec
+            .oom_score_adj
+            .and_then(|score| CString::new(score.to_string()).ok()),
+        rlimits: spec.rlimits.iter().map(clamp).collect(),
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.supplemental_groups.clone(),
+        cwd: c_string(
+            "working directory",
+            if spec.cwd.is_empty() { "/" } else { &spec.cwd },
+        )?,
+        capabilities: limit(spec.capabilities, own.capabilities),
+        last_capability: own.last_capability,
+        no_new_privs: spec.no_new_privs,
+        seccomp: spec.seccomp.as_ref().map(filter).transpose()?,
+        candidates: c_strings("command", &candidates)?,
+        searched,
+        argv: Pointers::new(c_strings("command", &spec.argv)?),
+        envp: Pointers::new(c_strings(
+            "environment",
+            &env.iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>(),
+        )?),
+        failure: None,
+    };
+    Ok(Prepared {
+        plan: Box::new(plan),
+        cgroup: opened.v2,
+        cgroup_path: entry
+            .v2
+            .as_ref()
+            .map(|p| p.display().to_string())
+            .unwrap_or_default(),
+        cgroup_paths: opened.paths,
+        new_pid_namespace: setting.new_pid_namespace,
+        name,
+    })
+}
+
+impl Prepared {
+    /// Starts the child and waits until it executes its program; a child that failed is reaped.
+    pub(super) fn start(mut self) -> Result<(i32, OwnedFd), LaunchError> {
+        let stack = Stack::new().map_err(LaunchError::setup("allocate stack"))?;
+        let mut args = CloneArgs {
+            flags: CLONE_CLEAR_SIGHAND,
+            ..CloneArgs::default()
+        };
+        if self.new_pid_namespace {
+            args.flags |= CLONE_NEWPID;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = cgroup.as_raw_fd() as u64;
+        }
+        let data = std::ptr::from_mut::<Plan>(&mut self.plan).cast();
+        let mask = sys::signal_mask(None);
+        // SAFETY: pause has one thread; `entry` never returns; the plan outlives the child's use of it, which ends with
+        // execve or exit, before `clone_vfork` returns.
+        let born = unsafe { sys::clone_vfork(args, &stack, child::entry, data) };
+        sys::signal_mask(Some(mask));
+        let (pid, pidfd) = born.map_err(|errno| match &self.cgroup {
+            Some(_) => LaunchError::Cgroup {
+                path: self.cgroup_path.clone(),
+                errno,
+            },
+            None => LaunchError::Setup {
+                step: "clone",
+                errno,
+            },
+        })?;
+        // SAFETY: the child wrote through the pointer it got, unseen by the compiler; it has left this memory for good.
+        match unsafe { std::ptr::read_volatile(&raw const self.plan.failure) } {
+            None => Ok((pid, pidfd)),
+            Some(failure) => {
+                reap(&pidfd);
+                Err(self.explain(failure))
+            }
+        }
+    }
+
+    fn explain(&self, failure: Failure) -> LaunchError {
+        let text = |c: &CString| c.to_string_lossy().into_owned();
+        let candidate = |n: usize| self.plan.candidates.get(n).map(text).unwrap_or_default();
+        match failure {
+            Failure::Step(step, errno) => LaunchError::Setup { step, errno },
+            Failure::Cgroup(n, errno) => LaunchError::Cgroup {
+                path: self.cgroup_paths.get(n).cloned().unwrap_or_default(),
+                errno,
+            },
+            Failure::Chdir(errno) => LaunchError::Chdir {
+                path: text(&self.plan.cwd),
+                errno,
+            },
+            Failure::Outside => LaunchError::Outside,
+            Failure::Mount(path, errno) => LaunchError::Mount {
+                source_path: kernel_fs(path).to_owned(),
+                target: path.to_owned(),
+                errno,
+            },
+            Failure::Protect(n, errno) => {
+                let mounts = self.plan.mounts.as_ref();
+                let path = mounts
+                    .and_then(|m| m.masked.iter().chain(&m.readonly).nth(n))
+                    .map(text)
+                    .unwrap_or_default();
+                LaunchError::Mount {
+                    source_path: path.clone(),
+                    target: path,
+                    errno,
+                }
+            }
+            Failure::NotInPath => LaunchError::NotInPath(self.name.clone()),
+            Failure::Stat(errno) => LaunchError::Stat {
+                path: self.name.clone(),
+                errno,
+            },
+            Failure::NotExecutable(n, errno) => LaunchError::NotExecutable {
+                path: candidate(n),
+                errno,
+            },
+            Failure::Exec(n, errno) => LaunchError::Exec {
+                path: candidate(n),
+                errno,
+            },
+        }
+    }
+}
+
+fn kernel_fs(path: &str) -> &'static str {
+    if path == "/proc" { "proc" } else { "cgroup2" }
+}
+
+fn reap(pidfd: &OwnedFd) {
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    );
+}
+
+/// Opens the standard streams for the child and hands them to its user, as runc does, so that `/dev/stdout` can be opened.
+pub(super) fn open_stdio(
+    stdio: Stdio<'_>,
+    devpts: Option<BorrowedFd<'_>>,
+    user: &UserStatus,
+) -> Result<([OwnedFd; 3], Option<Terminal>), LaunchError> {
+    let dup = |fd: BorrowedFd<'_>| {
+        child::above_stdio(fd).map_err(LaunchError::setup("dup standard streams"))
+    };
+    let (streams, terminal) = match stdio {
+        Stdio::Files {
+            stdin,
+            stdout,
+            stderr,
+        } => ([dup(stdin)?, dup(stdout)?, dup(stderr)?], None),
+        Stdio::Terminal { size } => {
+            let devpts = devpts.ok_or(LaunchError::NoDevpts)?;
+            let terminal =
+                terminal::open(devpts, size).map_err(LaunchError::setup("open terminal"))?;
+            let slave = terminal.slave.as_fd();
+            ([dup(slave)?, dup(slave)?, dup(slave)?], Some(terminal))
+        }
+    };
+    for stream in &streams {
+        own_stream(stream, user, terminal.is_some());
+    }
+    Ok((streams, terminal))
+}
+
+fn own_stream(stream: &OwnedFd, user: &UserStatus, terminal: bool) {
+    use rustix::fs::FileType;
+    let Ok(stat) = rustix::fs::fstat(stream) else {
+        return;
+    };
+    // Pipes and terminals only: a device or file of the node keeps its owner.
+    let ours = terminal
+        || matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::Fifo | FileType::Socket
+        );
+    if ours && stat.st_uid != user.uid {
+        let gid = if terminal { stat.st_gid } else { user.gid };
+        let _ = rustix::fs::fchown(
+            stream,
+            Some(rustix::fs::Uid::from_raw(user.uid)),
+            Some(rustix::fs::Gid::from_raw(gid)),
+        );
+    }
+}
+
+/// The environment with later entries winning, and `HOME` if it has none.
+fn environment(env: &[(String, String)], home: Option<&str>) -> Vec<(String, String)> {
+    let mut merged: Vec<(String, String)> = Vec::with_capacity(env.len() + 1);
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
+    for (key, value) in env {
+        match places.get(key.as_str()) {
+            Some(&n) => merged[n].1.clone_from(value),
+            None => {
+                places.insert(key, merged.len());
+                merged.push((key.clone(), value.clone()));
+            }
+        }
+    }
+    if let (Some(home), false) = (home, places.contains_key("HOME")) {
+        merged.push(("HOME".to_owned(), home.to_owned()));
+    }
+    merged
+}
+
+/// Where a name without slash may be, in the order of `PATH`. Relative entries are passed over, as Go's LookPath does.
+fn candidates(name: &str, env: &[(String, String)]) -> Vec<String> {
+    let path = env
+        .iter()
+        .find(|(k, _)| k == "PATH")
+        .map_or(DEFAULT_PATH, |(_, v)| v);
+    path.split(':')
+        .filter(|d| d.starts_with('/'))
+        .map(|d| format!("{}/{name}", d.trim_end_matches('/')))
+        .collect()
+}
+
+fn c_string(what: &'static str, text: &str) -> Result<CString, LaunchError> {
+    CString::new(text).map_err(|_| LaunchError::Nul { what })
+}
+
+fn c_strings(what: &'static str, texts: &[String]) -> Result<Vec<CString>, LaunchError> {
+    texts.iter().map(|t| c_string(what, t)).collect()
+}
+
+fn limit(sets: CapabilitySets, own: u64) -> CapabilitySets {
+    CapabilitySets {
+        bounding: sets.bounding & own,
+        effective: sets.effective & own,
+        permitted: sets.permitted & own,
+        inheritable: sets.inheritable & own,
+        ambient: sets.ambient & own,
+    }
+}
+
+fn filter(program: &SeccompProgram) -> Result<(Vec<u64>, u32), LaunchError> {
+    // BPF_MAXINSNS; the kernel would refuse it less clearly.
+    if program.instructions.is_empty() || program.instructions.len() > 4096 {
+        return Err(LaunchError::Setup {
+            step: "load seccomp filter",
+            errno: Errno(libc::EINVAL),
+        });
+    }
+    Ok((program.instructions.clone(), program.flags))
+}
+
+/// A limit no higher than pause's own hard limit: raising it needs CAP_SYS_RESOURCE, which an engine in a container lacks.
+fn clamp(limit: &super::spec::Rlimit) -> (u32, libc::rlimit64) {
+    let mut own = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let read = super::sys::call!(libc::SYS_prlimit64, 0, limit.resource, 0, &raw mut own);
+    let top = if read.is_ok() { own.rlim_max } else { u64::MAX };
+    let hard = limit.hard.min(top);
+    (
+        limit.resource,
+        libc::rlimit64 {
+            rlim_cur: limit.soft.min(hard),
+            rlim_max: hard,
+        },
+    )
+}

@@ -1,0 +1,268 @@
+//! Builds a container's file system: kernel file systems and bind mounts over its root.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::MountAttrFlags;
+
+use super::binds::{self, Bind};
+use super::dev::{self, HARDENED, new_fs};
+use super::error::{Errno, LaunchError};
+use super::inroot::{self, Kind};
+use super::scratch::Inside;
+use super::spec::{CgroupEntry, LaunchSpec};
+use super::{overlay, sys, terminal};
+
+/// Every mount of a container, detached, prepared while the node's paths can be seen.
+pub(super) struct Mounts {
+    pub(super) root: OwnedFd,
+    pub(super) devpts: Option<OwnedFd>,
+    binds: Vec<Bind>,
+    dev: Option<OwnedFd>,
+    shm: Option<OwnedFd>,
+    mqueue: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
+    cgroup_v1: Option<CgroupView>,
+    /// The child mounts cgroup2 at `/sys/fs/cgroup`.
+    pub(super) cgroup2: bool,
+    privileged: bool,
+    setattr: bool,
+}
+
+/// What `/sys/fs/cgroup` shows with v1 controllers: the container's own directory of each hierarchy.
+struct CgroupView {
+    base: OwnedFd,
+    trees: BTreeMap<String, OwnedFd>,
+}
+
+fn mount_error(source: &str, target: &str) -> impl FnOnce(Errno) -> LaunchError + use<> {
+    let (source_path, target) = (source.to_owned(), target.to_owned());
+    move |errno| LaunchError::Mount {
+        source_path,
+        target,
+        errno,
+    }
+}
+
+/// Makes every mount. The umask must be 0.
+pub(super) fn prepare(
+    spec: &LaunchSpec,
+    root: OwnedFd,
+    setattr: bool,
+) -> Result<Mounts, LaunchError> {
+    let binds = binds::prepare(&spec.mounts, setattr)?;
+    // A mount of the Pod's own takes the place of ours.
+    let ours = |path: &str| !binds.iter().any(|b| b.target == Path::new(path));
+    let (own_dev, own_sys) = (ours("/dev"), ours("/sys"));
+    let extra = if spec.privileged {
+        dev::host_devices()
+    } else {
+        Vec::new()
+    };
+    let dev = own_dev.then(|| dev::make_dev(&extra)).transpose()?;
+    let devpts = own_dev
+        .then(|| terminal::new_devpts().map_err(mount_error("devpts", "/dev/pts")))
+        .transpose()?;
+    let shm = (own_dev && ours("/dev/shm"))
+        .then(|| prepare_shm(spec.shm.as_deref()))
+        .transpose()?;
+    let mqueue = (own_dev && ours("/dev/mqueue"))
+        .then(|| new_fs("mqueue", &[], HARDENED).map_err(mount_error("mqueue", "/dev/mqueue")))
+        .transpose()?;
+    let sys_attrs = if spec.privileged {
+        HARDENED
+    } else {
+        HARDENED | MountAttrFlags::MOUNT_ATTR_RDONLY
+    };
+    let sys = own_sys
+        .then(|| new_fs("sysfs", &[], sys_attrs).map_err(mount_error("sysfs", "/sys")))
+        .transpose()?;
+    let own_cgroup = own_sys && ours("/sys/fs/cgroup");
+    let v1 = own_cgroup && !spec.cgroup.v1.is_empty();
+    let cgroup_v1 = v1
+        .then(|| cgroup_view(&spec.cgroup).map_err(mount_error("cgroup", "/sys/fs/cgroup")))
+        .transpose()?;
+    let cgroup2 = own_cgroup && !v1 && spec.cgroup.v2.is_some();
+    Ok(Mounts {
+        root,
+        devpts,
+        binds,
+        dev,
+        shm,
+        mqueue,
+        sys,
+        cgroup_v1,
+        cgroup2,
+        privileged: spec.privileged,
+        setattr,
+    })
+}
+
+fn prepare_shm(path: Option<&Path>) -> Result<OwnedFd, LaunchError> {
+    let Some(path) = path else {
+        return new_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARDENED)
+            .map_err(mount_error("shm", "/dev/shm"));
+    };
+    let source = path.display().to_string();
+    clone_path(path).map_err(mount_error(&source, "/dev/shm"))
+}
+
+fn clone_path(path: &Path) -> Result<OwnedFd, Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    sys::clone_tree(CWD, &path)
+}
+
+fn cgroup_view(entry: &CgroupEntry) -> Result<CgroupView, Errno> {
+    let base = new_fs("tmpfs", &[("mode", "755")], HARDENED)?;
+    let named = entry.v1.iter().map(|(name, path)| (name.clone(), path));
+    let unified = entry.v2.iter().map(|path| ("unified".to_owned(), path));
+    let mut trees = BTreeMap::new();
+    for (name, path) in named.chain(unified) {
+        rustix::fs::mkdirat(&base, &name, Mode::from_raw_mode(0o755))?;
+        // `cpu,cpuacct` is found under either name.
+        for alias in name.split(',').filter(|alias| *alias != name) {
+            rustix::fs::symlinkat(&name, &base, alias)?;
+        }
+        trees.insert(name, clone_path(path)?);
+    }
+    Ok(CgroupView { base, trees })
+}
+
+impl Mounts {
+    /// Attaches everything and makes the working directory; the container's root becomes `/`.
+    pub(super) fn attach(&self, inside: &Inside<'_>, spec: &LaunchSpec) -> Result<(), LaunchError> {
+        let rootfs = |what: &'static str| {
+            move |errno| LaunchError::Rootfs {
+                what: what.to_owned(),
+                errno,
+            }
+        };
+        inside
+            .attach_root(&self.root)
+            .map_err(rootfs("attach root"))?;
+        let root = self.root.as_fd();
+        plain_directory(root, "proc")?;
+        self.attach_dev(root)?;
+        self.attach_sys(root)?;
+        for bind in &self.binds {
+            bind.attach(root, self.setattr)?;
+        }
+        let cwd = PathBuf::from(&spec.process.cwd);
+        let made = inroot::ensure(root, cwd.strip_prefix("/").unwrap_or(&cwd), Kind::Directory);
+        made.map_err(|errno| LaunchError::MakeDir {
+            path: spec.process.cwd.clone(),
+            errno,
+        })?;
+        if spec.root.readonly {
+            self.make_readonly(&self.root)
+                .map_err(rootfs("make root read-only"))?;
+        }
+        inside.pivot(&self.root).map_err(rootfs("pivot_root"))
+    }
+
+    /// A terminal's other side appears as `/dev/console`, as OCI asks.
+    pub(super) fn attach_console(&self) -> Result<(), LaunchError> {
+        let (Some(dev), Some(devpts)) = (&self.dev, &self.devpts) else {
+            return Ok(());
+        };
+        let attach = || -> Result<(), Errno> {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+            let point = rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o600))?;
+            // The first terminal of a new devpts has the number 0.
+            sys::attach(
+                sys::clone_tree(devpts.as_fd(), c"0")?.as_fd(),
+                point.as_fd(),
+            )
+        };
+        attach().map_err(mount_error("/dev/pts/0", "/dev/console"))
+    }
+
+    fn attach_dev(&self, root: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        let Some(dev) = &self.dev else { return Ok(()) };
+        let point = plain_directory(root, "dev")?;
+        sys::attach(dev.as_fd(), point.as_fd()).map_err(mount_error("tmpfs", "/dev"))?;
+        for (name, mount) in [
+            ("pts", &self.devpts),
+            ("shm", &self.shm),
+            ("mqueue", &self.mqueue),
+        ] {
+            if let Some(mount) = mount {
+                attach_below(mount, dev, name)
+                    .map_err(mount_error(name, &format!("/dev/{name}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_sys(&self, root: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        let Some(sysfs) = &self.sys else {
+            return Ok(());
+        };
+        let point = plain_directory(root, "sys")?;
+        sys::attach(sysfs.as_fd(), point.as_fd()).map_err(mount_error("sysfs", "/sys"))?;
+        let Some(view) = &self.cgroup_v1 else {
+            return Ok(());
+        };
+        self.attach_cgroups(sysfs, view)
+            .map_err(mount_error("cgroup", "/sys/fs/cgroup"))
+    }
+
+    fn attach_cgroups(&self, sysfs: &OwnedFd, view: &CgroupView) -> Result<(), Errno> {
+        attach_below(&view.base, sysfs, "fs/cgroup")?;
+        for (name, tree) in &view.trees {
+            attach_below(tree, &view.base, name)?;
+            if !self.privileged {
+                self.make_readonly(tree)?;
+            }
+        }
+        if self.privileged {
+            Ok(())
+        } else {
+            self.make_readonly(&view.base)
+        }
+    }
+
+    fn make_readonly(&self, mount: &OwnedFd) -> Result<(), Errno> {
+        if self.setattr {
+            binds::set_readonly(mount, false)
+        } else {
+            binds::remount_readonly(mount)
+        }
+    }
+}
+
+/// Attaches to a path below a mount we have just made ourselves.
+fn attach_below(mount: &OwnedFd, parent: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let point = rustix::fs::openat(
+        parent,
+        path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    sys::attach(mount.as_fd(), point.as_fd())
+}
+
+/// A directory at the top of the root, made if absent. A link in its place could make a kernel file system appear elsewhere.
+fn plain_directory(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, LaunchError> {
+    let path = format!("/{name}");
+    match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => {
+            return Err(LaunchError::MakeDir {
+                path,
+                errno: errno.into(),
+            });
+        }
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(root, name, flags, Mode::empty()).map_err(|_| LaunchError::MountPoint(path))
+}
+
+/// The root's overlay, attached nowhere.
+pub(super) fn mount_root(spec: &LaunchSpec) -> Result<OwnedFd, LaunchError> {
+    overlay::mount(&spec.root)
+}
