@@ -1,2 +1,41 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the front door for developers. Everything CI does is one of these commands.
+
+mod run;
+mod setup;
+mod tidy;
+mod tools;
+
+use anyhow::{Context, bail};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  test [PART...]   install what is missing and run what CI runs; PART: tidy, rules, kernel, e2e, golden
+  setup            install what is missing: Debian packages, kubectl, test images' programs
+  build            build the release binary and say where it is
+  tidy             check the house rules
+";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = dispatch(&arguments) {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
+    std::env::set_current_dir(run::root()).context("go to the workspace's root")?;
+    match arguments
+        .split_first()
+        .map(|(command, rest)| (command.as_str(), rest))
+    {
+        Some(("setup", [])) => setup::install().and_then(|()| tools::build_all().map(drop)),
+        Some(("build", [])) => run::build_release().map(|binary| println!("{}", binary.display())),
+        Some(("tidy", [])) => tidy::check(),
+        None | Some(("help" | "-h" | "--help", _)) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Some((command, _)) => bail!("unknown command or arguments: {command}\n\n{USAGE}"),
+    }
+}

@@ -4,4 +4,5 @@
 //! player of upstream's recordings. The tests are under `tests/`.
 
 pub mod client;
+pub mod engine;
 pub mod golden;
