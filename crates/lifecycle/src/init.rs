@@ -102,10 +102,9 @@ fn step<'a>(
                 return fail(work, member);
             }
             if look.alive(record) {
-                let message = format!(
-                    "Init container {} is in \"unknown\" state, try killing it before restart",
-                    member.name()
-                );
+                let message =
+                    "Init container is in \"unknown\" state, try killing it before restart"
+                        .to_owned();
                 work.stop.push((member, record, message));
             } else {
                 work.start.push(member);

@@ -110,13 +110,7 @@ fn containers(
     }
     stop_strays(look, sandbox, &mut plan);
     for (member, record, message) in &work.stop {
-        stop_one(
-            look,
-            member,
-            record,
-            format!("{message}, will be restarted"),
-            &mut plan,
-        );
+        stop_one(look, member, record, message.clone(), &mut plan);
     }
     if let Some(member) = work.running {
         plan.because(
@@ -343,6 +337,10 @@ fn collect_old(look: &Look<'_>, plan: &mut Plan) {
             .filter(|c| !look.alive(c))
         {
             going.push(&old.id);
+            plan.because(
+                Some(member.name()),
+                format!("of its records only the newest {KEPT_RECORDS} are kept"),
+            );
             plan.steps.push(Step::RemoveContainer {
                 id: old.id.clone(),
                 keep_log: false,
@@ -356,6 +354,7 @@ fn collect_old(look: &Look<'_>, plan: &mut Plan) {
             .iter()
             .any(|c| c.sandbox_id == old.id && !going.contains(&&c.id));
         if !used && old.state == ports::runtime::SandboxState::NotReady {
+            plan.because(None, "a sandbox that was replaced and is empty is removed");
             plan.steps.push(Step::RemoveSandbox { id: old.id.clone() });
         }
     }

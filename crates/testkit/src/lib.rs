@@ -1,1 +1,11 @@
-//! testkit
+//! What tests of several crates share: a clock they own, Pods, and the runtime's records of them.
+//!
+//! Everything here is plain values with sensible defaults; a test names only what it is about. Nothing here runs anything.
+
+mod clock;
+mod pods;
+mod records;
+
+pub use clock::FakeClock;
+pub use pods::{PodBuilder, pod};
+pub use records::{at, container_id, created, exited, running, sandbox, sandbox_id, unknown};

@@ -1,0 +1,180 @@
+//! Pods as the API server stores them: defaults filled in, bound to a node.
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, Pod, PodSpec, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+/// Image of every container that names no other.
+const IMAGE: &str = "docker.io/library/busybox:1.36";
+
+/// A Pod `p` in namespace `ns` with UID `uid`, without containers.
+pub fn pod() -> PodBuilder {
+    let metadata = ObjectMeta {
+        name: Some("p".to_owned()),
+        namespace: Some("ns".to_owned()),
+        uid: Some("uid".to_owned()),
+        generation: Some(1),
+        ..ObjectMeta::default()
+    };
+    let spec = PodSpec {
+        node_name: Some("node".to_owned()),
+        restart_policy: Some("Always".to_owned()),
+        termination_grace_period_seconds: Some(30),
+        ..PodSpec::default()
+    };
+    let status = PodStatus {
+        phase: Some("Pending".to_owned()),
+        qos_class: Some("BestEffort".to_owned()),
+        ..PodStatus::default()
+    };
+    PodBuilder {
+        pod: Pod {
+            metadata,
+            spec: Some(spec),
+            status: Some(status),
+        },
+        last: Last::None,
+    }
+}
+
+/// Makes a [`Pod`] piece by piece. Container settings apply to the container added last.
+#[derive(Debug, Clone)]
+pub struct PodBuilder {
+    pod: Pod,
+    last: Last,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    None,
+    Init,
+    App,
+}
+
+impl PodBuilder {
+    /// Adds a regular init container.
+    pub fn init(mut self, name: &str) -> Self {
+        self.spec()
+            .init_containers
+            .get_or_insert_default()
+            .push(container(name));
+        self.last = Last::Init;
+        self
+    }
+
+    /// Adds a sidecar.
+    pub fn sidecar(self, name: &str) -> Self {
+        self.init(name).own_policy("Always")
+    }
+
+    /// Adds an app container.
+    pub fn app(mut self, name: &str) -> Self {
+        self.spec().containers.push(container(name));
+        self.last = Last::App;
+        self
+    }
+
+    /// Sets the last container's image.
+    pub fn image(mut self, image: &str) -> Self {
+        self.container().image = Some(image.to_owned());
+        self
+    }
+
+    /// Sets the last container's pull policy.
+    pub fn pull(mut self, policy: &str) -> Self {
+        self.container().image_pull_policy = Some(policy.to_owned());
+        self
+    }
+
+    /// Sets the last container's own restart policy.
+    pub fn own_policy(mut self, policy: &str) -> Self {
+        self.container().restart_policy = Some(policy.to_owned());
+        self
+    }
+
+    /// Adds a restart rule to the last container: restart when its exit code is in (or, with `NotIn`, is none of) `values`.
+    pub fn rule(mut self, operator: &str, values: &[i32]) -> Self {
+        let exit_codes = ContainerRestartRuleOnExitCodes {
+            operator: operator.to_owned(),
+            values: Some(values.to_vec()),
+        };
+        let rule = ContainerRestartRule {
+            action: "Restart".to_owned(),
+            exit_codes: Some(exit_codes),
+        };
+        self.container()
+            .restart_policy_rules
+            .get_or_insert_default()
+            .push(rule);
+        self
+    }
+
+    /// Sets the Pod's restart policy.
+    pub fn policy(mut self, policy: &str) -> Self {
+        self.spec().restart_policy = Some(policy.to_owned());
+        self
+    }
+
+    /// Sets `terminationGracePeriodSeconds`.
+    pub fn grace(mut self, seconds: i64) -> Self {
+        self.spec().termination_grace_period_seconds = Some(seconds);
+        self
+    }
+
+    /// Sets `activeDeadlineSeconds`.
+    pub fn deadline(mut self, seconds: i64) -> Self {
+        self.spec().active_deadline_seconds = Some(seconds);
+        self
+    }
+
+    /// Sets the stored phase.
+    pub fn phase(mut self, phase: &str) -> Self {
+        self.pod.status.get_or_insert_default().phase = Some(phase.to_owned());
+        self
+    }
+
+    /// Sets `status.startTime`, in seconds of [`crate::at`].
+    pub fn started(mut self, second: i64) -> Self {
+        self.pod.status.get_or_insert_default().start_time = Some(Time(crate::at(second)));
+        self
+    }
+
+    /// Marks the Pod as deleted at `second` with `grace` seconds (§2.1).
+    pub fn deleted(mut self, second: i64, grace: i64) -> Self {
+        self.pod.metadata.deletion_timestamp =
+            Some(Time(crate::at(second.saturating_add(grace).min(1 << 32))));
+        self.pod.metadata.deletion_grace_period_seconds = Some(grace);
+        self
+    }
+
+    /// The Pod.
+    pub fn build(self) -> Pod {
+        self.pod
+    }
+
+    fn spec(&mut self) -> &mut PodSpec {
+        self.pod.spec.get_or_insert_default()
+    }
+
+    fn container(&mut self) -> &mut Container {
+        let last = self.last;
+        let spec = self.spec();
+        let list = match last {
+            Last::Init => spec.init_containers.get_or_insert_default(),
+            Last::App => &mut spec.containers,
+            Last::None => panic!("a container has to be added before it is set up"),
+        };
+        list.last_mut()
+            .expect("the list holds the container added last")
+    }
+}
+
+fn container(name: &str) -> Container {
+    Container {
+        name: name.to_owned(),
+        image: Some(IMAGE.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        ..Container::default()
+    }
+}
