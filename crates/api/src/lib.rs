@@ -7,6 +7,7 @@ pub mod field;
 pub mod gotext;
 pub mod gvk;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
