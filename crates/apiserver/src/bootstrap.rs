@@ -1,0 +1,98 @@
+//! The objects every cluster has: the first namespaces, and Service and Endpoints `default/kubernetes`.
+
+use std::sync::Arc;
+
+use api::status::StatusError;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::identity::UserInfo;
+use crate::router::Router;
+use crate::server::Inner;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes what is missing, through the same path as everyone.
+pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
+    let router = Router::new(inner.clone()).with_user(UserInfo::new(
+        "system:apiserver",
+        &[crate::identity::MASTERS],
+    ));
+    for name in NAMESPACES {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        create(&router, "/api/v1/namespaces", &namespace).await?;
+    }
+    let config = &inner.config;
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": config.service_range.first().to_string(),
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": config.address.port()}],
+        },
+    });
+    let services = "/api/v1/namespaces/default/services";
+    keep(&router, services, &service).await?;
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{
+            "addresses": [{"ip": config.address.ip().to_string()}],
+            "ports": [{"name": "https", "port": config.address.port(), "protocol": "TCP"}],
+        }],
+    });
+    if config.address.ip().is_loopback() {
+        // Endpoints may not point at the loopback; whoever routes to the Service knows where this server is.
+        return Ok(());
+    }
+    keep(&router, "/api/v1/namespaces/default/endpoints", &endpoints).await
+}
+
+/// Creates an object; that it exists already is fine.
+async fn create(router: &Router, path: &str, object: &Value) -> Result<(), StatusError> {
+    match send(router, Method::POST, path, object).await {
+        Err(error) if error.reason == "AlreadyExists" => Ok(()),
+        other => other,
+    }
+}
+
+/// Creates an object, or brings the one that is there to the same state (the port may differ from the last start).
+async fn keep(router: &Router, path: &str, object: &Value) -> Result<(), StatusError> {
+    match send(router, Method::POST, path, object).await {
+        Err(error) if error.reason == "AlreadyExists" => {
+            send(router, Method::PUT, &format!("{path}/kubernetes"), object).await
+        }
+        other => other,
+    }
+}
+
+async fn send(
+    router: &Router,
+    method: Method,
+    path: &str,
+    object: &Value,
+) -> Result<(), StatusError> {
+    let mut request = Request::new(Full::new(Bytes::from(object.to_string())));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(api::status::internal)?;
+    let response = match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(api::status::internal)?
+        .to_bytes();
+    let status: api::status::Status =
+        serde_json::from_slice(&body).map_err(api::status::internal)?;
+    Err(status.into())
+}

@@ -1,0 +1,196 @@
+//! Who asks, and whether they may (spec kubectl-and-api §19.1, §19.4, §19.5).
+//!
+//! Until there is RBAC, the groups `system:masters` and `system:nodes` and the control plane's own users may do everything, and
+//! everyone may read health and version; the rest is forbidden.
+
+use std::collections::BTreeMap;
+
+use api::gvk::GroupResource;
+use api::status::{self, StatusError};
+
+use crate::request::RequestInfo;
+
+/// A requester: who they are and which groups they belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserInfo {
+    /// Such as `kubernetes-admin` or `system:serviceaccount:ns:name`.
+    pub name: String,
+    /// Of a service account; else empty.
+    pub uid: String,
+    /// Such as `system:masters`.
+    pub groups: Vec<String>,
+    /// Anything else that identified them.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// Members may do everything.
+pub(crate) const MASTERS: &str = "system:masters";
+const NODES: &str = "system:nodes";
+const AUTHENTICATED: &str = "system:authenticated";
+/// The control plane's own components.
+const COMPONENTS: [&str; 3] = [
+    "system:kube-controller-manager",
+    "system:kube-scheduler",
+    "system:apiserver",
+];
+
+impl UserInfo {
+    /// A user in `groups`, and in `system:authenticated`.
+    pub fn new(name: impl Into<String>, groups: &[&str]) -> UserInfo {
+        let mut groups: Vec<String> = groups.iter().map(|g| (*g).to_owned()).collect();
+        groups.push(AUTHENTICATED.to_owned());
+        UserInfo {
+            name: name.into(),
+            groups,
+            ..UserInfo::default()
+        }
+    }
+
+    /// Someone in `system:masters`.
+    pub fn admin(name: impl Into<String>) -> UserInfo {
+        UserInfo::new(name, &[MASTERS])
+    }
+
+    /// The agent of node `name`.
+    pub fn node(name: &str) -> UserInfo {
+        UserInfo::new(format!("system:node:{name}"), &[NODES])
+    }
+
+    /// Nobody known.
+    pub fn anonymous() -> UserInfo {
+        UserInfo {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..UserInfo::default()
+        }
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.name == "system:anonymous"
+    }
+
+    fn may_do_everything(&self) -> bool {
+        let trusted = |group: &String| group == MASTERS || group == NODES;
+        self.groups.iter().any(trusted) || COMPONENTS.contains(&self.name.as_str())
+    }
+}
+
+/// Refuses with upstream's 403 text unless `user` may do what `info` says.
+pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
+    if user.may_do_everything() {
+        return Ok(());
+    }
+    let Some(target) = &info.resource else {
+        return authorize_path(user, info);
+    };
+    let resource = if target.subresource.is_empty() {
+        target.resource.clone()
+    } else {
+        format!("{}/{}", target.resource, target.subresource)
+    };
+    let scope = if target.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace \"{}\"", target.namespace)
+    };
+    let why = format!(
+        "User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {scope}",
+        user.name, info.verb, target.group
+    );
+    Err(status::forbidden(
+        &GroupResource::new(&target.group, &target.resource),
+        &target.name,
+        why,
+    ))
+}
+
+fn authorize_path(user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
+    let path = info.path.as_str();
+    let open = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
+    let known = ["/api", "/apis", "/openapi"];
+    let under = |root: &&str| {
+        path == *root
+            || path
+                .strip_prefix(*root)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    if info.verb == "get"
+        && (open.contains(&path) || (!user.is_anonymous() && known.iter().any(under)))
+    {
+        return Ok(());
+    }
+    let why = format!(
+        "User \"{}\" cannot {} path \"{path}\"",
+        user.name, info.verb
+    );
+    Err(status::failure(
+        403,
+        "Forbidden",
+        format!("forbidden: {why}"),
+        Some(status::StatusDetails::default()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn denied(user: &UserInfo, method: Method, target: &str) -> Option<String> {
+        let info = RequestInfo::parse(&method, &target.parse().unwrap());
+        authorize(user, &info).err().map(|e| e.message.clone())
+    }
+
+    #[test]
+    fn refusals_read_as_upstream() {
+        let u = UserInfo::new("u", &[]);
+        for (method, target, text) in [
+            (
+                Method::GET,
+                "/api/v1/namespaces/default/pods",
+                r#"pods is forbidden: User "u" cannot list resource "pods" in API group "" in the namespace "default""#,
+            ),
+            (
+                Method::GET,
+                "/api/v1/nodes",
+                r#"nodes is forbidden: User "u" cannot list resource "nodes" in API group "" at the cluster scope"#,
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods/x/log",
+                r#"pods "x" is forbidden: User "u" cannot get resource "pods/log" in API group "" in the namespace "a""#,
+            ),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                r#"deployments.apps is forbidden: User "u" cannot deletecollection resource "deployments" in API group "apps" in the namespace "a""#,
+            ),
+            (
+                Method::GET,
+                "/metrics",
+                r#"forbidden: User "u" cannot get path "/metrics""#,
+            ),
+        ] {
+            assert_eq!(denied(&u, method, target).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn who_may() {
+        let health = |user: &UserInfo| denied(user, Method::GET, "/readyz");
+        assert_eq!(health(&UserInfo::anonymous()), None);
+        assert!(denied(&UserInfo::anonymous(), Method::GET, "/apis").is_some());
+        assert_eq!(
+            denied(&UserInfo::new("u", &[]), Method::GET, "/apis/apps"),
+            None
+        );
+        assert_eq!(
+            denied(&UserInfo::admin("a"), Method::DELETE, "/api/v1/nodes/n"),
+            None
+        );
+        assert_eq!(
+            denied(&UserInfo::node("n"), Method::GET, "/api/v1/pods"),
+            None
+        );
+    }
+}

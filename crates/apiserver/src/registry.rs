@@ -1,0 +1,128 @@
+//! The kinds served, and what only one of them needs.
+
+mod namespace;
+mod pod;
+mod service;
+mod serviceaccount;
+
+use admission::Subresource;
+use api::resource::Resource;
+use api::status::{self, StatusError};
+use bytes::Bytes;
+use http::Response;
+use serde_json::Value;
+use tokio::sync::MutexGuard;
+
+pub(crate) use namespace::is_terminating;
+
+use crate::respond::Body;
+use crate::rest::{self, Rest};
+
+/// The kind behind a resource name.
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    api::resource::find(group, version, plural)
+}
+
+/// What the keys of all objects of a kind begin with, in one namespace unless that is empty.
+pub(crate) fn prefix(kind: &Resource, namespace: &str) -> String {
+    kind.key(Some(namespace).filter(|n| !n.is_empty()), None)
+}
+
+/// The key of one object.
+pub(crate) fn key(kind: &Resource, namespace: &str, name: &str) -> String {
+    kind.key(Some(namespace), Some(name))
+}
+
+/// Whether the kind can be selected by this field (spec kubectl-and-api §6).
+pub(crate) fn is_selectable(kind: &Resource, path: &str) -> bool {
+    path == "metadata.name"
+        || (path == "metadata.namespace" && kind.namespaced)
+        || kind.selectable.contains(&path)
+}
+
+/// Whether objects of this kind are stored in another form than they are shown in: Events of group events.k8s.io.
+fn is_other_event(kind: &Resource) -> bool {
+    kind.gvk.group == "events.k8s.io"
+}
+
+/// An object as it is stored.
+pub(crate) fn to_stored(kind: &Resource, object: &mut Value) {
+    if is_other_event(kind)
+        && let Some(map) = object.as_object_mut()
+    {
+        api::resource::to_core_event(map);
+    }
+}
+
+/// A stored object as this kind shows it.
+pub(crate) fn to_shown(kind: &Resource, object: &mut Value) {
+    if is_other_event(kind)
+        && let Some(map) = object.as_object_mut()
+    {
+        api::resource::to_events_event(map);
+    }
+}
+
+/// As [`to_shown`], for bytes.
+pub(crate) fn shown_bytes(kind: &Resource, object: &Bytes) -> Bytes {
+    if !is_other_event(kind) {
+        return object.clone();
+    }
+    match serde_json::from_slice(object) {
+        Ok(mut value) => {
+            to_shown(kind, &mut value);
+            Bytes::from(value.to_string())
+        }
+        Err(_) => object.clone(),
+    }
+}
+
+/// Admission that looks things up, on create, after defaulting.
+pub(crate) fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> {
+    match rest.kind.plural {
+        "pods" => pod::admit(rest, object),
+        _ => Ok(()),
+    }
+}
+
+/// Gives an object what comes from a shared supply; what is returned must be held until the object is stored.
+pub(crate) async fn allocate<'a>(
+    rest: &'a Rest,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<Option<MutexGuard<'a, ()>>, StatusError> {
+    match rest.kind.plural {
+        "services" => service::allocate(rest, object, old).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Refuses to delete what must stay.
+pub(crate) fn check_delete(rest: &Rest, name: &str) -> Result<(), StatusError> {
+    match rest.kind.plural {
+        "namespaces" => namespace::check_delete(rest, name),
+        _ => Ok(()),
+    }
+}
+
+/// Subresources beyond `status`.
+pub(crate) async fn subresource(rest: &Rest, name: &str) -> Result<Response<Body>, StatusError> {
+    match (rest.kind.plural, name) {
+        ("namespaces", "finalize") if rest.call.info.verb == "update" => {
+            rest.part(Subresource::Finalize).await
+        }
+        ("pods", "ephemeralcontainers") => rest.part(Subresource::EphemeralContainers).await,
+        ("pods", "resize") => rest.part(Subresource::Resize).await,
+        ("pods", "binding") if rest.call.info.verb == "create" => pod::bind(rest).await,
+        ("pods", "eviction") if rest.call.info.verb == "create" => pod::evict(rest).await,
+        ("pods", "log") if rest.call.info.verb == "get" => crate::streaming::logs(rest).await,
+        ("pods", "exec" | "attach") => crate::streaming::connect(rest, name).await,
+        ("serviceaccounts", "token") if rest.call.info.verb == "create" => {
+            serviceaccount::token(rest)
+        }
+        ("namespaces", "finalize")
+        | ("pods", "binding" | "eviction" | "log")
+        | ("serviceaccounts", "token") => Err(status::unknown_method()),
+        _ => Ok(rest::page_not_found()),
+    }
+}

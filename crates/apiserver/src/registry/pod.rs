@@ -1,0 +1,75 @@
+//! Pods: service accounts on create, binding, eviction.
+
+use admission::binding::{self, Conflict};
+use api::gvk::{GroupKind, GroupResource};
+use api::status::{self, Status, StatusError};
+use http::Response;
+use ports::store::StoreError;
+use serde_json::Value;
+
+use crate::respond::{self, Body};
+use crate::rest::{DeleteOptions, Rest, Stored, meta, put};
+
+/// Tries to bind a Pod whose object others change at the same time.
+const TRIES: usize = 20;
+
+/// Lets the Pod run as its service account, which must exist.
+pub(super) fn admit(_rest: &Rest, _pod: &mut Value) -> Result<(), StatusError> {
+    Ok(())
+}
+
+/// `POST pods/…/binding`.
+pub(super) async fn bind(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let body = rest.decode_as("", "v1", "Binding")?;
+    let errors = binding::validate(&body);
+    if !errors.is_empty() {
+        return Err(status::invalid(
+            &GroupKind::new("", "Binding"),
+            meta(&body, "name"),
+            errors,
+        ));
+    }
+    let now = rest.now();
+    let resource = GroupResource::new("", "pods/binding");
+    for _ in 0..TRIES {
+        let stored = Stored::decode(rest.entry()?)?;
+        let mut pod = stored.object.clone();
+        binding::apply(&mut pod, &body, &now)
+            .map_err(|why: Conflict| status::conflict(&resource, &rest.target.name, why))?;
+        if rest.is_dry_run()? {
+            return Ok(created());
+        }
+        match put(&rest.inner, &stored.entry.key, stored.expect(), pod).await {
+            Ok(_) => return Ok(created()),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(other) => return Err(crate::rest::store_error(other)),
+        }
+    }
+    Err(status::conflict(
+        &resource,
+        &rest.target.name,
+        status::MODIFIED,
+    ))
+}
+
+fn created() -> Response<Body> {
+    respond::status(&Status::success(201, None))
+}
+
+/// `POST pods/…/eviction`: a deletion with the options in the body. There are no disruption budgets to hold it up.
+pub(super) async fn evict(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let body = rest.decode_as("policy", "v1", "Eviction")?;
+    let name = meta(&body, "name");
+    if !name.is_empty() && name != rest.target.name {
+        return Err(status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
+    let options: DeleteOptions = match body.get("deleteOptions") {
+        Some(options) => serde_json::from_value(options.clone())
+            .map_err(|e| status::bad_request(e.to_string()))?,
+        None => DeleteOptions::default(),
+    };
+    rest.delete_entry(rest.entry()?, &options).await?;
+    Ok(created())
+}

@@ -1,0 +1,107 @@
+//! Request bodies (spec kubectl-and-api §2.2, §4.4).
+
+use api::field::{Error, Path};
+use api::gvk::{GroupKind, GroupVersion, GroupVersionKind};
+use api::schema::Schema;
+use api::status::{self, StatusError};
+use api::validate::{self, FieldValidation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Rest;
+use crate::negotiate;
+
+/// What a body says it is.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TypeMeta {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+impl Rest {
+    /// The body as an object of this kind, and warnings about what was dropped from it.
+    pub(super) fn decode_body(&self) -> Result<(Value, Vec<String>), StatusError> {
+        let kind = self.kind.gvk;
+        self.decode(kind.group, kind.version, kind.kind)
+    }
+
+    /// The body as an object of another kind, as subresources take.
+    pub(crate) fn decode_as(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Value, StatusError> {
+        self.decode(group, version, kind).map(|(object, _)| object)
+    }
+
+    /// `DeleteOptions` in the body, if there is one.
+    pub(super) fn decode_options(&self) -> Result<Option<Value>, StatusError> {
+        if self.call.body.is_empty() {
+            return Ok(None);
+        }
+        self.decode_as("meta.k8s.io", "v1", "DeleteOptions")
+            .map(Some)
+    }
+
+    fn decode(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<(Value, Vec<String>), StatusError> {
+        let mode = self.field_validation()?;
+        match negotiate::content_type(&self.call.parts.headers).as_str() {
+            "" | "application/json" | "*/*" => {}
+            _ => return Err(status::unsupported_media_type(&["application/json"])),
+        }
+        let sent = sent_kind(&self.call.body, group, version, kind);
+        let Some(ty) = Schema::get().of(group, version, kind) else {
+            return Err(status::internal(format_args!("no schema for {kind}")));
+        };
+        if sent.kind != kind {
+            let why = format!(
+                "no kind {} is registered here",
+                api::gotext::quote(&sent.kind)
+            );
+            return Err(validate::cannot_be_handled(&sent, kind, why));
+        }
+        let decoded = validate::decode_slice(&self.call.body, ty)
+            .map_err(|why| validate::cannot_be_handled(&sent, kind, why))?;
+        let warnings = validate::judge(&decoded.problems, mode)
+            .map_err(|why| validate::cannot_be_handled(&sent, kind, why))?;
+        Ok((decoded.value, warnings))
+    }
+
+    pub(super) fn field_validation(&self) -> Result<FieldValidation, StatusError> {
+        let text = self.call.query.text("fieldValidation");
+        FieldValidation::parse(text).ok_or_else(|| {
+            let error = Error::not_supported(
+                &Path::new("fieldValidation"),
+                text,
+                &["Ignore", "Strict", "Warn", ""],
+            );
+            status::invalid(
+                &GroupKind::new("meta.k8s.io", self.options_kind()),
+                "",
+                vec![error],
+            )
+        })
+    }
+}
+
+/// What the body says it is; what it leaves out is what the URL serves.
+fn sent_kind(body: &[u8], group: &str, version: &str, kind: &str) -> GroupVersionKind {
+    let meta: TypeMeta = serde_json::from_slice(body).unwrap_or_default();
+    let given = meta
+        .api_version
+        .filter(|v| !v.is_empty())
+        .and_then(|v| GroupVersion::parse(&v).ok());
+    let given = given.unwrap_or_else(|| GroupVersion::new(group, version));
+    given.kind(
+        meta.kind
+            .filter(|k| !k.is_empty())
+            .unwrap_or_else(|| kind.to_owned()),
+    )
+}

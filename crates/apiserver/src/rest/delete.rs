@@ -1,0 +1,446 @@
+//! Delete and deletecollection (spec kubectl-and-api §9, pod-lifecycle §2.1).
+
+use api::field::{Error, Path};
+use api::gvk::GroupKind;
+use api::status::{self, Status, StatusDetails, StatusError};
+use http::Response;
+use jiff::{SignedDuration, Timestamp};
+use ports::store::{Entry, StoreError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::object::{self, Stored, is_held, meta, metadata_mut};
+use super::{Rest, options, snapshot};
+use crate::query::Query;
+use crate::registry;
+use crate::respond::{self, Body};
+
+const TRIES: usize = 20;
+
+/// `DeleteOptions`, from the body or the query.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeleteOptions {
+    pub(crate) grace_period_seconds: Option<i64>,
+    propagation_policy: Option<String>,
+    orphan_dependents: Option<bool>,
+    preconditions: Option<Preconditions>,
+    dry_run: Vec<String>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+/// What a deletion came to.
+enum Deleted {
+    /// The object is gone; this is its last state.
+    Gone(Entry),
+    /// It is marked, or was already.
+    Marked(Entry),
+}
+
+impl DeleteOptions {
+    fn from_query(query: &Query) -> Result<DeleteOptions, StatusError> {
+        Ok(DeleteOptions {
+            grace_period_seconds: query
+                .integer("gracePeriodSeconds")
+                .map_err(status::bad_request)?,
+            propagation_policy: query
+                .get("propagationPolicy")
+                .filter(|p| !p.is_empty())
+                .map(str::to_owned),
+            orphan_dependents: query.maybe_bool("orphanDependents"),
+            preconditions: None,
+            dry_run: query
+                .all("dryRun")
+                .filter(|v| !v.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+
+    fn validate(&self) -> Result<(), StatusError> {
+        let mut errors = Vec::new();
+        let at = |field: &str| Path::new(field);
+        if self.orphan_dependents.is_some() && self.propagation_policy.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(Error::invalid(
+                &at("propagationPolicy"),
+                self.propagation_policy.clone().unwrap_or_default(),
+                why,
+            ));
+        }
+        if let Some(policy) = &self.propagation_policy
+            && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
+        {
+            let supported = ["Background", "Foreground", "Orphan", "nil"];
+            errors.push(Error::not_supported(
+                &at("propagationPolicy"),
+                policy.as_str(),
+                &supported,
+            ));
+        }
+        for value in self.dry_run.iter().filter(|v| *v != "All") {
+            errors.push(Error::not_supported(
+                &at("dryRun"),
+                value.as_str(),
+                &["All"],
+            ));
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(status::invalid(
+                &GroupKind::new("meta.k8s.io", "DeleteOptions"),
+                "",
+                errors,
+            ))
+        }
+    }
+
+    /// The finalizer that makes the garbage collector deal with dependents before the object goes.
+    fn finalizer(&self) -> Option<&'static str> {
+        match (self.propagation_policy.as_deref(), self.orphan_dependents) {
+            (Some("Foreground"), _) => Some("foregroundDeletion"),
+            (Some("Orphan"), _) | (None, Some(true)) => Some("orphan"),
+            _ => None,
+        }
+    }
+}
+
+impl Rest {
+    pub(super) async fn delete(&self) -> Result<Response<Body>, StatusError> {
+        let options = self.delete_options()?;
+        let entry = self.entry()?;
+        self.delete_entry(entry, &options).await
+    }
+
+    /// Deletes one object as DELETE would, and answers for it.
+    pub(crate) async fn delete_entry(
+        &self,
+        entry: Entry,
+        options: &DeleteOptions,
+    ) -> Result<Response<Body>, StatusError> {
+        match self.delete_one(entry, options).await? {
+            Deleted::Gone(entry) if self.kind.plural != "pods" => {
+                let uid =
+                    Stored::decode(entry.clone()).map(|s| meta(&s.object, "uid").to_owned())?;
+                let details = StatusDetails {
+                    name: crate::head::name_of(&entry.key).to_owned(),
+                    group: self.kind.gvk.group.to_owned(),
+                    kind: self.kind.plural.to_owned(),
+                    uid,
+                    ..StatusDetails::default()
+                };
+                Ok(respond::status(&Status::success(0, Some(details))))
+            }
+            Deleted::Gone(entry) | Deleted::Marked(entry) => self.present(200, &entry),
+        }
+    }
+
+    pub(super) async fn delete_collection(&self) -> Result<Response<Body>, StatusError> {
+        let options = self.delete_options()?;
+        let selection = options::selection(&self.call.query, self.kind)?;
+        let prefix = snapshot::prefix(self.kind, &self.target.namespace, &selection);
+        let (_, entries, _) = snapshot::select(&self.inner, &prefix, &selection, None, 0);
+        let mut deleted = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.delete_one(entry, &options).await {
+                Ok(Deleted::Gone(entry) | Deleted::Marked(entry)) => deleted.push(entry),
+                Err(error) if error.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let page = super::list::Page {
+            revision: self.inner.store.revision(),
+            entries: deleted,
+            next: None,
+            remaining: None,
+        };
+        self.present_list(&page)
+    }
+
+    fn delete_options(&self) -> Result<DeleteOptions, StatusError> {
+        let options = match self.decode_options()? {
+            Some(body) => {
+                serde_json::from_value(body).map_err(|e| status::bad_request(e.to_string()))?
+            }
+            None => DeleteOptions::from_query(&self.call.query)?,
+        };
+        options.validate()?;
+        Ok(options)
+    }
+
+    async fn delete_one(
+        &self,
+        entry: Entry,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, StatusError> {
+        let key = entry.key.clone();
+        let name = crate::head::name_of(&key).to_owned();
+        registry::check_delete(self, &name)?;
+        let mut next = Some(entry);
+        for _ in 0..TRIES {
+            let entry = next.take().or_else(|| self.inner.store.get(&key));
+            let entry = entry.ok_or_else(|| status::not_found(&self.group_resource(), &name))?;
+            let stored = Stored::decode(entry)?;
+            self.check_delete(&stored, &name, options)?;
+            let dry = !options.dry_run.is_empty() || self.is_dry_run()?;
+            match self.try_delete(stored, options, dry).await {
+                Err(StoreError::Conflict { .. }) => {}
+                Err(other) => return Err(object::store_error(other)),
+                Ok(deleted) => return Ok(deleted),
+            }
+        }
+        Err(status::conflict(
+            &self.group_resource(),
+            &name,
+            status::MODIFIED,
+        ))
+    }
+
+    fn check_delete(
+        &self,
+        stored: &Stored,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<(), StatusError> {
+        let Some(preconditions) = &options.preconditions else {
+            return Ok(());
+        };
+        let own = meta(&stored.object, "uid");
+        if let Some(uid) = preconditions.uid.as_deref().filter(|uid| *uid != own) {
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated"
+            );
+            return Err(status::conflict(&self.group_resource(), name, why));
+        }
+        let own = stored.entry.mod_revision.to_string();
+        if let Some(revision) = preconditions
+            .resource_version
+            .as_deref()
+            .filter(|r| *r != own)
+        {
+            let why = format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({own}). The object might have been modified"
+            );
+            return Err(status::conflict(&self.group_resource(), name, why));
+        }
+        Ok(())
+    }
+
+    /// Marks or removes the object, whichever is its turn.
+    async fn try_delete(
+        &self,
+        stored: Stored,
+        options: &DeleteOptions,
+        dry: bool,
+    ) -> Result<Deleted, StoreError> {
+        let key = stored.entry.key.clone();
+        let mut object = stored.object.clone();
+        if self.kind.plural == "namespaces" && object["metadata"]["deletionTimestamp"].is_null() {
+            object["status"]["phase"] = json!("Terminating");
+        }
+        if object["metadata"]["deletionTimestamp"].is_null()
+            && let Some(finalizer) = options.finalizer()
+        {
+            add_finalizer(&mut object, finalizer);
+        }
+        let graceful = self.kind.plural == "pods";
+        let now = self.inner.clock.now();
+        let remove = if graceful {
+            mark_pod(&mut object, options.grace_period_seconds, now)
+        } else {
+            true
+        };
+        let remove = remove && !is_held(&object);
+        if !graceful && !remove {
+            mark(&mut object, 0, now);
+        }
+        if dry {
+            let entry = Entry {
+                value: bytes::Bytes::from(object.to_string()),
+                ..stored.entry
+            };
+            return Ok(if remove {
+                Deleted::Gone(entry)
+            } else {
+                Deleted::Marked(entry)
+            });
+        }
+        let mut expect = stored.expect();
+        let mut marked = stored.entry;
+        // A Pod's last mark is shown to watchers before it goes; other kinds go without.
+        if object != stored.object && (graceful || !remove) {
+            marked = object::put(&self.inner, &key, expect, object.clone()).await?;
+            expect = ports::store::Expect::ModRevision(marked.mod_revision);
+        }
+        if !remove {
+            return Ok(Deleted::Marked(marked));
+        }
+        Ok(Deleted::Gone(
+            object::remove(&self.inner, &key, expect, object).await?,
+        ))
+    }
+}
+
+fn add_finalizer(object: &mut Value, finalizer: &str) {
+    let finalizers = metadata_mut(object)
+        .entry("finalizers")
+        .or_insert_with(|| json!([]));
+    if let Some(list) = finalizers.as_array_mut()
+        && !list.iter().any(|f| f == finalizer)
+    {
+        list.push(finalizer.into());
+    }
+}
+
+fn time(at: Timestamp) -> Value {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()
+}
+
+/// First mark of an object: when it is to go, how long it was given; counts as a change of what is wanted.
+fn mark(object: &mut Value, grace: i64, now: Timestamp) {
+    let metadata = metadata_mut(object);
+    if metadata.contains_key("deletionTimestamp") {
+        return;
+    }
+    let at = now
+        .checked_add(SignedDuration::from_secs(grace))
+        .unwrap_or(now);
+    metadata.insert("deletionTimestamp".into(), time(at));
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".into(), (generation + 1).into());
+    }
+}
+
+/// Marks a Pod as the table in spec pod-lifecycle §2.1 says; true when it may go now.
+fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> bool {
+    let old = pod["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    let at = pod["metadata"]["deletionTimestamp"]
+        .as_str()
+        .and_then(|t| t.parse::<Timestamp>().ok());
+    let Some(at) = at else {
+        let unscheduled = pod["spec"]["nodeName"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty();
+        let ended = matches!(
+            pod["status"]["phase"].as_str(),
+            Some("Succeeded" | "Failed")
+        );
+        let own = pod["spec"]["terminationGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or(30);
+        let grace = if unscheduled || ended {
+            0
+        } else {
+            asked.unwrap_or(own)
+        };
+        let grace = if grace < 0 { 1 } else { grace };
+        mark(pod, grace, now);
+        return grace == 0;
+    };
+    let old = match old {
+        None | Some(0) => return true,
+        Some(old) => old,
+    };
+    let Some(asked) = asked
+        .map(|a| if a < 0 { 1 } else { a })
+        .filter(|a| *a < old)
+    else {
+        return false;
+    };
+    let sooner = at
+        .checked_add(SignedDuration::from_secs(asked - old))
+        .unwrap_or(now);
+    let (at, grace) = if sooner < now {
+        (now, asked.min(1))
+    } else {
+        (sooner, asked)
+    };
+    let metadata = metadata_mut(pod);
+    metadata.insert("deletionTimestamp".into(), time(at));
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    grace == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_marked_as_upstream_marks_them() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let running = json!({"metadata":{"generation":1},"spec":{"nodeName":"n","terminationGracePeriodSeconds":20},"status":{"phase":"Running"}});
+        let marked = |seconds: i64, at: &str| {
+            let mut pod = running.clone();
+            pod["metadata"] =
+                json!({"generation":2,"deletionTimestamp":at,"deletionGracePeriodSeconds":seconds});
+            pod
+        };
+        let pending = json!({"metadata":{},"spec":{"terminationGracePeriodSeconds":20}});
+        let cases = [
+            (running.clone(), None, false, 20, "2026-01-01T00:00:20Z"),
+            (running.clone(), Some(60), false, 60, "2026-01-01T00:01:00Z"),
+            (running.clone(), Some(-5), false, 1, "2026-01-01T00:00:01Z"),
+            (running.clone(), Some(0), true, 0, "2026-01-01T00:00:00Z"),
+            (pending, None, true, 0, "2026-01-01T00:00:00Z"),
+            (
+                marked(30, "2026-01-01T00:00:25Z"),
+                None,
+                false,
+                30,
+                "2026-01-01T00:00:25Z",
+            ),
+            (
+                marked(30, "2026-01-01T00:00:25Z"),
+                Some(40),
+                false,
+                30,
+                "2026-01-01T00:00:25Z",
+            ),
+            (
+                marked(30, "2026-01-01T00:00:25Z"),
+                Some(10),
+                false,
+                10,
+                "2026-01-01T00:00:05Z",
+            ),
+            (
+                marked(30, "2026-01-01T00:00:25Z"),
+                Some(2),
+                false,
+                1,
+                "2026-01-01T00:00:00Z",
+            ),
+            (
+                marked(30, "2026-01-01T00:00:25Z"),
+                Some(0),
+                true,
+                0,
+                "2026-01-01T00:00:00Z",
+            ),
+            (
+                marked(0, "2026-01-01T00:00:00Z"),
+                None,
+                true,
+                0,
+                "2026-01-01T00:00:00Z",
+            ),
+        ];
+        for (n, (mut pod, asked, gone, grace, at)) in cases.into_iter().enumerate() {
+            assert_eq!(mark_pod(&mut pod, asked, now), gone, "case {n}");
+            assert_eq!(
+                pod["metadata"]["deletionGracePeriodSeconds"], grace,
+                "case {n}"
+            );
+            assert_eq!(pod["metadata"]["deletionTimestamp"], at, "case {n}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Logs, exec and attach: which container is meant, and the way to the node that has it (spec kubectl-and-api §13,
+//! pod-lifecycle §13.2).
+
+mod channels;
+mod upgrade;
+
+use std::sync::Arc;
+
+use api::field::{Error, Path};
+use api::gvk::GroupKind;
+use api::status::{self, StatusError};
+use futures::{StreamExt, TryStreamExt};
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use jiff::SignedDuration;
+use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::streams::ExecRequest;
+use serde_json::Value;
+
+use crate::respond::{self, Body, BoxError};
+use crate::rest::{Rest, Stored, meta};
+
+/// The Pod in the URL, decoded.
+fn pod(rest: &Rest) -> Result<Value, StatusError> {
+    Ok(Stored::decode(rest.entry()?)?.object)
+}
+
+fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
+    let containers = pod["spec"][list].as_array().into_iter().flatten();
+    containers.filter_map(|c| c["name"].as_str()).collect()
+}
+
+/// The container asked for, or the only one.
+fn choose(pod: &Value, asked: &str) -> Result<String, StatusError> {
+    let apps = names(pod, "containers");
+    let mut all = names(pod, "initContainers");
+    all.extend(&apps);
+    all.extend(names(pod, "ephemeralContainers"));
+    let name = meta(pod, "name");
+    if asked.is_empty() {
+        return match apps.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            _ => Err(status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            ))),
+        };
+    }
+    if all.contains(&asked) {
+        return Ok(asked.to_owned());
+    }
+    Err(status::bad_request(format!(
+        "container {asked} is not valid for pod {name}"
+    )))
+}
+
+fn target(pod: &Value, container: String) -> Target {
+    Target {
+        namespace: meta(pod, "namespace").into(),
+        pod: meta(pod, "name").into(),
+        uid: meta(pod, "uid").into(),
+        container,
+    }
+}
+
+fn node(rest: &Rest) -> Result<Arc<dyn NodeServer>, StatusError> {
+    rest.inner
+        .node()
+        .ok_or_else(|| status::service_unavailable("the node agent is not ready"))
+}
+
+fn node_error(error: NodeError) -> StatusError {
+    let reason = match error.code {
+        400 => "BadRequest",
+        404 => "NotFound",
+        500 => "InternalError",
+        _ => "",
+    };
+    status::failure(error.code, reason, error.message, None)
+}
+
+fn is_assigned(pod: &Value) -> bool {
+    !pod["spec"]["nodeName"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty()
+}
+
+/// `GET pods/…/log`.
+pub(crate) async fn logs(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let options = log_options(rest)?;
+    let pod = pod(rest)?;
+    let container = choose(&pod, rest.call.query.text("container"))?;
+    let stream = if is_assigned(&pod) {
+        node(rest)?
+            .logs(&target(&pod, container), options)
+            .await
+            .map_err(node_error)?
+    } else {
+        futures::stream::empty().boxed()
+    };
+    let stopped = rest.inner.shutdown.clone().cancelled_owned();
+    let stream = stream.take_until(Box::pin(stopped));
+    if upgrade::is_wanted(&rest.call.parts) {
+        return upgrade::logs(rest, stream.boxed());
+    }
+    let frames = stream
+        .map_ok(Frame::data)
+        .map_err(|e| Box::new(e) as BoxError);
+    Ok(respond::with_type(
+        StatusCode::OK,
+        "text/plain",
+        BodyExt::boxed_unsync(StreamBody::new(frames)),
+    ))
+}
+
+fn log_options(rest: &Rest) -> Result<LogOptions, StatusError> {
+    let query = &rest.call.query;
+    let number = |name| query.integer(name).map_err(status::bad_request);
+    let (tail, limit, since) = (
+        number("tailLines")?,
+        number("limitBytes")?,
+        number("sinceSeconds")?,
+    );
+    let since_time = match query.text("sinceTime") {
+        "" => None,
+        text => Some(
+            text.parse()
+                .map_err(|e: jiff::Error| status::bad_request(e.to_string()))?,
+        ),
+    };
+    let mut errors = Vec::new();
+    let mut check = |name: &str, value: Option<i64>, least: i64, why: &str| {
+        if let Some(value) = value.filter(|v| *v < least) {
+            errors.push(Error::invalid(&Path::new(name), value, why));
+        }
+    };
+    check("tailLines", tail, 0, "must be greater than or equal to 0");
+    check("limitBytes", limit, 1, "must be greater than 0");
+    if since.is_some() && since_time.is_some() {
+        errors.push(Error::forbidden(
+            &Path::root(),
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
+    } else if let Some(seconds) = since.filter(|s| *s < 1) {
+        errors.push(Error::invalid(
+            &Path::new("sinceSeconds"),
+            seconds,
+            "must be greater than 0",
+        ));
+    }
+    if !errors.is_empty() {
+        return Err(status::invalid(
+            &GroupKind::new("", "PodLogOptions"),
+            &rest.target.name,
+            errors,
+        ));
+    }
+    let ago = since.and_then(|s| {
+        rest.inner
+            .clock
+            .now()
+            .checked_sub(SignedDuration::from_secs(s))
+            .ok()
+    });
+    Ok(LogOptions {
+        follow: query.bool("follow"),
+        previous: query.bool("previous"),
+        timestamps: query.bool("timestamps"),
+        since: since_time.or(ago),
+        tail_lines: tail.and_then(|n| u64::try_from(n).ok()),
+        limit_bytes: limit.and_then(|n| u64::try_from(n).ok()),
+    })
+}
+
+/// `pods/…/exec` and `pods/…/attach`.
+pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<Body>, StatusError> {
+    if !matches!(rest.call.parts.method, Method::GET | Method::POST) {
+        return Err(status::unknown_method());
+    }
+    let query = &rest.call.query;
+    let tty = query.bool("tty");
+    let wanted = channels::Wanted {
+        stdin: query.bool("stdin"),
+        stdout: query.bool("stdout"),
+        stderr: query.bool("stderr") && !tty,
+        tty,
+    };
+    let pod = pod(rest)?;
+    let container = choose(&pod, query.text("container"))?;
+    if !(wanted.stdin || wanted.stdout || wanted.stderr) {
+        return Err(status::bad_request(
+            "you must specify at least 1 of stdin, stdout, stderr",
+        ));
+    }
+    if !is_assigned(&pod) {
+        return Err(status::bad_request(format!(
+            "pod {} does not have a host assigned",
+            rest.target.name
+        )));
+    }
+    let upgrade = upgrade::prepare(rest)?;
+    let node = node(rest)?;
+    let target = target(&pod, container);
+    let session = if subresource == "exec" {
+        let command: Vec<String> = query.all("command").map(str::to_owned).collect();
+        if command.is_empty() {
+            return Err(status::bad_request(
+                "you must specify at least one command for the container",
+            ));
+        }
+        node.exec(
+            &target,
+            ExecRequest {
+                command,
+                tty,
+                stdin: wanted.stdin,
+            },
+        )
+        .await
+    } else {
+        node.attach(&target, wanted.stdin).await
+    };
+    let session = session.map_err(node_error)?;
+    Ok(upgrade.accept(move |socket, protocol| channels::serve(socket, protocol, session, wanted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn containers_are_chosen_as_upstream_chooses() {
+        let many = json!({"metadata":{"name":"web"},"spec":{"initContainers":[{"name":"i1"}],"containers":[{"name":"a"},{"name":"b"}],
+            "ephemeralContainers":[{"name":"e1"}]}});
+        let one = json!({"metadata":{"name":"web"},"spec":{"initContainers":[{"name":"i1"}],"containers":[{"name":"a"}]}});
+        for (pod, asked, want) in [
+            (&one, "", Ok("a")),
+            (&one, "i1", Ok("i1")),
+            (&many, "e1", Ok("e1")),
+            (
+                &many,
+                "",
+                Err("a container name must be specified for pod web, choose one of: [i1 a b e1]"),
+            ),
+            (&one, "x", Err("container x is not valid for pod web")),
+        ] {
+            let got = choose(pod, asked).map_err(|e| e.message.clone());
+            assert_eq!(got.as_deref().map_err(String::as_str), want, "{asked}");
+        }
+    }
+}

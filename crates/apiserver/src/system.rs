@@ -1,0 +1,129 @@
+//! What is no resource: version, health, metrics, discovery (spec kubectl-and-api §3).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use api::status;
+use http::Response;
+use serde_json::json;
+
+use crate::respond::{self, Body};
+use crate::rest;
+use crate::router::Call;
+use crate::server::Inner;
+
+/// What is counted.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    requests: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a path that names no resource.
+pub(crate) fn serve(inner: &Inner, call: &Call) -> Response<Body> {
+    if call.info.verb != "get" && call.info.verb != "head" {
+        return respond::error(&status::unknown_method());
+    }
+    let path = call.info.path.as_str();
+    match path {
+        "/version" | "/version/" => version(),
+        "/metrics" => metrics(inner),
+        _ => match health_of(path) {
+            Some((endpoint, check)) => health(inner, call, endpoint, check),
+            None => rest::page_not_found(),
+        },
+    }
+}
+
+fn version() -> Response<Body> {
+    let platform = format!(
+        "linux/{}",
+        if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        }
+    );
+    let body = json!({
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35", "gitVersion": "v1.36.3+carob",
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
+        "compiler": "rustc", "platform": platform,
+    });
+    respond::json(200, body.to_string())
+}
+
+fn metrics(inner: &Inner) -> Response<Body> {
+    let requests = inner.metrics.requests.load(Ordering::Relaxed);
+    let revision = inner.store.revision();
+    let (_, objects) = inner.store.range("/registry/", None, 0);
+    let body = format!(
+        "# HELP apiserver_requests_total Requests received since the start.\n# TYPE apiserver_requests_total counter\n\
+         apiserver_requests_total {requests}\n# HELP apiserver_storage_revision Newest revision of the store.\n\
+         # TYPE apiserver_storage_revision gauge\napiserver_storage_revision {revision}\n\
+         # HELP apiserver_storage_objects Objects in the store.\n# TYPE apiserver_storage_objects gauge\n\
+         apiserver_storage_objects {}\n",
+        objects.len()
+    );
+    respond::text(200, body)
+}
+
+/// Endpoint and single check of a health path.
+fn health_of(path: &str) -> Option<(&str, Option<&str>)> {
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
+    let endpoint = parts
+        .next()
+        .filter(|e| matches!(*e, "healthz" | "livez" | "readyz"))?;
+    Some((endpoint, parts.next().filter(|c| !c.is_empty())))
+}
+
+fn health(inner: &Inner, call: &Call, endpoint: &str, single: Option<&str>) -> Response<Body> {
+    let mut checks = vec![("ping", true), ("etcd", true)];
+    if endpoint == "readyz" {
+        checks.push(("shutdown", !inner.shutdown.is_cancelled()));
+    }
+    if let Some(name) = single {
+        return match checks.iter().find(|(n, _)| *n == name) {
+            Some((_, true)) => respond::text(200, "ok"),
+            Some((_, false)) => {
+                respond::text(500, format!("internal server error: {name} failed\n"))
+            }
+            None => rest::page_not_found(),
+        };
+    }
+    let excluded: Vec<&str> = call.query.all("exclude").collect();
+    let mut report = String::new();
+    let mut healthy = true;
+    for (name, passed) in &checks {
+        if excluded.contains(name) {
+            report.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if *passed {
+            report.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            healthy = false;
+            report.push_str(&format!("[-]{name} failed: reason withheld\n"));
+        }
+    }
+    let unknown: Vec<String> = excluded
+        .iter()
+        .filter(|e| !checks.iter().any(|(n, _)| n == *e))
+        .map(|e| api::gotext::quote(e))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        report.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {unknown}\n"
+        ));
+    }
+    if !healthy {
+        return respond::text(500, format!("{report}{endpoint} check failed\n"));
+    }
+    if call.query.get("verbose").is_some() {
+        return respond::text(200, format!("{report}{endpoint} check passed\n"));
+    }
+    respond::text(200, "ok")
+}
