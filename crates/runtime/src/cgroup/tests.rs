@@ -1,0 +1,303 @@
+//! Groups on this node's own hierarchies (root needed), and on a made-up v2 tree.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use ports::runtime::Resources;
+
+use super::layout::{self, Layout};
+use super::*;
+
+/// A tree of its own, removed when dropped.
+struct Own(Tree);
+
+impl Own {
+    fn new(name: &str) -> Self {
+        let tree = Tree::new(
+            detect().unwrap(),
+            &format!("carob-test-{name}-{}", std::process::id()),
+        );
+        tree.prepare().unwrap();
+        Self(tree)
+    }
+
+    fn container(&self, resources: &Resources) -> Group {
+        let pod = self.0.group("burstable/podx");
+        pod.create(&Resources::default(), Role::Parent, Devices::All)
+            .unwrap();
+        let group = pod.child("c");
+        group
+            .create(
+                resources,
+                Role::Container { oom_group: true },
+                Devices::Default,
+            )
+            .unwrap();
+        group
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let root = self.0.group("");
+        let _ = root.kill();
+        root.wait_empty(Duration::from_secs(10)).unwrap();
+        root.remove().unwrap();
+        assert!(root.dirs().iter().all(|d| !d.exists()), "nothing is left");
+    }
+}
+
+/// Starts a shell that first puts itself into the group.
+fn shell(group: &Group, script: &str) -> Child {
+    let entry = group.entry();
+    let joins: String = entry
+        .v1
+        .values()
+        .chain(&entry.v2)
+        .map(|d| format!("echo 0 > {}/cgroup.procs; ", d.display()))
+        .collect();
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("set -e; {joins}set +e; {script}"))
+        .spawn()
+        .unwrap()
+}
+
+fn wait_populated(group: &Group) {
+    let events = group.events().expect("a v2 hierarchy");
+    while !group.populated().unwrap() {
+        let mut fd = rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI);
+        rustix::event::poll(std::slice::from_mut(&mut fd), None).unwrap();
+    }
+}
+
+#[test]
+fn limits_are_in_force_and_can_be_changed() {
+    let own = Own::new("limits");
+    let limits = Resources {
+        cpu_period_us: Some(100_000),
+        cpu_quota_us: Some(50_000),
+        cpu_shares: Some(512),
+        memory_limit_bytes: Some(32 << 20),
+        pids_limit: Some(20),
+        ..Resources::default()
+    };
+    let group = own.container(&limits);
+    let seen = |controller: &str, v1: &str, v2: &str| {
+        let file = group
+            .v1_file(controller, v1)
+            .or_else(|| group.v2_file(v2))
+            .unwrap();
+        fs::read_to_string(file).unwrap().trim().to_owned()
+    };
+    let memory = || seen("memory", "memory.limit_in_bytes", "memory.max");
+    assert_eq!(memory(), (32 << 20).to_string());
+    assert_eq!(seen("pids", "pids.max", "pids.max"), "20");
+    assert!(
+        ["50000", "50000 100000"].contains(&seen("cpu", "cpu.cfs_quota_us", "cpu.max").as_str())
+    );
+    for limit in [64 << 20, 16 << 20] {
+        group
+            .update(&Resources {
+                memory_limit_bytes: Some(limit),
+                ..Resources::default()
+            })
+            .unwrap();
+        assert_eq!(memory(), limit.to_string());
+    }
+    assert_eq!(
+        seen("pids", "pids.max", "pids.max"),
+        "20",
+        "what is not given stays"
+    );
+}
+
+#[test]
+fn everything_in_a_group_is_killed_and_counted() {
+    let own = Own::new("kill");
+    let group = own.container(&Resources::default());
+    let mut child = shell(&group, "sleep 1000 & sleep 1000 & wait");
+    wait_populated(&group);
+    let stats = group.stats().unwrap();
+    assert!(
+        stats.pids >= 1 && stats.memory_usage_bytes >= stats.memory_working_set_bytes,
+        "{stats:?}"
+    );
+    assert!(matches!(
+        group.wait_empty(Duration::from_millis(1)),
+        Err(CgroupError::Busy { .. })
+    ));
+    assert!(group.remove().is_err(), "a group with processes stays");
+    group.freeze(true).unwrap();
+    group.freeze(false).unwrap();
+    own.0.group("burstable/podx").kill().unwrap();
+    group.wait_empty(Duration::from_secs(10)).unwrap();
+    child.wait().unwrap();
+    assert_eq!(group.oom_kills().unwrap(), 0);
+    group.remove().unwrap();
+    group.remove().unwrap();
+}
+
+#[test]
+fn killing_goes_process_by_process_without_v2() {
+    let Layout { v1, .. } = detect().unwrap();
+    if v1.is_empty() {
+        return;
+    }
+    let own = Own::new("each");
+    let group = own.container(&Resources::default());
+    let mut child = shell(&group, "sleep 1000 & wait");
+    wait_populated(&group);
+    let legacy = Tree::new(
+        Layout { v2: None, v1 },
+        own.0.group("").path().to_str().unwrap(),
+    );
+    let same = legacy.group("burstable/podx");
+    assert!(same.populated().unwrap());
+    while same.populated().unwrap() {
+        same.kill().unwrap();
+        if same.wait_empty(Duration::from_secs(10)).is_ok() {
+            break;
+        }
+    }
+    child.wait().unwrap();
+    assert!(!group.populated().unwrap());
+}
+
+#[test]
+fn oom_kills_are_counted() {
+    let own = Own::new("oom");
+    let group = own.container(&Resources {
+        memory_limit_bytes: Some(8 << 20),
+        ..Resources::default()
+    });
+    let status = shell(&group, "head -c 100000000 /dev/zero | tail")
+        .wait()
+        .unwrap();
+    assert!(!status.success());
+    assert_eq!(group.oom_kills().unwrap(), 1);
+}
+
+#[test]
+fn devices_are_confined() {
+    let own = Own::new("devices");
+    let group = own.container(&Resources::default());
+    // The kernel's log: readable for root, and on no container's list.
+    let script = "cat /dev/null || exit 1; head -c1 /dev/urandom >/dev/zero || exit 2; head -c1 /dev/kmsg 2>/dev/null && exit 3; exit 0";
+    assert_eq!(shell(&group, script).wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn devices_are_confined_by_program_on_v2() {
+    let Some(mount) = detect().unwrap().v2 else {
+        return;
+    };
+    let own = Own::new("bpf");
+    let only_v2 = Layout {
+        v2: Some(mount.clone()),
+        ..Layout::default()
+    };
+    let group = Tree::new(only_v2, own.0.group("").path().to_str().unwrap()).group("leaf");
+    fs::create_dir(mount.join(group.path())).unwrap();
+    super::devices::confine_v2(&mount.join(group.path())).unwrap();
+    let script = "cat /dev/null || exit 1; head -c1 /dev/urandom >/dev/zero || exit 2; head -c1 /dev/kmsg 2>/dev/null && exit 3; exit 0";
+    assert_eq!(shell(&group, script).wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_v2_tree_is_made_level_by_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path();
+    let layout = layout::parse(&format!(
+        "30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n",
+        mount.display()
+    ))
+    .unwrap();
+    assert_eq!(layout.mode(), Mode::Unified);
+    let tree = Tree::new(layout, "carob");
+    let level = |path: &str, files: &[&str]| {
+        let dir = mount.join(path);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(
+            dir.join("cgroup.controllers"),
+            "cpuset cpu io memory pids\n",
+        )
+        .unwrap();
+        for file in ["cgroup.subtree_control"].iter().chain(files) {
+            fs::write(dir.join(file), "").unwrap();
+        }
+    };
+    let read = |path: &str| fs::read_to_string(mount.join(path)).unwrap();
+    level("", &[]);
+    level("carob", &[]);
+    level("carob/burstable", &[]);
+    level("carob/besteffort", &["cpu.weight"]);
+    tree.prepare().unwrap();
+    for path in ["", "carob", "carob/burstable"] {
+        let control = Path::new(path).join("cgroup.subtree_control");
+        assert_eq!(
+            read(control.to_str().unwrap()),
+            "+cpu +memory +pids +io",
+            "{path}"
+        );
+    }
+    assert_eq!(read("carob/besteffort/cpu.weight"), "1");
+
+    level(
+        "carob/podx",
+        &["cpu.weight", "cpu.max", "memory.max", "memory.oom.group"],
+    );
+    let pod = tree.group("podx");
+    let limits = Resources {
+        cpu_shares: Some(1024),
+        cpu_quota_us: Some(20_000),
+        memory_limit_bytes: Some(1 << 20),
+        ..Resources::default()
+    };
+    pod.create(&limits, Role::Parent, Devices::All).unwrap();
+    assert_eq!(
+        (read("carob/podx/cpu.weight"), read("carob/podx/cpu.max")),
+        ("39".into(), "20000 100000".into())
+    );
+    assert_eq!(
+        (
+            read("carob/podx/memory.max"),
+            read("carob/podx/memory.oom.group")
+        ),
+        ((1 << 20).to_string(), String::new())
+    );
+    assert_eq!(pod.entry().v2.unwrap(), mount.join("carob/podx"));
+
+    fs::write(
+        mount.join("carob/podx/memory.events"),
+        "low 0\noom 2\noom_kill 3\noom_group_kill 1\n",
+    )
+    .unwrap();
+    fs::write(
+        mount.join("carob/podx/memory.stat"),
+        "anon 1\ninactive_file 30\n",
+    )
+    .unwrap();
+    fs::write(mount.join("carob/podx/memory.current"), "100\n").unwrap();
+    fs::write(mount.join("carob/podx/pids.current"), "4\n").unwrap();
+    fs::write(
+        mount.join("carob/podx/cpu.stat"),
+        "usage_usec 5\nuser_usec 4\n",
+    )
+    .unwrap();
+    let stats = pod.stats().unwrap();
+    assert_eq!(
+        (
+            stats.cpu_usage_ns,
+            stats.memory_working_set_bytes,
+            stats.pids
+        ),
+        (5000, 70, 4)
+    );
+    assert_eq!(pod.oom_kills().unwrap(), 3);
+    fs::write(mount.join("carob/podx/cgroup.kill"), "").unwrap();
+    pod.kill().unwrap();
+    assert_eq!(read("carob/podx/cgroup.kill"), "1");
+}
