@@ -1,1 +1,131 @@
-//! admission
+//! What the API server does to an object before it is stored: defaulting, the resets a strategy makes, validation with upstream's
+//! texts in upstream's order, and the mutating admission that is on by default.
+//!
+//! Everything here is a pure function over JSON objects (`serde_json::Value`, never decoded into structs, so that nothing a client
+//! sent is lost or reordered). Objects must have passed the schema first: wrong JSON types read as absent. Time and randomness are
+//! arguments. Looking things up (namespaces, service accounts), allocating cluster IPs, `uid`, `resourceVersion` and
+//! `creationTimestamp` are left to the API server.
+//!
+//! Resources are named as `GroupResource` prints them: `pods`, `endpointslices.discovery.k8s.io`. The order of calls on a write is
+//!
+//! - create: [`default`], [`pod::admit`], [`prepare_create`], name generation, [`validate_create`];
+//! - update: [`default`], [`prepare_update`], [`validate_update`].
+//!
+//! One file per kind, each with a [`Rules`] constant; `rules` finds them.
+
+use api::field::ErrorList;
+use serde_json::Value;
+
+pub mod binding;
+mod configmap;
+mod endpoints;
+mod endpointslice;
+mod event;
+mod generic;
+mod lease;
+mod meta;
+pub mod namespace;
+mod net;
+mod node;
+pub mod pod;
+mod resources;
+mod secret;
+pub mod service;
+mod serviceaccount;
+mod view;
+
+/// Which part of an object a write may touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subresource {
+    /// The object itself.
+    Main,
+    /// `…/status`.
+    Status,
+    /// `pods/…/ephemeralcontainers`.
+    EphemeralContainers,
+    /// `pods/…/resize`.
+    Resize,
+    /// `namespaces/…/finalize`.
+    Finalize,
+}
+
+/// The rules of one kind: what upstream calls its strategy.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// Whether objects of this kind live in a namespace.
+    pub namespaced: bool,
+    /// Fills in defaults; runs on create and on update.
+    pub default: fn(&mut Value),
+    /// Resets what clients may not set on create.
+    pub prepare_create: fn(&mut Value),
+    /// Puts back what a write to this subresource may not touch, and counts `metadata.generation`.
+    pub prepare_update: fn(Subresource, &mut Value, &Value),
+    /// Validates a new object.
+    pub validate_create: fn(&Value) -> ErrorList,
+    /// Validates a change, new object first.
+    pub validate_update: fn(Subresource, &Value, &Value) -> ErrorList,
+}
+
+/// The rules of `resource`; kinds without any of their own get the metadata duties only.
+pub fn rules(resource: &str) -> Rules {
+    match resource {
+        "pods" => pod::RULES,
+        "namespaces" => namespace::RULES,
+        "nodes" => node::RULES,
+        "configmaps" => configmap::RULES,
+        "secrets" => secret::RULES,
+        "serviceaccounts" => serviceaccount::RULES,
+        "services" => service::RULES,
+        "events" => event::CORE_RULES,
+        "events.events.k8s.io" => event::EVENTS_RULES,
+        "endpoints" => endpoints::RULES,
+        "endpointslices.discovery.k8s.io" => endpointslice::RULES,
+        "leases.coordination.k8s.io" => lease::RULES,
+        _ => generic::RULES,
+    }
+}
+
+/// Fills in the defaults of `resource` (spec §15.1).
+pub fn default(resource: &str, object: &mut Value) {
+    (rules(resource).default)(object);
+}
+
+/// Resets what a client may not set when creating (status, generation) and computes what the server owns (`status.qosClass`).
+pub fn prepare_create(resource: &str, object: &mut Value) {
+    (rules(resource).prepare_create)(object);
+}
+
+/// Puts back everything a write to `subresource` may not change, and sets `metadata.generation`.
+pub fn prepare_update(resource: &str, subresource: Subresource, new: &mut Value, old: &Value) {
+    meta::prepare_update(subresource, new, old);
+    (rules(resource).prepare_update)(subresource, new, old);
+}
+
+/// Everything wrong with a new object, in upstream's order (spec §15.3). Its name must have been generated already.
+pub fn validate_create(resource: &str, object: &Value) -> ErrorList {
+    without_repeats((rules(resource).validate_create)(object))
+}
+
+/// Everything wrong with a change, in upstream's order (spec §15.4).
+pub fn validate_update(
+    resource: &str,
+    subresource: Subresource,
+    new: &Value,
+    old: &Value,
+) -> ErrorList {
+    let rules = rules(resource);
+    let mut errors = meta::validate_common(new, old, rules.namespaced);
+    errors.extend((rules.validate_update)(subresource, new, old));
+    without_repeats(errors)
+}
+
+/// Several checks see the same field on an update; clients drop repeats anyway.
+fn without_repeats(errors: ErrorList) -> ErrorList {
+    let mut kept = ErrorList::new();
+    for error in errors {
+        if !kept.contains(&error) {
+            kept.push(error);
+        }
+    }
+    kept
+}

@@ -1,0 +1,131 @@
+//! Addresses in fields that predate strict parsing (upstream's "legacy" IP fields).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use api::field::{Error, ErrorList, Path};
+
+/// Parses as Go's older parser did: leading zeros in IPv4 octets are decimal.
+pub(crate) fn parse_sloppy(text: &str) -> Option<IpAddr> {
+    if let Ok(ip) = text.parse() {
+        return Some(ip);
+    }
+    let octets: Vec<&str> = text.split('.').collect();
+    let [a, b, c, d] = octets.as_slice() else {
+        return None;
+    };
+    let octet = |text: &str| -> Option<u8> {
+        let stripped = text.trim_start_matches('0');
+        let digits = if stripped.is_empty() && !text.is_empty() {
+            "0"
+        } else {
+            stripped
+        };
+        (digits.bytes().all(|c| c.is_ascii_digit()) && digits.len() <= 3)
+            .then(|| digits.parse().ok())
+            .flatten()
+    };
+    Some(IpAddr::V4(Ipv4Addr::new(
+        octet(a)?,
+        octet(b)?,
+        octet(c)?,
+        octet(d)?,
+    )))
+}
+
+/// An IP address, unless `old` already held the same text.
+pub(crate) fn ip(path: &Path, text: &str, old: &[&str]) -> ErrorList {
+    if old.contains(&text) {
+        return ErrorList::new();
+    }
+    let strict = text.parse::<IpAddr>();
+    let Some(_) = parse_sloppy(text) else {
+        return vec![Error::invalid(
+            path,
+            text,
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        )];
+    };
+    match strict {
+        Err(_) => vec![Error::invalid(path, text, "must not have leading 0s")],
+        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => vec![Error::invalid(
+            path,
+            text,
+            "must not be an IPv4-mapped IPv6 address",
+        )],
+        Ok(_) => ErrorList::new(),
+    }
+}
+
+/// A network in CIDR form, unless `old` already held the same text.
+pub(crate) fn cidr(path: &Path, text: &str, old: &[&str]) -> ErrorList {
+    if old.contains(&text) {
+        return ErrorList::new();
+    }
+    let invalid = |detail: String| vec![Error::invalid(path, text, detail)];
+    let parsed = text.split_once('/').and_then(|(address, bits)| {
+        Some((address, parse_sloppy(address)?, bits.parse::<u8>().ok()?))
+    });
+    let Some((address, ip, bits)) =
+        parsed.filter(|(_, ip, bits)| *bits <= if ip.is_ipv4() { 32 } else { 128 })
+    else {
+        return invalid(
+            "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned(),
+        );
+    };
+    if address.parse::<IpAddr>().is_err() || (bits >= 10 && text.ends_with(&format!("/0{bits}"))) {
+        return invalid("must not have leading 0s in IP or prefix length".to_owned());
+    }
+    let network = network_of(ip, bits);
+    if network != ip {
+        return invalid(format!(
+            "must not have bits set beyond the prefix length (use \"{network}/{bits}\")"
+        ));
+    }
+    ErrorList::new()
+}
+
+fn network_of(ip: IpAddr, bits: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => IpAddr::V4(
+            (u32::from(v4) & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)).into(),
+        ),
+        IpAddr::V6(v6) => IpAddr::V6(
+            (u128::from(v6) & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)).into(),
+        ),
+    }
+}
+
+/// An address that can be an endpoint.
+pub(crate) fn endpoint_ip(path: &Path, text: &str) -> ErrorList {
+    let Some(ip) = parse_sloppy(text) else {
+        return vec![Error::invalid(path, text, "must be a valid IP address")];
+    };
+    let mut errors = ErrorList::new();
+    let mut refuse = |detail: String| errors.push(Error::invalid(path, text, detail));
+    if ip.is_unspecified() {
+        refuse(format!("may not be unspecified ({text})"));
+    }
+    if ip.is_loopback() {
+        refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
+    }
+    let (link_unicast, link_multicast) = match ip {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (
+            v6.segments()[0] & 0xffc0 == 0xfe80,
+            v6.segments()[0] & 0xff0f == 0xff02,
+        ),
+    };
+    if link_unicast {
+        refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
+    }
+    if link_multicast {
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
+    }
+    errors
+}
+
+/// Whether there is at most one address of each family.
+pub(crate) fn one_per_family(ips: &[&str]) -> bool {
+    let v4 = ips.iter().filter(|ip| !ip.contains(':')).count();
+    v4 <= 1 && ips.len() - v4 <= 1
+}

@@ -1,0 +1,115 @@
+//! What a Pod's containers need together (spec §12.2).
+
+use std::collections::BTreeMap;
+
+use api::quantity::Quantity;
+use serde_json::Value;
+
+use crate::resources;
+use crate::view::{dig, get, list, text};
+
+/// Requests or limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// `resources.requests`.
+    Requests,
+    /// `resources.limits`.
+    Limits,
+}
+
+type Amounts = BTreeMap<String, Quantity>;
+
+fn add(total: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        let sum = total
+            .get(name)
+            .map_or_else(|| amount.clone(), |have| have.plus(amount));
+        total.insert(name.clone(), sum);
+    }
+}
+
+fn raise(total: &mut Amounts, other: &Amounts) {
+    for (name, amount) in other {
+        if total.get(name).is_none_or(|have| have < amount) {
+            total.insert(name.clone(), amount.clone());
+        }
+    }
+}
+
+/// The sum over app containers and sidecars, or what init needs at its peak if that is more. Overhead is not included.
+pub(crate) fn containers(spec: &Value, which: Which) -> Amounts {
+    let field = if which == Which::Requests {
+        "requests"
+    } else {
+        "limits"
+    };
+    let amounts = |container: &Value| resources::list(dig(container, &["resources", field]));
+    let mut total = Amounts::new();
+    for container in list(get(spec, "containers")) {
+        add(&mut total, &amounts(container));
+    }
+    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
+    for container in list(get(spec, "initContainers")) {
+        let mut needed = amounts(container);
+        if super::is_sidecar(container) {
+            add(&mut total, &needed);
+            add(&mut sidecars, &needed);
+            needed = sidecars.clone();
+        } else {
+            add(&mut needed, &sidecars);
+        }
+        raise(&mut peak, &needed);
+    }
+    raise(&mut total, &peak);
+    total
+}
+
+/// The quality of service class (spec §12.1).
+pub fn qos_class(pod: &Value) -> &'static str {
+    let spec = get(pod, "spec");
+    let whole = get(spec, "resources");
+    let parts: Vec<&Value> = if whole.is_object() {
+        vec![whole]
+    } else {
+        ["containers", "initContainers"]
+            .iter()
+            .flat_map(|name| list(get(spec, name)))
+            .map(|container| get(container, "resources"))
+            .collect()
+    };
+    let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
+    let mut guaranteed = true;
+    for part in parts {
+        let counted = |name: &str| -> Amounts {
+            let all = resources::list(get(part, name));
+            all.into_iter()
+                .filter(|(name, amount)| {
+                    ["cpu", "memory"].contains(&name.as_str()) && amount.signum() > 0
+                })
+                .collect()
+        };
+        let limited = counted("limits");
+        guaranteed &= limited.len() == 2;
+        add(&mut requests, &counted("requests"));
+        add(&mut limits, &limited);
+    }
+    if requests.is_empty() && limits.is_empty() {
+        return "BestEffort";
+    }
+    let equal = requests
+        .iter()
+        .all(|(name, amount)| limits.get(name) == Some(amount));
+    if guaranteed && equal && requests.len() == limits.len() {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}
+
+/// The class a Pod was given when it was made, or would be given now.
+pub(super) fn stored_qos_class(pod: &Value) -> &str {
+    match text(dig(pod, &["status", "qosClass"])) {
+        "" => qos_class(pod),
+        class => class,
+    }
+}
