@@ -3,6 +3,8 @@
 //! This library is the harness: starting and stopping an engine and proving that it left nothing behind, a raw client, and the
 //! player of upstream's recordings. The tests are under `tests/`.
 
+pub mod board;
 pub mod client;
 pub mod engine;
 pub mod golden;
+pub mod user;

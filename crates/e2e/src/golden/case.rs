@@ -7,6 +7,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::board::Wait;
+
 /// Manifests and what a user does with them.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Case {
@@ -46,49 +48,6 @@ pub enum Step {
     Sleep(f64),
     /// Record every Pod and event under this label.
     Snap(String),
-}
-
-/// What a Pod's row must read.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Wait {
-    /// Pod name.
-    pub pod: String,
-    /// STATUS, one of these.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "one_or_many"
-    )]
-    pub status: Vec<String>,
-    /// READY.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<String>,
-    /// RESTARTS, at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restarts: Option<u64>,
-    /// The Pod must be gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub gone: bool,
-    /// Seconds to wait at most.
-    #[serde(default = "a_minute")]
-    pub timeout: u64,
-}
-
-fn a_minute() -> u64 {
-    60
-}
-
-fn one_or_many<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match OneOrMany::deserialize(input)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
 }
 
 /// What one play of a case showed.

@@ -10,6 +10,6 @@ mod mask;
 mod play;
 mod snapshot;
 
-pub use case::{Case, Record, Run, Step, Wait};
+pub use case::{Case, Record, Run, Step};
 pub use compare::differences;
 pub use play::{Stage, play, warm};

@@ -1,9 +1,7 @@
 //! Plays a case: applies its manifests with stock kubectl, takes its steps, and records what a user sees meanwhile.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,12 +9,13 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
-use super::case::{Case, Run, Step, Wait};
+use super::case::{Case, Run, Step};
 use super::mask::Mask;
 use super::snapshot::{by_name, snapshot};
-use crate::client::{Api, TABLE};
+use crate::board::{Board, watch_rows};
+use crate::client::Api;
 
 /// Images of the cases; pulled once before the first, so that every case finds them present, as upstream's recordings did.
 const IMAGES: [&str; 4] = [
@@ -302,142 +301,6 @@ async fn wait_for_service_account(api: &Api, namespace: &str) -> anyhow::Result<
             Ok(())
         }
     }
-}
-
-/// The columns READY, STATUS and RESTARTS of each Pod, as a Table watch tells them; `None` once a Pod is gone.
-type Rows = BTreeMap<String, Option<[String; 3]>>;
-
-/// What the watch has shown so far.
-#[derive(Clone)]
-struct Board {
-    seen: Arc<Mutex<Seen>>,
-    changed: watch::Sender<Instant>,
-}
-
-#[derive(Default)]
-struct Seen {
-    rows: Rows,
-    history: BTreeMap<String, Vec<String>>,
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Board {
-            seen: Arc::default(),
-            changed: watch::Sender::new(Instant::now()),
-        }
-    }
-}
-
-impl Board {
-    fn note(&self, event: &Value) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in event["object"]["rows"].as_array().into_iter().flatten() {
-            let name = row["object"]["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            let history = seen.history.entry(name.clone()).or_default();
-            if event["type"] == "DELETED" {
-                history.push("gone".into());
-                seen.rows.insert(name, None);
-                continue;
-            }
-            let columns = [1, 2, 3].map(|column| cell(&row["cells"][column]));
-            let line = columns.join(" ");
-            if history.last() != Some(&line) {
-                history.push(line);
-            }
-            seen.rows.insert(name, Some(columns));
-        }
-        drop(seen);
-        self.changed.send_replace(Instant::now());
-    }
-
-    fn history(&self) -> BTreeMap<String, Vec<String>> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .history
-            .clone()
-    }
-
-    /// Until nothing changed for `quiet`, or `most` has passed.
-    async fn settle(&self, quiet: Duration, most: Option<Duration>) {
-        let end = most.map(|most| Instant::now() + most);
-        let mut changed = self.changed.subscribe();
-        loop {
-            let quiet_at = *changed.borrow_and_update() + quiet;
-            let until = end.map_or(quiet_at, |end| end.min(quiet_at));
-            if timeout_at(until, changed.changed()).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Until the Pod's row reads as asked; the last row seen otherwise.
-    async fn wait(&self, wait: &Wait) -> Result<(), Option<[String; 3]>> {
-        let end = Instant::now() + Duration::from_secs(wait.timeout);
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.borrow_and_update();
-            let row = self
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .rows
-                .get(&wait.pod)
-                .cloned();
-            if fits(wait, row.as_ref()) {
-                return Ok(());
-            }
-            if timeout_at(end, changed.changed()).await.is_err() {
-                return Err(row.flatten());
-            }
-        }
-    }
-}
-
-fn fits(wait: &Wait, row: Option<&Option<[String; 3]>>) -> bool {
-    match row {
-        Some(None) => wait.gone,
-        Some(Some([ready, status, restarts])) if !wait.gone => {
-            (wait.status.is_empty() || wait.status.contains(status))
-                && wait.ready.as_ref().is_none_or(|wanted| wanted == ready)
-                && wait
-                    .restarts
-                    .is_none_or(|least| restarts.parse::<u64>().is_ok_and(|count| count >= least))
-        }
-        _ => false,
-    }
-}
-
-/// A cell's text up to the first blank: `3 (5m ago)` is 3.
-fn cell(value: &Value) -> String {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
-    text.split(' ').next().unwrap_or_default().to_owned()
-}
-
-async fn watch_rows(
-    api: &Api,
-    namespace: &str,
-    board: Board,
-) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods");
-    let version = api.table(&path).await?["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let (api, path) = (
-        api.clone(),
-        format!("{path}?watch=1&resourceVersion={version}"),
-    );
-    Ok(tokio::spawn(async move {
-        // The watch lives until the case is over; a server that ends it early shows in the rows that are missing.
-        let _ = api.watch(&path, TABLE, |event| board.note(&event)).await;
-    }))
 }
 
 #[cfg(test)]

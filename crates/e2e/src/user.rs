@@ -1,0 +1,287 @@
+//! Someone at a shell: a command-line client, a namespace of their own, and a watch on its Pods.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::board::{Board, Wait, watch_rows};
+use crate::client::Api;
+use crate::engine::Engine;
+
+/// Which program the user types.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// A stock kubectl.
+    Kubectl(PathBuf),
+    /// Our own command line.
+    Carob(PathBuf),
+}
+
+/// A user of an engine.
+pub struct User {
+    engine: Arc<Engine>,
+    program: Program,
+    namespace: String,
+    runtime: Arc<Runtime>,
+    api: Api,
+    board: Board,
+    watching: JoinHandle<()>,
+}
+
+/// A command that did not succeed, as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its exit code.
+    pub code: i32,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl User {
+    /// Makes the namespace and begins to watch its Pods.
+    pub fn new(
+        engine: Arc<Engine>,
+        program: Program,
+        namespace: &str,
+        runtime: Arc<Runtime>,
+    ) -> anyhow::Result<User> {
+        let api = runtime.block_on(Api::from_kubeconfig(&engine.kubeconfig()))?;
+        engine.kubectl(["create", "namespace", namespace])?;
+        let board = Board::default();
+        let watching = runtime.block_on(watch_rows(&api, namespace, board.clone()))?;
+        Ok(User {
+            engine,
+            program,
+            namespace: namespace.to_owned(),
+            runtime,
+            api,
+            board,
+            watching,
+        })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The user's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The command, not yet started, in the user's namespace.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let path = match &self.program {
+            Program::Kubectl(path) | Program::Carob(path) => path,
+        };
+        let mut command = Command::new(path);
+        command
+            .arg("--kubeconfig")
+            .arg(self.engine.kubeconfig())
+            .args(["-n", &self.namespace])
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that must succeed and returns what it printed.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self
+            .command(arguments)
+            .output()
+            .context("start the client")?;
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        ensure!(
+            output.status.success(),
+            "{} failed ({}):\n{stdout}{stderr}",
+            arguments.join(" "),
+            output.status
+        );
+        Ok(stdout.into_owned())
+    }
+
+    /// Runs a command that must fail.
+    pub fn fails(&self, arguments: &[&str]) -> anyhow::Result<Failure> {
+        let output = self
+            .command(arguments)
+            .output()
+            .context("start the client")?;
+        ensure!(
+            !output.status.success(),
+            "{} should have failed",
+            arguments.join(" ")
+        );
+        Ok(Failure {
+            code: output.status.code().unwrap_or(-1),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a command with `input` as its standard input; it must succeed.
+    pub fn pipe(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child
+            .stdin
+            .take()
+            .context("the client's input")?
+            .write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(
+            output.status.success(),
+            "{} failed:\n{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts a command that goes on, with its output to be read; it ends when the guard is dropped.
+    pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Running> {
+        Ok(Running(
+            self.command(arguments)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()?,
+        ))
+    }
+
+    /// `apply -f -`
+    pub fn apply(&self, manifest: &str) -> anyhow::Result<String> {
+        self.pipe(&["apply", "-f", "-"], manifest)
+    }
+
+    /// Waits until the Pod's row reads `ready status`.
+    pub fn wait(&self, pod: &str, status: &str, ready: &str) -> anyhow::Result<()> {
+        self.wait_for(&Wait {
+            pod: pod.into(),
+            status: vec![status.into()],
+            ready: Some(ready.into()),
+            timeout: 60,
+            ..Wait::default()
+        })
+    }
+
+    /// Waits until the Pod is gone.
+    pub fn wait_gone(&self, pod: &str) -> anyhow::Result<()> {
+        self.wait_for(&Wait {
+            pod: pod.into(),
+            gone: true,
+            timeout: 60,
+            ..Wait::default()
+        })
+    }
+
+    /// Waits until the Pod's row reads as asked.
+    pub fn wait_for(&self, wait: &Wait) -> anyhow::Result<()> {
+        match self.runtime.block_on(self.board.wait(wait)) {
+            Ok(()) => Ok(()),
+            Err(last) => bail!(
+                "waited for {wait:?}; last seen: {last:?}, after {:?}",
+                self.rows(&wait.pod)
+            ),
+        }
+    }
+
+    /// Every distinct row of a Pod so far.
+    pub fn rows(&self, pod: &str) -> Vec<String> {
+        self.board.history().remove(pod).unwrap_or_default()
+    }
+
+    /// Waits until nothing has changed for a while.
+    pub fn settle(&self, quiet: Duration) {
+        self.runtime.block_on(self.board.settle(quiet, None));
+    }
+
+    /// A Pod as the API has it.
+    pub fn pod(&self, name: &str) -> anyhow::Result<Value> {
+        self.runtime.block_on(self.api.get(&format!(
+            "/api/v1/namespaces/{}/pods/{name}",
+            self.namespace
+        )))
+    }
+
+    /// A Pod's address.
+    pub fn pod_ip(&self, name: &str) -> anyhow::Result<String> {
+        self.pod(name)?["status"]["podIP"]
+            .as_str()
+            .map(str::to_owned)
+            .context("the Pod has no address")
+    }
+
+    /// The events of the namespace as `Type Reason Object: Message`, in no order.
+    pub fn events(&self) -> anyhow::Result<Vec<String>> {
+        let events = self.runtime.block_on(
+            self.api
+                .get(&format!("/api/v1/namespaces/{}/events", self.namespace)),
+        )?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let line = |event: &Value| {
+            format!(
+                "{} {} {}: {}",
+                text(&event["type"]),
+                text(&event["reason"]),
+                text(&event["involvedObject"]["name"]),
+                text(&event["message"])
+            )
+        };
+        Ok(events["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(line)
+            .collect())
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.watching.abort();
+        let _ = self
+            .engine
+            .kubectl(["delete", "namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+/// A client that goes on until it is dropped.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Its standard output, once.
+    pub fn stdout(&mut self) -> anyhow::Result<std::io::BufReader<std::process::ChildStdout>> {
+        Ok(std::io::BufReader::new(
+            self.0
+                .stdout
+                .take()
+                .context("its output was taken already")?,
+        ))
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        Ok(self.0.wait()?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,98 @@
+//! Scenarios: what a person does with a manifest and a handful of commands, and what they must then see. Each runs in a
+//! namespace of its own, once with each client: two versions of stock kubectl and `carob`.
+
+mod bad_input;
+mod init;
+mod restart;
+mod running;
+mod shared;
+mod sidecar;
+mod volumes;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use e2e::engine::{Engine, Outside};
+use e2e::user::{Program, User};
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+/// What a scenario is given.
+type Scenario = fn(&User) -> anyhow::Result<()>;
+
+/// Scenarios at once: they wait more than they work.
+const AT_ONCE: usize = 4;
+
+fn scenarios() -> Vec<(&'static str, Scenario)> {
+    [
+        init::SCENARIOS,
+        sidecar::SCENARIOS,
+        shared::SCENARIOS,
+        volumes::SCENARIOS,
+        running::SCENARIOS,
+        bad_input::SCENARIOS,
+    ]
+    .concat()
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    match play(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let outside = Outside::from_env()?;
+    let engine = Arc::new(Engine::start(&outside)?);
+    let runtime = Arc::new(
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?,
+    );
+    let clients = [
+        ("kubectl", Program::Kubectl(outside.kubectl.clone())),
+        (
+            "older-kubectl",
+            Program::Kubectl(outside.older_kubectl.clone()),
+        ),
+        ("carob", Program::Carob(outside.carob.clone())),
+    ];
+    let mut trials: Vec<Trial> = Vec::new();
+    for (client, program) in &clients {
+        for (name, scenario) in scenarios() {
+            trials.push(trial(&engine, &runtime, client, program, name, scenario));
+        }
+    }
+    trials.push(Trial::test("engine::survives_restarts", move || {
+        restart::survives(&outside).map_err(|error| format!("{error:#}").into())
+    }));
+    let conclusion = libtest_mimic::run(arguments, trials);
+    Arc::into_inner(engine)
+        .context("a scenario still holds the engine")?
+        .down()?;
+    Ok(conclusion.exit_code())
+}
+
+fn trial(
+    engine: &Arc<Engine>,
+    runtime: &Arc<Runtime>,
+    client: &str,
+    program: &Program,
+    name: &str,
+    scenario: Scenario,
+) -> Trial {
+    let (engine, runtime, program) = (engine.clone(), runtime.clone(), program.clone());
+    let namespace = format!("{client}-{}", name.replace("::", "-").replace('_', "-"));
+    Trial::test(format!("{client}::{name}"), move || {
+        let played =
+            User::new(engine, program, &namespace, runtime).and_then(|user| scenario(&user));
+        played.map_err(|error| format!("{error:#}").into())
+    })
+}

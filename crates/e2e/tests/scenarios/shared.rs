@@ -1,0 +1,112 @@
+//! What the containers of a Pod share, and what they do not.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::board::Wait;
+use e2e::user::User;
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    (
+        "shared::one_network_and_name_own_files_and_processes",
+        one_network_and_name_own_files_and_processes,
+    ),
+    (
+        "shared::the_address_outlives_containers",
+        the_address_outlives_containers,
+    ),
+];
+
+/// A GET of the test's own: body and headers as they came.
+pub(crate) fn http_get(ip: &str, port: u16, path: &str) -> anyhow::Result<String> {
+    let mut stream =
+        TcpStream::connect((ip, port)).with_context(|| format!("connect to {ip}:{port}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {ip}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn one_network_and_name_own_files_and_processes(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: together}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: web, image: "nginx:latest"}
+  - {name: shell, image: "busybox:1.36", command: [sh, -c, "echo mine > /only-here; sleep 3600"]}
+"#,
+    )?;
+    user.wait("together", "Running", "2/2")?;
+    let shell =
+        |command: &str| user.run(&["exec", "together", "-c", "shell", "--", "sh", "-c", command]);
+    let page = shell("wget -q -O - http://127.0.0.1/ | head -n 4")?;
+    ensure!(
+        page.to_lowercase().contains("nginx"),
+        "localhost is shared: {page}"
+    );
+    ensure!(shell("hostname")? == "together\n");
+    ensure!(
+        user.run(&[
+            "exec",
+            "together",
+            "-c",
+            "web",
+            "--",
+            "cat",
+            "/etc/hostname"
+        ])? == "together\n"
+    );
+    let ip = user.pod_ip("together")?;
+    ensure!(
+        shell("cat /etc/hosts")?.contains(&format!("{ip}\ttogether")),
+        "the Pod's own address is in its hosts file"
+    );
+    ensure!(shell("ls /only-here")? == "/only-here\n");
+    let missing = user.fails(&["exec", "together", "-c", "web", "--", "ls", "/only-here"])?;
+    ensure!(
+        missing.code == 2 && missing.stderr.contains("exit code 2"),
+        "the exit code comes through: {missing:?}"
+    );
+    ensure!(
+        shell("cat /proc/1/comm")? == "sh\n",
+        "its own process is number one"
+    );
+    ensure!(
+        !shell("ps")?.contains("nginx"),
+        "other containers' processes are not seen"
+    );
+    Ok(())
+}
+
+fn the_address_outlives_containers(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: stays}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: one, image: "busybox:1.36", command: [sh, -c, "sleep 1; exit 1"]}
+"#,
+    )?;
+    user.wait("stays", "Running", "1/1")?;
+    let before = user.pod_ip("stays")?;
+    user.wait_for(&Wait {
+        pod: "stays".into(),
+        restarts: Some(1),
+        timeout: 40,
+        ..Wait::default()
+    })?;
+    ensure!(user.pod_ip("stays")? == before);
+    Ok(())
+}

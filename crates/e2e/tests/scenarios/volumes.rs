@@ -1,0 +1,166 @@
+//! Volumes: shared directories, paths of the node, files from ConfigMaps and Secrets.
+
+use anyhow::ensure;
+use e2e::board::Wait;
+use e2e::user::User;
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    (
+        "volumes::empty_dir_lives_as_long_as_the_pod",
+        empty_dir_lives_as_long_as_the_pod,
+    ),
+    ("volumes::host_path_types", host_path_types),
+    ("volumes::config_and_secret_files", config_and_secret_files),
+];
+
+fn empty_dir_lives_as_long_as_the_pod(user: &User) -> anyhow::Result<()> {
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: scratch}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: disk, emptyDir: {}}, {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "echo run >> /disk/runs; test $(wc -l < /disk/runs) -ge 2 || exit 1; sleep 3600"]
+    volumeMounts: [{name: disk, mountPath: /disk}, {name: memory, mountPath: /memory}]
+"#;
+    user.apply(manifest)?;
+    user.wait_for(&Wait {
+        pod: "scratch".into(),
+        status: vec!["Running".into()],
+        restarts: Some(1),
+        timeout: 40,
+        ..Wait::default()
+    })?;
+    let inside = |command: &str| user.run(&["exec", "scratch", "--", "sh", "-c", command]);
+    ensure!(
+        inside("cat /disk/runs")? == "run\nrun\n",
+        "it is kept over restarts of the container"
+    );
+    ensure!(inside("mount | grep /memory")?.starts_with("tmpfs on /memory type tmpfs"));
+    ensure!(
+        inside("dd if=/dev/zero of=/memory/x bs=1024 count=2048 2>&1 | grep -c 'No space left'")?
+            == "1\n",
+        "the limit holds"
+    );
+    user.run(&["delete", "pod", "scratch"])?;
+    user.apply(manifest)?;
+    user.wait_for(&Wait {
+        pod: "scratch".into(),
+        status: vec!["Running".into()],
+        restarts: Some(1),
+        timeout: 40,
+        ..Wait::default()
+    })?;
+    ensure!(
+        inside("cat /disk/runs")? == "run\nrun\n",
+        "a new Pod begins with an empty directory"
+    );
+    Ok(())
+}
+
+fn host_path_types(user: &User) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let base = dir.path().display();
+    std::fs::write(dir.path().join("file"), "from the node\n")?;
+    user.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: node-paths}}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {{name: made, hostPath: {{path: {base}/made, type: DirectoryOrCreate}}}}
+  - {{name: file, hostPath: {{path: {base}/file, type: File}}}}
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "cp /file /made/copy; sleep 3600"]
+    volumeMounts: [{{name: made, mountPath: /made}}, {{name: file, mountPath: /file, readOnly: true}}]
+"#
+    ))?;
+    user.wait("node-paths", "Running", "1/1")?;
+    let refused = user.fails(&["exec", "node-paths", "--", "sh", "-c", "echo x > /file"])?;
+    ensure!(
+        refused.stderr.contains("Read-only file system"),
+        "{}",
+        refused.stderr
+    );
+    ensure!(std::fs::read_to_string(dir.path().join("made/copy"))? == "from the node\n");
+    user.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: wrong}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{{name: dir, hostPath: {{path: {base}/file, type: Directory}}}}]
+  containers: [{{name: app, image: "busybox:1.36", command: [sleep, "3600"], volumeMounts: [{{name: dir, mountPath: /dir}}]}}]
+"#
+    ))?;
+    user.wait("wrong", "ContainerCreating", "0/1")?;
+    user.settle(std::time::Duration::from_millis(500));
+    let events = user.events()?;
+    ensure!(
+        events
+            .iter()
+            .any(|event| event.contains("FailedMount wrong")
+                && event.contains("hostPath type check failed")),
+        "{events:?}"
+    );
+    Ok(())
+}
+
+fn config_and_secret_files(user: &User) -> anyhow::Result<()> {
+    user.run(&[
+        "create",
+        "configmap",
+        "settings",
+        "--from-literal=color=green",
+        "--from-literal=size=large",
+    ])?;
+    user.run(&[
+        "create",
+        "secret",
+        "generic",
+        "keys",
+        "--from-literal=token=s3cret",
+    ])?;
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: configured}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {name: settings, configMap: {name: settings, items: [{key: color, path: deep/color, mode: 0400}]}}
+  - {name: keys, secret: {secretName: keys}}
+  - {name: absent, configMap: {name: not-there, optional: true}}
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sleep, "3600"]
+    env:
+    - {name: SIZE, valueFrom: {configMapKeyRef: {name: settings, key: size}}}
+    - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+    envFrom: [{configMapRef: {name: settings}, prefix: CFG_}]
+    volumeMounts: [{name: settings, mountPath: /settings}, {name: keys, mountPath: /keys}, {name: absent, mountPath: /absent}]
+"#,
+    )?;
+    user.wait("configured", "Running", "1/1")?;
+    let inside = |command: &str| user.run(&["exec", "configured", "--", "sh", "-c", command]);
+    ensure!(
+        inside("cat /settings/deep/color; echo; stat -L -c %a /settings/deep/color; ls /settings")?
+            == "green\n400\ndeep\n"
+    );
+    ensure!(inside("cat /keys/token; echo; mount | grep -c 'tmpfs on /keys'")? == "s3cret\n1\n");
+    ensure!(inside("echo $SIZE $TOKEN $CFG_color; ls /absent")? == "large s3cret green\n");
+    Ok(())
+}
