@@ -8,6 +8,7 @@ pub mod gotext;
 pub mod gvk;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
