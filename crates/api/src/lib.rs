@@ -2,11 +2,13 @@
 //!
 //! Pure: no tokio, files or clock. Wire behaviour (texts, canonical forms) is upstream's at version 1.36.
 
+pub mod discovery;
 pub mod duration;
 pub mod field;
 pub mod gotext;
 pub mod gvk;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

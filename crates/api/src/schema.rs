@@ -18,6 +18,11 @@ static TEXT: &str = include_str!("../schema/kubernetes.txt");
 static SCHEMA: LazyLock<Schema> =
     LazyLock::new(|| Schema::parse(TEXT).expect("the schema is well-formed"));
 
+/// The table itself, to name its content by.
+pub(crate) fn text() -> &'static str {
+    TEXT
+}
+
 /// All types. Parsed once, on first use.
 #[derive(Debug)]
 pub struct Schema {
