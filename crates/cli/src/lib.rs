@@ -1,1 +1,17 @@
-//! cli
+//! The command line: argument types, and the verbs that talk to a running engine.
+//!
+//! Three steps from typing to doing: [`Cli`] says what was typed; the binary resolves it with the settings file into plain
+//! settings; a command sees those only. Verbs of the engine itself (`up`, `down`) are carried out by the binary; everything
+//! else is done here, through the Kubernetes API alone.
+
+mod args;
+mod connect;
+mod discovery;
+mod failure;
+mod output;
+mod target;
+mod verbs;
+
+pub use args::{Cli, Command, DownArgs, GetArgs, Global, UpArgs, Verb};
+pub use failure::report;
+pub use verbs::run;
