@@ -263,23 +263,27 @@ impl Sources {
         }
     }
 
-    /// The field numbers that lead to a field; inlined structs are messages of their own.
-    fn tag(&self, message: &str, field: &str) -> Option<Vec<u32>> {
+    /// The field numbers that lead to a field and the names of the structs on the way; inlined structs are messages of their own.
+    fn tag(&self, message: &str, field: &str) -> Option<(Vec<u32>, Vec<String>)> {
         let fields = self.messages.get(message)?;
         // The proto files spell some initials differently (`uID`).
         if let Some((_, found)) = fields
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(field))
         {
-            return Some(vec![found.number]);
+            return Some((vec![found.number], Vec::new()));
         }
         let inlined = &self.structs.get(message)?.inline;
         fields
             .values()
             .filter(|f| inlined.contains(&f.ty))
             .find_map(|f| {
-                let rest = self.tag(&f.ty, field)?;
-                Some([vec![f.number], rest].concat())
+                let (numbers, names) = self.tag(&f.ty, field)?;
+                let name = f.ty.rsplit('.').next().unwrap_or_default().to_owned();
+                Some((
+                    [vec![f.number], numbers].concat(),
+                    [vec![name], names].concat(),
+                ))
             })
     }
 
@@ -368,9 +372,12 @@ fn write_field(
     if go.is_some_and(|ty| ty.starts_with('*')) {
         out.push_str(" *");
     }
-    if let Some(tag) = sources.tag(owner, field) {
-        let numbers: Vec<String> = tag.iter().map(u32::to_string).collect();
+    if let Some((numbers, names)) = sources.tag(owner, field) {
+        let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
         write!(out, " #{}", numbers.join("/"))?;
+        if !names.is_empty() {
+            write!(out, " in={}", names.join("."))?;
+        }
     } else if !["apiVersion", "kind"].contains(&field) {
         bail!("no field number");
     }

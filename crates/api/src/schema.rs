@@ -7,7 +7,7 @@
 //!   `{` before a map's value.
 //! - `!` required · `*` a pointer in Go, so zero is a value · `#2/4` protobuf numbers, leading through inlined messages ·
 //!   `list=atomic|set|map:keys` and `map=atomic|granular` for server-side apply · `patch=` strategies and `key=` merge key for strategic
-//!   merge · `default=` a JSON value · `go=` the type's name in decoding errors.
+//!   merge · `in=` the inlined Go struct it belongs to · `default=` a JSON value · `go=` the type's name in decoding errors.
 
 use crate::gvk::GroupVersionKind;
 use std::collections::BTreeMap;
@@ -61,6 +61,8 @@ pub struct Field {
     pub pointer: bool,
     /// Protobuf field numbers, outermost first; more than one when Go inlines the struct. Empty for `apiVersion` and `kind`.
     pub tag: Vec<u32>,
+    /// The Go struct it is inlined from, which decoding errors name.
+    pub inlined: Option<&'static str>,
     /// How server-side apply merges a list.
     pub list: Option<ListType>,
     /// Whether server-side apply treats a map as one value.
@@ -283,6 +285,7 @@ fn field(line: &'static str, names: &BTreeMap<&'static str, TypeId>) -> Option<F
         required: false,
         pointer: false,
         tag: Vec::new(),
+        inlined: None,
         list: None,
         map_atomic: false,
         patch: PatchStrategy::default(),
@@ -319,6 +322,7 @@ fn field(line: &'static str, names: &BTreeMap<&'static str, TypeId>) -> Option<F
             }
             Some(("key", key)) => field.merge_key = Some(key),
             Some(("default", value)) => field.default = Some(value),
+            Some(("in", name)) => field.inlined = Some(name),
             Some(("go", name)) => field.go = Some(name),
             _ => return None,
         }

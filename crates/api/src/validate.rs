@@ -81,3 +81,75 @@ pub fn cannot_be_handled(
         sent.kind
     ))
 }
+
+/// 400 for a body that does not even say what it is: not JSON, or not an object.
+pub fn unrecognized(expected_kind: &str, why: impl std::fmt::Display, body: &[u8]) -> StatusError {
+    let summary = summarize(body);
+    status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {expected_kind}): couldn't get version/kind; json parse error: {why} ({summary})"
+    ))
+}
+
+/// The first 30 bytes: of an object as they are, of anything else in hexadecimal.
+fn summarize(body: &[u8]) -> String {
+    let (shown, rest) = body.split_at(body.len().min(30));
+    let text = match shown.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect(),
+    };
+    if rest.is_empty() {
+        text
+    } else {
+        format!("{text} ...")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_upstreams() {
+        let sent = GroupVersionKind::new("apps", "v1", "Deployment");
+        let error = cannot_be_handled(
+            &sent,
+            "Deployment",
+            strict_error(&[Problem::Unknown("spec.foo".to_owned())]),
+        );
+        assert_eq!(
+            error.message,
+            "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.foo\""
+        );
+        for (body, summary) in [("", "<empty>"), ("{", "{"), ("[]", "5b5d")] {
+            let error = unrecognized("Pod", "unexpected end of JSON input", body.as_bytes());
+            assert_eq!(
+                error.message,
+                format!(
+                    "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: \
+                     unexpected end of JSON input ({summary})"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn modes() {
+        let problems = [
+            Problem::Unknown("a".to_owned()),
+            Problem::Duplicate("b".to_owned()),
+        ];
+        assert_eq!(judge(&problems, FieldValidation::Ignore), Ok(Vec::new()));
+        assert_eq!(
+            judge(&problems, FieldValidation::Warn),
+            Ok(vec![
+                "unknown field \"a\"".to_owned(),
+                "duplicate field \"b\"".to_owned()
+            ])
+        );
+        assert!(judge(&problems, FieldValidation::Strict).is_err());
+        assert_eq!(judge(&[], FieldValidation::Strict), Ok(Vec::new()));
+        assert_eq!(FieldValidation::parse(""), Some(FieldValidation::Warn));
+        assert_eq!(FieldValidation::parse("strict"), None);
+    }
+}

@@ -35,24 +35,44 @@ pub enum TypeError {
 /// Decodes JSON text as an object of a type.
 pub fn decode_slice(body: &[u8], ty: TypeId) -> Result<Decoded, TypeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let decoded = decode(&mut deserializer, ty)?;
-    deserializer
-        .end()
-        .map_err(|e| TypeError::Syntax(e.to_string()))?;
+    let syntax = |e: serde_json::Error| TypeError::Syntax(syntax_error(&e, body));
+    let decoded = decode(&mut deserializer, ty, syntax)?;
+    deserializer.end().map_err(syntax)?;
     Ok(decoded)
 }
 
 /// Decodes a value, such as one from YAML or the result of a patch, as an object of a type.
 pub fn decode_value(value: &Value, ty: TypeId) -> Result<Decoded, TypeError> {
-    decode(value, ty)
+    decode(value, ty, |e| TypeError::Syntax(e.to_string()))
 }
 
-fn decode<'de, D: Deserializer<'de>>(deserializer: D, ty: TypeId) -> Result<Decoded, TypeError>
-where
-    D::Error: fmt::Display,
-{
+/// Go's words for text that is not JSON.
+fn syntax_error(error: &serde_json::Error, body: &[u8]) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let line = body
+        .split(|b| *b == b'\n')
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
+    let at = String::from_utf8_lossy(
+        line.get(error.column().saturating_sub(1)..)
+            .unwrap_or_default(),
+    );
+    let character = at.chars().next().unwrap_or('\n');
+    let place = match error.to_string().starts_with("trailing characters") {
+        true => "after top-level value",
+        false => "looking for beginning of value",
+    };
+    format!("invalid character {character:?} {place}")
+}
+
+fn decode<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    ty: TypeId,
+    syntax: impl Fn(D::Error) -> TypeError,
+) -> Result<Decoded, TypeError> {
     let context = Context::default();
-    let name = Schema::get().ty(ty).local_name();
     let place = Place {
         struct_name: None,
         fields: String::new(),
@@ -66,13 +86,13 @@ where
         context: &context,
     }
     .deserialize(deserializer)
-    .map_err(|e| TypeError::Syntax(e.to_string()))?;
+    .map_err(syntax)?;
     let state = context.0.into_inner();
     match state.error {
         Some(error) => Err(TypeError::Value(error)),
-        None if !value.is_object() => Err(TypeError::Value(format!("a {name} must be an object"))),
         None => Ok(Decoded {
-            value,
+            // Null leaves Go's object empty.
+            value: or_zero(value, &shape),
             problems: state.problems,
         }),
     }
@@ -114,19 +134,16 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn field(&self, owner: &'static str, name: &str, go: Option<&'static str>) -> Self {
-        let join = |prefix: &str| {
-            if prefix.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{prefix}.{name}")
-            }
+    fn field(&self, owner: &'static str, field: &Field) -> Self {
+        let fields = match field.inlined {
+            Some(inlined) => join(&join(&self.fields, inlined), field.name),
+            None => join(&self.fields, field.name),
         };
         Self {
             struct_name: Some(owner),
-            fields: join(&self.fields),
-            path: join(&self.path),
-            go,
+            fields,
+            path: join(&self.path, field.name),
+            go: field.go,
         }
     }
 
@@ -153,6 +170,14 @@ impl Place {
     }
 }
 
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
+    }
+}
+
 fn go_name(shape: &Shape) -> String {
     match shape {
         Shape::String => "string".to_owned(),
@@ -161,10 +186,10 @@ fn go_name(shape: &Shape) -> String {
         Shape::Double => "float64".to_owned(),
         Shape::Bool => "bool".to_owned(),
         Shape::Bytes => "[]uint8".to_owned(),
-        Shape::Time => "v1.Time".to_owned(),
-        Shape::MicroTime => "v1.MicroTime".to_owned(),
+        // What their own decoders hand on to.
+        Shape::Time | Shape::MicroTime => "string".to_owned(),
         Shape::Quantity => "resource.Quantity".to_owned(),
-        Shape::IntOrString => "intstr.IntOrString".to_owned(),
+        Shape::IntOrString => "int32".to_owned(),
         Shape::Any => "runtime.RawExtension".to_owned(),
         Shape::Fields => "v1.FieldsV1".to_owned(),
         Shape::Object(id) => format!("v1.{}", Schema::get().ty(*id).local_name()),
@@ -316,13 +341,11 @@ impl Seed<'_> {
             let Some(field) = ty.field(&key) else {
                 access.next_value::<IgnoredAny>()?;
                 self.context
-                    .report(Problem::Unknown(self.place.field("", &key, None).path));
+                    .report(Problem::Unknown(join(&self.place.path, &key)));
                 continue;
             };
-            let Field {
-                name, shape, go, ..
-            } = field;
-            let place = self.place.field(ty.local_name(), name, *go);
+            let Field { name, shape, .. } = field;
+            let place = self.place.field(ty.local_name(), field);
             if !seen.insert(*name) {
                 self.context.report(Problem::Duplicate(place.path.clone()));
             }
@@ -444,6 +467,22 @@ mod tests {
                 "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
             ),
             (
+                r#"{"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":1.5}}}]}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
+            ),
+            (
+                r#"{"spec":{"volumes":[{"configMap":{"items":{}}}]}}"#,
+                "json: cannot unmarshal object into Go struct field ConfigMapVolumeSource.spec.volumes.VolumeSource.configMap.items of type []v1.KeyToPath",
+            ),
+            (
+                r#"{"metadata":{"deletionTimestamp":1}}"#,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.deletionTimestamp of type string",
+            ),
+            (
+                r#"{"metadata":{"deletionTimestamp":"2026-13-01T00:00:00Z"}}"#,
+                "parsing time \"2026-13-01T00:00:00Z\": month out of range",
+            ),
+            (
                 r#"{"metadata":{"deletionTimestamp":"soon"}}"#,
                 "parsing time \"soon\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"soon\" as \"2006\"",
             ),
@@ -452,7 +491,15 @@ mod tests {
         }
         assert!(matches!(decode("{"), Err(TypeError::Syntax(_))));
         assert!(matches!(decode("{} x"), Err(TypeError::Syntax(_))));
-        assert!(matches!(decode("null"), Err(TypeError::Value(_))));
+        assert_eq!(decode("null").unwrap().value, json!({}));
+        assert_eq!(
+            decode("{").unwrap_err().to_string(),
+            "unexpected end of JSON input"
+        );
+        assert_eq!(
+            decode("{} x").unwrap_err().to_string(),
+            "invalid character 'x' after top-level value"
+        );
     }
 
     #[test]
