@@ -12,6 +12,7 @@ mod snapshot;
 mod update;
 mod watch;
 
+pub(crate) use create::random_suffix;
 pub(crate) use delete::DeleteOptions;
 pub(crate) use object::{Stored, meta, put, remove, store_error};
 

@@ -2,10 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use api::status;
-use http::Response;
-use serde_json::json;
+use api::{discovery, openapi, status};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
 
+use crate::negotiate;
 use crate::respond::{self, Body};
 use crate::rest;
 use crate::router::Call;
@@ -34,9 +39,72 @@ pub(crate) fn serve(inner: &Inner, call: &Call) -> Response<Body> {
         "/metrics" => metrics(inner),
         _ => match health_of(path) {
             Some((endpoint, check)) => health(inner, call, endpoint, check),
-            None => rest::page_not_found(),
+            None => documents(inner, call, path),
         },
     }
+}
+
+/// Discovery and OpenAPI.
+fn documents(inner: &Inner, call: &Call, path: &str) -> Response<Body> {
+    let aggregated = negotiate::wants_aggregated(&call.parts.headers);
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let document = match parts.as_slice() {
+        ["api"] if aggregated => {
+            return cached(
+                call,
+                discovery::AGGREGATED_CONTENT_TYPE,
+                &discovery::aggregated_core(),
+            );
+        }
+        ["apis"] if aggregated => {
+            return cached(
+                call,
+                discovery::AGGREGATED_CONTENT_TYPE,
+                &discovery::aggregated_groups(),
+            );
+        }
+        ["api"] => Some(discovery::core_versions(&inner.config.address.to_string())),
+        ["apis"] => Some(discovery::group_list()),
+        ["api", version] => discovery::resource_list("", version),
+        ["apis", group] => discovery::group(group),
+        ["apis", group, version] => discovery::resource_list(group, version),
+        ["openapi", "v3"] => Some(openapi::root()),
+        ["openapi", "v3", "api", version] => openapi::document("", version),
+        ["openapi", "v3", "apis", group, version] => openapi::document(group, version),
+        _ => None,
+    };
+    match document {
+        Some(document) => cached(call, respond::JSON, &document),
+        None => rest::page_not_found(),
+    }
+}
+
+/// A document that changes with the version only: named by its content, and not sent again to who has it.
+fn cached(call: &Call, content_type: &str, document: &Value) -> Response<Body> {
+    let body = document.to_string();
+    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref()));
+    let known = call
+        .parts
+        .headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == tag.as_bytes());
+    let mut response = if known {
+        respond::with_type(
+            StatusCode::NOT_MODIFIED,
+            content_type,
+            respond::full(Bytes::new()),
+        )
+    } else {
+        respond::with_type(StatusCode::OK, content_type, respond::full(body))
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
 }
 
 fn version() -> Response<Body> {

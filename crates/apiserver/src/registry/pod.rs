@@ -1,6 +1,7 @@
 //! Pods: service accounts on create, binding, eviction.
 
 use admission::binding::{self, Conflict};
+use admission::pod::{self, AdmitContext, PriorityClass};
 use api::gvk::{GroupKind, GroupResource};
 use api::status::{self, Status, StatusError};
 use http::Response;
@@ -8,14 +9,48 @@ use ports::store::StoreError;
 use serde_json::Value;
 
 use crate::respond::{self, Body};
-use crate::rest::{DeleteOptions, Rest, Stored, meta, put};
+use crate::rest::{DeleteOptions, Rest, Stored, meta, put, random_suffix};
 
 /// Tries to bind a Pod whose object others change at the same time.
 const TRIES: usize = 20;
 
-/// Lets the Pod run as its service account, which must exist.
-pub(super) fn admit(_rest: &Rest, _pod: &mut Value) -> Result<(), StatusError> {
-    Ok(())
+/// The two classes every cluster has.
+const CLASSES: [(&str, i32); 2] = [
+    ("system-cluster-critical", 2_000_000_000),
+    ("system-node-critical", 2_000_001_000),
+];
+
+/// The admission plugins: service account, priority, tolerations.
+pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
+    let namespace = rest.target.namespace.as_str();
+    let named = |field: &str| pod["spec"][field].as_str().unwrap_or_default().to_owned();
+    let account = named("serviceAccountName");
+    let account = if account.is_empty() {
+        "default".to_owned()
+    } else {
+        account
+    };
+    let entry = rest
+        .inner
+        .store
+        .get(&format!("/registry/serviceaccounts/{namespace}/{account}"));
+    let account = entry.map(Stored::decode).transpose()?.map(|s| s.object);
+    let wanted = named("priorityClassName");
+    let class = CLASSES.iter().find(|(name, _)| *name == wanted);
+    let class = class.map(|(name, value)| PriorityClass {
+        name: (*name).to_owned(),
+        value: *value,
+        preemption_policy: None,
+    });
+    let suffix = random_suffix();
+    let context = AdmitContext {
+        namespace,
+        service_account: account.as_ref(),
+        priority_class: class.as_ref(),
+        random_suffix: &suffix,
+    };
+    pod::admit(pod, &context)
+        .map_err(|why| status::forbidden(&rest.group_resource(), meta(pod, "name"), why))
 }
 
 /// `POST pods/…/binding`.

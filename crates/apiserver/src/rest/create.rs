@@ -251,8 +251,15 @@ fn generate_name(object: &mut Value) -> bool {
         return false;
     }
     let mut name: String = prefix.chars().take(PREFIX).collect();
-    let mut rng = rand::rng();
-    name.extend((0..SUFFIX).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])));
+    name.push_str(&random_suffix());
     metadata_mut(object).insert("name".into(), name.into());
     true
+}
+
+/// Five characters that make a name unlikely to be taken.
+pub(crate) fn random_suffix() -> String {
+    let mut rng = rand::rng();
+    (0..SUFFIX)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
 }

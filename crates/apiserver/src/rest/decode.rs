@@ -2,9 +2,10 @@
 
 use api::field::{Error, Path};
 use api::gvk::{GroupKind, GroupVersion, GroupVersionKind};
+use api::protobuf;
 use api::schema::Schema;
 use api::status::{self, StatusError};
-use api::validate::{self, FieldValidation};
+use api::validate::{self, Decoded, FieldValidation, TypeError};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -52,26 +53,32 @@ impl Rest {
         kind: &str,
     ) -> Result<(Value, Vec<String>), StatusError> {
         let mode = self.field_validation()?;
-        match negotiate::content_type(&self.call.parts.headers).as_str() {
-            "" | "application/json" | "*/*" => {}
-            _ => return Err(status::unsupported_media_type(&["application/json"])),
-        }
-        let sent = sent_kind(&self.call.body, group, version, kind);
-        let Some(ty) = Schema::get().of(group, version, kind) else {
+        let expected = GroupVersionKind::new(group, version, kind);
+        let Some(ty) = Schema::get().kind(&expected) else {
             return Err(status::internal(format_args!("no schema for {kind}")));
         };
-        if sent.kind != kind {
-            let why = format!(
-                "no kind {} is registered here",
-                api::gotext::quote(&sent.kind)
-            );
-            return Err(validate::cannot_be_handled(&sent, kind, why));
+        match negotiate::content_type(&self.call.parts.headers).as_str() {
+            "" | "application/json" | "*/*" => {
+                let sent = sent_kind(&self.call.body, &expected);
+                check_kind(&sent, kind)?;
+                read(
+                    &sent,
+                    kind,
+                    mode,
+                    validate::decode_slice(&self.call.body, ty),
+                )
+            }
+            protobuf::MEDIA_TYPE => {
+                let decoded = protobuf::decode(&self.call.body, Some(&expected));
+                let (sent, object) = decoded.map_err(|e| status::bad_request(e.to_string()))?;
+                check_kind(&sent, kind)?;
+                read(&sent, kind, mode, validate::decode_value(&object, ty))
+            }
+            _ => Err(status::unsupported_media_type(&[
+                "application/json",
+                protobuf::MEDIA_TYPE,
+            ])),
         }
-        let decoded = validate::decode_slice(&self.call.body, ty)
-            .map_err(|why| validate::cannot_be_handled(&sent, kind, why))?;
-        let warnings = validate::judge(&decoded.problems, mode)
-            .map_err(|why| validate::cannot_be_handled(&sent, kind, why))?;
-        Ok((decoded.value, warnings))
     }
 
     pub(super) fn field_validation(&self) -> Result<FieldValidation, StatusError> {
@@ -91,17 +98,41 @@ impl Rest {
     }
 }
 
+fn check_kind(sent: &GroupVersionKind, kind: &str) -> Result<(), StatusError> {
+    if sent.kind == kind {
+        return Ok(());
+    }
+    let why = format!(
+        "no kind {} is registered here",
+        api::gotext::quote(&sent.kind)
+    );
+    Err(validate::cannot_be_handled(sent, kind, why))
+}
+
+/// The object, if it is one, and warnings about what was dropped.
+fn read(
+    sent: &GroupVersionKind,
+    kind: &str,
+    mode: FieldValidation,
+    decoded: Result<Decoded, TypeError>,
+) -> Result<(Value, Vec<String>), StatusError> {
+    let decoded = decoded.map_err(|why| validate::cannot_be_handled(sent, kind, why))?;
+    let warnings = validate::judge(&decoded.problems, mode)
+        .map_err(|why| validate::cannot_be_handled(sent, kind, why))?;
+    Ok((decoded.value, warnings))
+}
+
 /// What the body says it is; what it leaves out is what the URL serves.
-fn sent_kind(body: &[u8], group: &str, version: &str, kind: &str) -> GroupVersionKind {
+fn sent_kind(body: &[u8], expected: &GroupVersionKind) -> GroupVersionKind {
     let meta: TypeMeta = serde_json::from_slice(body).unwrap_or_default();
     let given = meta
         .api_version
         .filter(|v| !v.is_empty())
         .and_then(|v| GroupVersion::parse(&v).ok());
-    let given = given.unwrap_or_else(|| GroupVersion::new(group, version));
+    let given = given.unwrap_or_else(|| expected.group_version());
     given.kind(
         meta.kind
             .filter(|k| !k.is_empty())
-            .unwrap_or_else(|| kind.to_owned()),
+            .unwrap_or_else(|| expected.kind.clone()),
     )
 }

@@ -1,0 +1,7 @@
+//! The API server on a real store: in process, and once over HTTPS.
+
+mod https;
+mod objects;
+mod pods;
+mod support;
+mod watches;

@@ -1,0 +1,246 @@
+//! Pods: binding, the graceful way out, logs and their refusals, and namespaces around them.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::streams::{ExecRequest, LogStream, Session};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::support::Server;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+async fn pod(server: &Server, name: &str) -> Value {
+    let account = json!({"metadata":{"name":"default"}});
+    server
+        .ask(
+            "POST",
+            "/api/v1/namespaces/default/serviceaccounts",
+            account,
+        )
+        .await;
+    let body = json!({"metadata":{"name":name},"spec":{"containers":[{"name":"c","image":"busybox:1.36"}]}});
+    let made = server.ask("POST", PODS, body).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    made.body
+}
+
+async fn bind(server: &Server, name: &str) -> crate::support::Answer {
+    let body = json!({"apiVersion":"v1","kind":"Binding","metadata":{"name":name},"target":{"kind":"Node","name":"n1"}});
+    server
+        .ask("POST", &format!("{PODS}/{name}/binding"), body)
+        .await
+}
+
+#[tokio::test]
+async fn a_bound_pod_leaves_gracefully() {
+    let server = Server::start().await;
+    let made = pod(&server, "web").await;
+    assert_eq!(made["status"]["phase"], "Pending");
+    assert_eq!(bind(&server, "web").await.code, 201);
+    let again = bind(&server, "web").await;
+    let text = r#"Operation cannot be fulfilled on pods/binding "web": pod web is already assigned to node "n1""#;
+    assert_eq!((again.code, again.message()), (409, text));
+    let path = format!("{PODS}/web");
+    let revision = server.get(&path).await.meta("resourceVersion").to_owned();
+    let mut watch = server
+        .watch(&format!(
+            "{PODS}?watch=true&resourceVersion={revision}&fieldSelector=spec.nodeName%3Dn1"
+        ))
+        .await;
+    let first = server.ask("DELETE", &path, Value::Null).await;
+    assert_eq!(
+        (
+            first.code,
+            &first.body["metadata"]["deletionGracePeriodSeconds"]
+        ),
+        (200, &json!(30))
+    );
+    let marked = watch.next().await.unwrap();
+    assert_eq!(
+        (
+            &marked["type"],
+            &marked["object"]["metadata"]["deletionGracePeriodSeconds"]
+        ),
+        (&json!("MODIFIED"), &json!(30))
+    );
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    let last = server
+        .ask(
+            "DELETE",
+            &path,
+            json!({"gracePeriodSeconds":0,"preconditions":{"uid":uid}}),
+        )
+        .await;
+    assert_eq!(
+        (last.code, last.body["kind"].as_str()),
+        (200, Some("Pod")),
+        "{last:?}"
+    );
+    let zero = watch.next().await.unwrap();
+    assert_eq!(
+        (
+            &zero["type"],
+            &zero["object"]["metadata"]["deletionGracePeriodSeconds"]
+        ),
+        (&json!("MODIFIED"), &json!(0))
+    );
+    assert_eq!(
+        watch.event().await,
+        ("DELETED".to_owned(), "web".to_owned())
+    );
+    assert_eq!(server.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn an_unscheduled_pod_leaves_at_once() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    assert_eq!(
+        server
+            .ask("DELETE", &format!("{PODS}/web"), Value::Null)
+            .await
+            .code,
+        200
+    );
+    assert_eq!(server.get(&format!("{PODS}/web")).await.code, 404);
+}
+
+#[tokio::test]
+async fn status_is_written_by_its_own_path() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    let status =
+        json!({"status":{"phase":"Running","podIP":"10.0.0.9"},"spec":{"nodeName":"sneaky"}});
+    let patched = server
+        .ask("PATCH", &format!("{PODS}/web/status"), status)
+        .await;
+    assert_eq!(
+        (patched.code, &patched.body["status"]["phase"]),
+        (200, &json!("Running")),
+        "{patched:?}"
+    );
+    assert_eq!(patched.body["spec"]["nodeName"], Value::Null);
+    let main = server
+        .ask(
+            "PATCH",
+            &format!("{PODS}/web"),
+            json!({"status":{"phase":"Failed"}}),
+        )
+        .await;
+    assert_eq!(main.body["status"]["phase"], "Running");
+}
+
+#[tokio::test]
+async fn a_namespace_goes_when_it_is_finalized() {
+    let server = Server::start().await;
+    let made = server
+        .ask(
+            "POST",
+            "/api/v1/namespaces",
+            json!({"metadata":{"name":"team"}}),
+        )
+        .await;
+    assert_eq!(
+        (made.code, &made.body["spec"]["finalizers"]),
+        (201, &json!(["kubernetes"])),
+        "{made:?}"
+    );
+    let marked = server
+        .ask("DELETE", "/api/v1/namespaces/team", Value::Null)
+        .await;
+    assert_eq!(marked.body["status"]["phase"], "Terminating");
+    let refused = server
+        .ask(
+            "POST",
+            "/api/v1/namespaces/team/configmaps",
+            json!({"metadata":{"name":"x"}}),
+        )
+        .await;
+    let text = r#"configmaps "x" is forbidden: unable to create new content in namespace team because it is being terminated"#;
+    assert_eq!((refused.code, refused.message()), (403, text));
+    let mut body = marked.body.clone();
+    body["spec"]["finalizers"] = json!([]);
+    assert_eq!(
+        server
+            .ask("PUT", "/api/v1/namespaces/team/finalize", body)
+            .await
+            .code,
+        200
+    );
+    assert_eq!(server.get("/api/v1/namespaces/team").await.code, 404);
+    assert_eq!(
+        server
+            .ask("DELETE", "/api/v1/namespaces/default", Value::Null)
+            .await
+            .code,
+        403
+    );
+}
+
+/// A node whose every log is the options it was asked for.
+struct Echo;
+
+#[async_trait]
+impl NodeServer for Echo {
+    async fn logs(&self, target: &Target, options: LogOptions) -> Result<LogStream, NodeError> {
+        let text = format!(
+            "{} {} {:?}",
+            target.pod, target.container, options.tail_lines
+        );
+        Ok(futures::stream::iter([Ok(text.into())]).boxed())
+    }
+    async fn exec(&self, target: &Target, _: ExecRequest) -> Result<Session, NodeError> {
+        Err(NodeError {
+            code: 500,
+            message: format!(
+                "unable to upgrade connection: container not found ({:?})",
+                target.container
+            ),
+        })
+    }
+    async fn attach(&self, target: &Target, _: bool) -> Result<Session, NodeError> {
+        self.exec(target, ExecRequest::default()).await
+    }
+}
+
+#[tokio::test]
+async fn logs_come_from_the_node() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    let log = format!("{PODS}/web/log");
+    assert_eq!(server.get(&log).await.code, 200);
+    bind(&server, "web").await;
+    assert_eq!(server.get(&log).await.code, 503);
+    server.api.set_node_server(Arc::new(Echo));
+    assert_eq!(
+        server.text(&format!("{log}?tailLines=3")).await,
+        "web c Some(3)"
+    );
+    for (query, code, text) in [
+        ("container=x", 400, "container x is not valid for pod web"),
+        ("tailLines=-1", 422, "must be greater than or equal to 0"),
+        ("limitBytes=0", 422, "must be greater than 0"),
+        (
+            "sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z",
+            422,
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+    ] {
+        let answer = server.get(&format!("{log}?{query}")).await;
+        assert!(
+            answer.code == code && answer.message().contains(text),
+            "{query}: {answer:?}"
+        );
+    }
+    let exec = server
+        .get(&format!(
+            "{PODS}/web/exec?command=id&stdout=true&container=x"
+        ))
+        .await;
+    assert_eq!(
+        (exec.code, exec.message()),
+        (400, "container x is not valid for pod web")
+    );
+}
