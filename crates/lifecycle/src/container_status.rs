@@ -173,10 +173,15 @@ fn last_reported(
         .as_deref()
         .is_some_and(|old| old != id);
     if other && before.terminated.is_some() {
-        Some(before)
-    } else {
-        previous.last_state.clone()
+        return Some(before);
     }
+    // A start error shows the newest record's end as last state; once the error is gone that end is the state itself.
+    let is_this = |s: &core::ContainerState| {
+        s.terminated
+            .as_ref()
+            .is_some_and(|t| t.container_id.as_deref() == Some(id))
+    };
+    previous.last_state.clone().filter(|last| !is_this(last))
 }
 
 fn container_id(record: &Record) -> String {

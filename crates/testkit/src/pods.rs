@@ -142,8 +142,9 @@ impl PodBuilder {
 
     /// Marks the Pod as deleted at `second` with `grace` seconds (§2.1).
     pub fn deleted(mut self, second: i64, grace: i64) -> Self {
-        self.pod.metadata.deletion_timestamp =
-            Some(Time(crate::at(second.saturating_add(grace).min(1 << 32))));
+        self.pod.metadata.deletion_timestamp = Some(Time(crate::at(
+            second.saturating_add(grace).clamp(0, 1 << 32),
+        )));
         self.pod.metadata.deletion_grace_period_seconds = Some(grace);
         self
     }

@@ -1,0 +1,190 @@
+//! Generated Pods, container behaviour and mishaps. Whatever happens, the invariants of §16 hold at every step (they are
+//! checked by the world itself), and every Pod comes to its end.
+//!
+//! `PROPTEST_CASES` sets how many are tried.
+
+use proptest::prelude::*;
+use testkit::{PodBuilder, pod};
+
+use crate::world::{Outside, Run, Starts, World};
+
+/// A Pod and how its containers behave.
+#[derive(Debug, Clone)]
+struct Life {
+    policy: &'static str,
+    grace: i64,
+    deadline: Option<i64>,
+    /// Kind, own policy, behaviour of each run; the last goes on.
+    init: Vec<(bool, Option<&'static str>, Vec<Run>)>,
+    apps: Vec<(Option<&'static str>, Vec<Run>)>,
+}
+
+impl Life {
+    fn world(&self) -> World {
+        let mut builder: PodBuilder = pod().policy(self.policy).grace(self.grace);
+        if let Some(seconds) = self.deadline {
+            builder = builder.deadline(seconds);
+        }
+        let mut scripts = Vec::new();
+        for (index, (sidecar, own, runs)) in self.init.iter().enumerate() {
+            let name = format!("{}{index}", if *sidecar { "side" } else { "init" });
+            builder = if *sidecar {
+                builder.sidecar(&name)
+            } else {
+                builder.init(&name)
+            };
+            if let (false, Some(own)) = (sidecar, own) {
+                builder = builder.own_policy(own);
+            }
+            builder = builder.image(&format!("image-{name}"));
+            scripts.push((name, runs));
+        }
+        for (index, (own, runs)) in self.apps.iter().enumerate() {
+            // Names that sort against the order of the spec.
+            let name = format!("app{}", 9 - index);
+            builder = builder.app(&name).image(&format!("image-{name}"));
+            if let Some(own) = own {
+                builder = builder.own_policy(own);
+            }
+            scripts.push((name, runs));
+        }
+        let scripts: Vec<_> = scripts
+            .iter()
+            .map(|(name, runs)| (name.as_str(), runs.as_slice()))
+            .collect();
+        World::new(builder.build(), &scripts)
+    }
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let lasts = prop_oneof![2 => Just(None), 4 => (0..30_i64).prop_map(Some), 1 => (500..900_i64).prop_map(Some)];
+    let code = prop_oneof![3 => Just(0), 2 => Just(1), 1 => Just(137)];
+    let on_stop = prop_oneof![
+        4 => (0..3_i64, prop_oneof![Just(0), Just(143)]).prop_map(Some),
+        1 => Just(None),
+    ];
+    let start = prop_oneof![
+        16 => Just(Starts::Well),
+        1 => Just(Starts::NoImage),
+        1 => Just(Starts::NoConfig),
+        1 => Just(Starts::NoProgram),
+    ];
+    (lasts, code, on_stop, start).prop_map(|(lasts, code, on_stop, start)| Run {
+        lasts,
+        code,
+        on_stop,
+        start,
+    })
+}
+
+/// Some runs, then one that goes on for ever.
+fn runs() -> impl Strategy<Value = Vec<Run>> {
+    proptest::collection::vec(run(), 1..4)
+}
+
+fn policy() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")]
+}
+
+fn own_policy(choices: &'static [&'static str]) -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![4 => Just(None), 1 => proptest::sample::select(choices).prop_map(Some)]
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let init = (any::<bool>(), own_policy(&["OnFailure", "Never"]), runs());
+    let app = (own_policy(&["Always", "OnFailure", "Never"]), runs());
+    (
+        policy(),
+        0..20_i64,
+        prop_oneof![5 => Just(None), 1 => (1..100_i64).prop_map(Some)],
+        proptest::collection::vec(init, 0..4),
+        proptest::collection::vec(app, 1..4),
+    )
+        .prop_map(|(policy, grace, deadline, init, apps)| Life {
+            policy,
+            grace,
+            deadline,
+            init,
+            apps,
+        })
+}
+
+fn mishap() -> impl Strategy<Value = Outside> {
+    prop_oneof![
+        2 => (0..25_i64).prop_map(Outside::Delete),
+        1 => Just(Outside::Force),
+        2 => Just(Outside::SandboxDies),
+        4 => (0..6_u32).prop_map(Outside::AgentDies),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(2_000);
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn pods_keep_the_invariants_until_they_are_gone(
+        life in life(),
+        mishaps in proptest::collection::vec((0..120_i64, mishap()), 0..5),
+    ) {
+        let mut world = life.world();
+        let mut second = 0;
+        for (wait, mishap) in mishaps {
+            second += wait;
+            world.run_to(second);
+            world.outside(mishap);
+        }
+        world.run_to(second + 1_000);
+        world.outside(Outside::Delete(life.grace.max(1)));
+        // 21: nothing is left of a deleted Pod after a bounded time.
+        world.run_to(second + 1_000 + 3_600);
+        prop_assert!(world.seen.gone, "19: still in the API: {}", world.summary());
+        prop_assert!(world.seen.sandboxes.is_empty() && world.seen.containers.is_empty(), "21: records are left");
+    }
+
+    #[test]
+    fn quiet_pods_end_as_their_containers_do(life in life()) {
+        let mut world = life.world();
+        world.run_to(4_000);
+        let status = world.pod.status.clone().unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        // 24: the phase depends on the last run of every app container and on nothing else.
+        if world.seen.memory.phase == lifecycle::WorkerPhase::Finished {
+            prop_assert!(matches!(phase.as_str(), "Succeeded" | "Failed"), "finished in phase {phase}");
+        } else {
+            prop_assert!(matches!(phase.as_str(), "Pending" | "Running"), "alive in phase {phase}");
+        }
+        let once = life.policy == "Never" && life.apps.iter().all(|(own, runs)| {
+            own.is_none() && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
+        });
+        if once && life.init.is_empty() && life.deadline.is_none() {
+            let well = life.apps.iter().all(|(_, runs)| runs[0].code == 0);
+            prop_assert_eq!(phase, if well { "Succeeded" } else { "Failed" });
+        }
+    }
+
+    #[test]
+    fn any_numbers_are_taken(grace in any::<i64>(), held in any::<i64>(), deadline in any::<i64>(), start in 0..1_000_i64) {
+        let pod = pod().app("a").deadline(deadline).started(start).deleted(0, grace).build();
+        let mut seen = lifecycle::Observed::default();
+        seen.containers.push(testkit::running("a", 0, 0));
+        seen.memory.termination = Some(lifecycle::Termination { since: testkit::at(0), grace_seconds: held, verdict: None });
+        let plan = lifecycle::plan(&pod, &seen, testkit::at(start), &lifecycle::NodePolicy::default());
+        for step in plan.steps {
+            if let lifecycle::Step::Stop(stop) = step {
+                prop_assert!(stop.grace_seconds >= 2);
+            }
+        }
+    }
+}
