@@ -1,0 +1,242 @@
+//! Details of the status, of images and of admission that no whole life shows.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{PodCondition, PodReadinessGate};
+use lifecycle::image::{self, Decision, Presence, PullPolicy};
+use lifecycle::{NodePolicy, NodeRoom, Observed, VolumesSeen, admit, kinds, status};
+use ports::runtime::{SandboxState, UserStatus};
+use testkit::{at, exited, pod, running, sandbox};
+
+fn seen(containers: Vec<ports::runtime::ContainerStatus>) -> Observed {
+    Observed {
+        sandboxes: vec![sandbox(0, SandboxState::Ready)],
+        containers,
+        volumes: VolumesSeen::Ready,
+        host_ips: vec![
+            "192.0.2.1".parse().expect("an address"),
+            "2001:db8::1".parse().expect("an address"),
+        ],
+        ..Observed::default()
+    }
+}
+
+#[test]
+fn identities_and_addresses_are_reported() {
+    let mut record = running("a", 0, 1);
+    record.user = Some(UserStatus {
+        uid: 1000,
+        gid: 1000,
+        supplemental_groups: vec![1000, 2000],
+    });
+    let status = status(&pod().app("a").build(), &seen(vec![record]), at(5));
+    let a = &status.container_statuses.as_deref().unwrap_or_default()[0];
+    assert_eq!(a.container_id.as_deref(), Some("carob://a-0"), "§3.5");
+    assert_eq!(a.image_id, "docker.io/library/busybox@sha256:feed");
+    let user = a
+        .user
+        .as_ref()
+        .and_then(|u| u.linux.as_ref())
+        .expect("a user");
+    assert_eq!(
+        (user.uid, user.supplemental_groups.as_deref()),
+        (1000, Some([1000, 2000].as_slice()))
+    );
+    assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.9"), "§3.3");
+    assert_eq!(status.host_ips.map(|ips| ips.len()), Some(2));
+    assert_eq!(status.start_time.map(|t| t.0), Some(at(5)));
+    assert_eq!(status.observed_generation, Some(1));
+}
+
+#[test]
+fn the_pods_addresses_stay_when_its_sandbox_is_gone() {
+    let mut pod = pod().app("a").build();
+    pod.status = Some(status(&pod, &seen(vec![running("a", 0, 1)]), at(5)));
+    let mut dead = seen(vec![exited("a", 0, 1, 6, 137)]);
+    dead.sandboxes[0].state = SandboxState::NotReady;
+    assert_eq!(
+        status(&pod, &dead, at(7)).pod_ip.as_deref(),
+        Some("10.0.0.9"),
+        "§3.3"
+    );
+}
+
+#[test]
+fn apps_are_sorted_by_name_and_init_containers_stay_in_order() {
+    let status = status(
+        &pod().init("z").init("b").app("y").app("x").build(),
+        &seen(vec![]),
+        at(0),
+    );
+    let names = |list: Option<Vec<k8s_openapi::api::core::v1::ContainerStatus>>| {
+        list.unwrap_or_default()
+            .into_iter()
+            .map(|c| c.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(status.init_container_statuses), ["z", "b"], "§3.4");
+    assert_eq!(names(status.container_statuses), ["x", "y"], "§3.4");
+}
+
+#[test]
+fn termination_messages_are_shared_out() {
+    let mut world = seen(vec![exited("a", 0, 1, 2, 1)]);
+    world
+        .termination_messages
+        .insert("a-0".to_owned(), "x".repeat(4096));
+    let mut builder = pod().policy("Never").app("a");
+    for name in ["b", "c", "d"] {
+        builder = builder.app(name);
+    }
+    let status = status(&builder.build(), &world, at(3));
+    let ended = status.container_statuses.as_deref().unwrap_or_default()[0]
+        .state
+        .clone()
+        .and_then(|s| s.terminated);
+    assert_eq!(
+        ended.and_then(|t| t.message).map(|m| m.len()),
+        Some(12_288 / 4),
+        "§3.6"
+    );
+}
+
+#[test]
+fn foreign_conditions_stay_and_readiness_gates_count() {
+    let mut pod = pod().app("a").build();
+    pod.spec.as_mut().expect("a spec").readiness_gates = Some(vec![PodReadinessGate {
+        condition_type: "x/gate".to_owned(),
+    }]);
+    let live = seen(vec![running("a", 0, 1)]);
+    let ready = |pod: &k8s_openapi::api::core::v1::Pod| {
+        let conditions = status(pod, &live, at(5)).conditions.unwrap_or_default();
+        conditions
+            .into_iter()
+            .find(|c| c.type_ == "Ready")
+            .expect("Ready")
+    };
+    let without = ready(&pod);
+    assert_eq!(
+        without.reason.as_deref(),
+        Some("ReadinessGatesNotReady"),
+        "§3.2"
+    );
+    assert_eq!(
+        without.message.as_deref(),
+        Some("corresponding condition of pod readiness gate \"x/gate\" does not exist.")
+    );
+    let gate = PodCondition {
+        type_: "x/gate".to_owned(),
+        status: "True".to_owned(),
+        ..PodCondition::default()
+    };
+    pod.status.get_or_insert_default().conditions = Some(vec![gate.clone()]);
+    assert_eq!(ready(&pod).status, "True");
+    assert_eq!(
+        status(&pod, &live, at(5)).conditions.unwrap_or_default()[0],
+        gate,
+        "§3.2"
+    );
+}
+
+#[test]
+fn images_are_used_pulled_or_refused() {
+    let base = |policy: &str| pod().app("a").pull(policy).build();
+    let decide = |policy: &str, presence: Presence| {
+        let pod = base(policy);
+        let member = kinds::members(&pod)[0];
+        match image::decide(&member, &presence, None, at(0)) {
+            Decision::Use { event } | Decision::Pull { event } => event.reason,
+            Decision::Fail(failure) => failure.error.reason,
+        }
+    };
+    let rows = [
+        ("Always", Presence::Present, "Pulling"),
+        ("Always", Presence::Unknown("broken".to_owned()), "Pulling"),
+        ("IfNotPresent", Presence::Present, "Pulled"),
+        ("IfNotPresent", Presence::Absent, "Pulling"),
+        (
+            "IfNotPresent",
+            Presence::Unknown("broken".to_owned()),
+            "ImageInspectError",
+        ),
+        ("Never", Presence::Present, "Pulled"),
+        ("Never", Presence::Absent, "ErrImageNeverPull"),
+    ];
+    for (policy, presence, want) in rows {
+        assert_eq!(
+            decide(policy, presence.clone()),
+            want,
+            "{policy} {presence:?} §4.4"
+        );
+    }
+    let plain = pod().app("a").image("busybox").pull("").build();
+    assert_eq!(
+        image::policy_of(&kinds::members(&plain)[0]),
+        PullPolicy::Always,
+        "§15.1"
+    );
+}
+
+#[test]
+fn pulls_are_told_and_backed_off() {
+    let pod = pod().app("a").build();
+    let member = kinds::members(&pod)[0];
+    let event = image::pulled(
+        &member,
+        SignedDuration::from_micros(1_234_567),
+        SignedDuration::from_micros(2_000_900),
+        77,
+    );
+    let want = "Successfully pulled image \"docker.io/library/busybox:1.36\" in 1.234s (2s including waiting). Image size: 77 bytes.";
+    assert_eq!(event.message, want, "§4.4");
+    let policy = NodePolicy::default();
+    let mut entry = None;
+    let mut delays = Vec::new();
+    for second in 0..7 {
+        entry = image::failed(&member, "no", entry.as_ref(), at(second), &policy).back_off;
+        delays.push(entry.as_ref().map_or(0, |e| e.delay.as_secs()));
+    }
+    assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300], "§4.2");
+    let late = image::failed(&member, "no", entry.as_ref(), at(700), &policy).back_off;
+    assert_eq!(
+        late.map(|e| e.delay.as_secs()),
+        Some(10),
+        "§4.2: unused for 600 s"
+    );
+    let class = image::failed(&member, "RegistryUnavailable: down", None, at(0), &policy).error;
+    assert_eq!(class.reason, "RegistryUnavailable", "§4.4");
+    let message = "image pull failed for docker.io/library/busybox:1.36 because the registry is unavailable: down";
+    assert_eq!(class.message, message);
+}
+
+#[test]
+fn a_full_node_refuses() {
+    let pod = pod().app("a").build();
+    assert_eq!(
+        admit(
+            &pod,
+            NodeRoom {
+                pods: 1,
+                max_pods: 2
+            }
+        ),
+        Ok(())
+    );
+    let refused = admit(
+        &pod,
+        NodeRoom {
+            pods: 2,
+            max_pods: 2,
+        },
+    )
+    .expect_err("full");
+    let text = "Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+    assert_eq!(
+        (refused.reason.as_str(), refused.message.as_str()),
+        ("OutOfpods", text),
+        "§1.2"
+    );
+    let status = refused.status(&pod, at(3));
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.message, Some(format!("Pod was rejected: {text}")));
+    assert_eq!(status.container_statuses, None);
+}
