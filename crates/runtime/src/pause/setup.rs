@@ -1,0 +1,223 @@
+//! Becoming a Pod's sandbox: cgroup, namespaces, host name, sysctls, loopback, socket.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::process::DumpableBehavior;
+use rustix::thread::UnshareFlags;
+use thiserror::Error;
+
+use crate::launch::CgroupEntry;
+use crate::wire::{PauseSpec, SOCKET_NAME, SPEC_NAME, VERSION};
+
+/// Why a pause did not come up.
+#[derive(Debug, Error)]
+pub(super) enum SetupError {
+    /// No run directory on the command line.
+    #[error("usage: pause RUN_DIRECTORY")]
+    Usage,
+    /// The specification is not one.
+    #[error("malformed {SPEC_NAME}")]
+    Spec(#[from] serde_json::Error),
+    /// The specification is of another version.
+    #[error("{SPEC_NAME} has version {0}")]
+    Version(u32),
+    /// A sysctl could not be set.
+    #[error("failed to set sysctl {name}")]
+    Sysctl {
+        /// Dotted name.
+        name: String,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused a step.
+    #[error("failed to {what}")]
+    Step {
+        /// The step.
+        what: &'static str,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SetupError {
+    pub(super) fn step<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Step {
+            what,
+            source: error.into(),
+        }
+    }
+}
+
+/// What the event loop serves.
+pub(super) struct Sandbox {
+    /// Where engines connect.
+    pub(super) listener: UnixListener,
+    /// Readable when a child has ended.
+    pub(super) signals: OwnedFd,
+    /// The network namespace, when it is the Pod's own.
+    pub(super) netns: Option<OwnedFd>,
+}
+
+/// Makes this process the sandbox whose files are in `run_dir`, which becomes its working directory.
+pub(super) fn enter(run_dir: &Path) -> Result<Sandbox, SetupError> {
+    close_inherited();
+    std::env::set_current_dir(run_dir).map_err(SetupError::step("enter the run directory"))?;
+    let text = std::fs::read(SPEC_NAME).map_err(SetupError::step("read the specification"))?;
+    let spec: PauseSpec = serde_json::from_slice(&text)?;
+    if spec.version != VERSION {
+        return Err(SetupError::Version(spec.version));
+    }
+    // A leader of its session, out of reach of the terminal the engine may run on. Fails only if it is one already.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Lowering it takes a capability that not every root has.
+    let _ = std::fs::write("/proc/self/oom_score_adj", spec.oom_score_adj.to_string());
+    join_cgroup(&spec.cgroup).map_err(SetupError::step("join the cgroup"))?;
+    unshare(&spec).map_err(SetupError::step("make namespaces"))?;
+    configure(&spec)?;
+    if spec.new_pid {
+        become_init().map_err(SetupError::step("make a PID namespace"))?;
+    }
+    // Containers share this memory until they execute their program; nobody inside may look at it (CVE-2016-9962).
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(SetupError::step("become undumpable"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(SetupError::step("become the reaper"))?;
+    let signals = child_signals().map_err(SetupError::step("block signals"))?;
+    let netns = spec
+        .new_network
+        .then(|| std::fs::File::open("/proc/self/ns/net").map(OwnedFd::from));
+    let netns = netns
+        .transpose()
+        .map_err(SetupError::step("open the network namespace"))?;
+    Ok(Sandbox {
+        listener: listen().map_err(SetupError::step("listen"))?,
+        signals,
+        netns,
+    })
+}
+
+/// Standard output has served; from here on nothing is inherited from the engine.
+pub(super) fn detach_stdout() {
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+fn close_inherited() {
+    // SAFETY: no file but the standard three has been opened yet, so no owner is robbed of its descriptor.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+}
+
+/// Moves this process (PID 0 stands for the writer) into every hierarchy's directory.
+fn join_cgroup(entry: &CgroupEntry) -> io::Result<()> {
+    for directory in entry.v2.iter().chain(entry.v1.values()) {
+        std::fs::write(directory.join("cgroup.procs"), "0")?;
+    }
+    Ok(())
+}
+
+fn unshare(spec: &PauseSpec) -> io::Result<()> {
+    let mut flags = UnshareFlags::empty();
+    if spec.new_network {
+        flags |= UnshareFlags::NEWNET | UnshareFlags::NEWUTS;
+    }
+    if spec.new_ipc {
+        flags |= UnshareFlags::NEWIPC;
+    }
+    // SAFETY: single-threaded, and CLONE_FILES is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(flags)? };
+    Ok(())
+}
+
+fn configure(spec: &PauseSpec) -> Result<(), SetupError> {
+    if spec.new_network {
+        if !spec.hostname.is_empty() {
+            rustix::system::sethostname(spec.hostname.as_bytes())
+                .map_err(SetupError::step("set the host name"))?;
+        }
+        raise_loopback().map_err(SetupError::step("bring up lo"))?;
+    }
+    for (name, value) in &spec.sysctls {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        std::fs::write(path, value).map_err(|source| SetupError::Sysctl {
+            name: name.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+fn raise_loopback() -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: an all-zero ifreq is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    let flags = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives until the call returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Goes on as PID 1 of a new PID namespace; the process that was started ends.
+fn become_init() -> io::Result<()> {
+    // SAFETY: single-threaded, and CLONE_FILES is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID)? };
+    // SAFETY: single-threaded, so the child's memory is consistent and no lock is held by a thread that is gone.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: ends without running destructors; they are the child's now.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
+/// Blocks every signal that would end this process and makes SIGCHLD readable. The launcher gives its children an empty mask.
+fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the sets are initialised by sigfillset and sigemptyset before they are read; the descriptor is new and ours.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut child: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut child);
+        libc::sigaddset(&raw mut child, libc::SIGCHLD);
+        let fd = libc::signalfd(-1, &raw const child, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(fd))
+        }
+    }
+}
+
+/// Binds by a relative path, since a socket's path holds 108 bytes and run directories may be deeper.
+fn listen() -> io::Result<UnixListener> {
+    let _ = std::fs::remove_file(SOCKET_NAME);
+    let listener = UnixListener::bind(SOCKET_NAME)?;
+    let path = CString::new(SOCKET_NAME)?;
+    rustix::fs::chmod(path.as_c_str(), rustix::fs::Mode::from_raw_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
