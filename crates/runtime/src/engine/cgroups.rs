@@ -1,0 +1,154 @@
+//! Which cgroup is whose: `<root>/<QoS class>/pod<uid>` the Pod's, below it one for each pause and container, named by its id.
+
+use std::time::Duration;
+
+use ports::runtime::{Resources, RuntimeError, SeccompProfile, SecurityContext, Stats};
+
+use super::record::{ContainerRecord, SandboxRecord};
+use super::{Inner, lock};
+use crate::cgroup::{CgroupError, Devices, Group, Role, Tree, detect};
+use crate::launch::{CgroupEntry, SeccompProgram, capabilities};
+use crate::seccomp;
+
+/// What was killed has left its group by then, or hangs in the kernel.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+
+/// The engine's tree of cgroups.
+pub(crate) struct Cgroups {
+    tree: Tree,
+}
+
+impl Cgroups {
+    pub(super) fn new(root: &str) -> Result<Self, CgroupError> {
+        let tree = Tree::new(detect()?, root);
+        tree.prepare()?;
+        Ok(Self { tree })
+    }
+
+    fn pod(&self, sandbox: &SandboxRecord) -> Group {
+        self.tree.group(&sandbox.config.cgroup_parent)
+    }
+
+    pub(super) fn container(&self, sandbox: &SandboxRecord, id: &str) -> Group {
+        self.pod(sandbox).child(id)
+    }
+
+    /// The Pod's group with its limits, and pause's in it.
+    pub(super) fn make_sandbox(&self, sandbox: &SandboxRecord) -> Result<CgroupEntry, CgroupError> {
+        let pod = self.pod(sandbox);
+        pod.create(&sandbox.config.resources, Role::Parent, Devices::All)?;
+        let pause = pod.child(&sandbox.id);
+        pause.create(
+            &Resources::default(),
+            Role::Container { oom_group: false },
+            Devices::All,
+        )?;
+        Ok(pause.entry())
+    }
+
+    /// A container's group with its limits.
+    pub(super) fn make_container(
+        &self,
+        sandbox: &SandboxRecord,
+        container: &ContainerRecord,
+    ) -> Result<Group, CgroupError> {
+        let group = self.container(sandbox, &container.id);
+        let devices = if container.config.security.privileged {
+            Devices::All
+        } else {
+            Devices::Default
+        };
+        group.create(
+            &container.resources,
+            Role::Container { oom_group: true },
+            devices,
+        )?;
+        Ok(group)
+    }
+
+    /// Kills what runs in pause's group; its containers are killed one by one.
+    pub(super) fn kill_sandbox(&self, sandbox: &SandboxRecord) {
+        self.kill(&self.container(sandbox, &sandbox.id));
+    }
+
+    /// Kills what is left of a container.
+    pub(super) fn kill_container(&self, sandbox: &SandboxRecord, id: &str) {
+        self.kill(&self.container(sandbox, id));
+    }
+
+    fn kill(&self, group: &Group) {
+        // Fails when the group is gone, and then nothing is in it. Removing it tells if something could not be killed.
+        if let Err(error) = group.kill() {
+            tracing::debug!(group = %group.path().display(), %error, "cgroup not killed");
+        }
+    }
+
+    /// Removes a group once it is empty. Blocks until then.
+    pub(super) fn remove(&self, group: &Group) -> Result<(), CgroupError> {
+        // An absent group has no state to wait for.
+        match group.wait_empty(EMPTY_WITHIN) {
+            Err(error @ CgroupError::Busy { .. }) => Err(error),
+            _ => group.remove(),
+        }
+    }
+
+    /// Removes the Pod's group, unless another sandbox of the Pod is in it.
+    pub(super) fn remove_pod(&self, sandbox: &SandboxRecord) -> Result<(), CgroupError> {
+        let pod = self.pod(sandbox);
+        match pod.populated() {
+            Ok(false) => pod.remove(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The kernel's figures for a Pod.
+    pub(super) fn sandbox_stats(&self, sandbox: &SandboxRecord) -> Result<Stats, CgroupError> {
+        self.pod(sandbox).stats()
+    }
+}
+
+impl Inner {
+    /// The filter a container's profile stands for.
+    pub(super) fn seccomp_program(
+        &self,
+        security: &SecurityContext,
+    ) -> Result<Option<SeccompProgram>, RuntimeError> {
+        if security.privileged {
+            return Ok(None);
+        }
+        let refused = |error: String| RuntimeError::Create(error);
+        let capabilities = capabilities::resolve(
+            false,
+            &security.add_capabilities,
+            &security.drop_capabilities,
+        );
+        let bounding = capabilities
+            .map_err(|error| refused(error.to_string()))?
+            .bounding;
+        match &security.seccomp {
+            SeccompProfile::Unconfined => Ok(None),
+            SeccompProfile::RuntimeDefault => {
+                let mut cache = lock(&self.seccomp);
+                Ok(Some(
+                    cache
+                        .entry(bounding)
+                        .or_insert_with(|| seccomp::runtime_default(bounding))
+                        .clone(),
+                ))
+            }
+            // Read anew each time: the node's administrator may have changed it.
+            SeccompProfile::Localhost(path) => {
+                let told = |error: &dyn std::fmt::Display| {
+                    refused(format!(
+                        "cannot load seccomp profile {:?}: {error}",
+                        path.display().to_string()
+                    ))
+                };
+                let json = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+                seccomp::compile_profile(&json, bounding)
+                    .map(Some)
+                    .map_err(|error| told(&error))
+            }
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! Containers: making, starting, stopping, removing.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ports::images::{Image, ImageError, Rootfs};
+use ports::runtime::{
+    ContainerConfig, ContainerState, ContainerStatus, Id, Resources, RuntimeError, RuntimeEvent,
+    SandboxState, Stats,
+};
+use tokio::sync::watch;
+
+use super::link::{Link, LinkError};
+use super::record::ContainerRecord;
+use super::sandbox::{Sandbox, remove_tree};
+use super::{Inner, assemble, blocking, cgroup_error, io_error, lock};
+use crate::wire::{ContainerReport, ExitRecord, Refusal, Reply, Request, exit_file_name};
+
+/// A killed container is gone by then, or hangs in the kernel.
+const KILLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A container as the engine holds it.
+pub(crate) struct Container {
+    pub(crate) id: Id,
+    pub(crate) sandbox: Arc<Sandbox>,
+    record: Mutex<ContainerRecord>,
+    /// Whether its first process has ended.
+    ended: watch::Sender<bool>,
+    /// Its stop signal was sent; a repeated stop does not send it again.
+    asked_to_stop: AtomicBool,
+    /// Held by the verbs that change it.
+    work: tokio::sync::Mutex<()>,
+}
+
+impl Container {
+    pub(super) fn new(sandbox: Arc<Sandbox>, record: ContainerRecord) -> Arc<Self> {
+        let ended = watch::Sender::new(!record.is_open());
+        let (id, record) = (record.id.clone(), Mutex::new(record));
+        Arc::new(Self {
+            id,
+            sandbox,
+            record,
+            ended,
+            asked_to_stop: AtomicBool::new(false),
+            work: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn record(&self) -> ContainerRecord {
+        lock(&self.record).clone()
+    }
+
+    pub(super) fn status(&self) -> ContainerStatus {
+        let sandbox = self.sandbox.record();
+        lock(&self.record).status(&sandbox)
+    }
+
+    /// Becomes `true` when its first process has ended.
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.record).is_running()
+    }
+
+    /// Changes its record: for the disk, for whoever listens, for whoever waits. `false` if there is nothing to change or the disk
+    /// would not take it.
+    fn update(&self, inner: &Inner, change: impl FnOnce(&mut ContainerRecord) -> bool) -> bool {
+        let sandbox = self.sandbox.record();
+        let mut record = lock(&self.record);
+        if !change(&mut record) {
+            return false;
+        }
+        let saved = inner.directories.save_container(&record);
+        if let Err(error) = &saved {
+            tracing::warn!(container = self.id, %error, "container record not written");
+        }
+        inner.announce(RuntimeEvent::Container(Box::new(record.status(&sandbox))));
+        if !record.is_open() {
+            self.ended.send_replace(true);
+        }
+        saved.is_ok()
+    }
+
+    /// Takes note of what pause reports on connecting; `true` if its end is recorded and pause may forget it.
+    pub(super) fn adopt(&self, inner: &Inner, report: &ContainerReport) -> bool {
+        self.update(inner, |record| record.adopt(report));
+        report.exit.is_some()
+    }
+
+    /// Its pause is gone: its end is what the exit file says, or unknown. Processes that are left are killed.
+    pub(super) fn orphaned(&self, inner: &Inner) {
+        if !lock(&self.record).is_open() {
+            return;
+        }
+        let exit = inner.directories.load_exit(&self.sandbox.id, &self.id);
+        self.update(inner, |record| {
+            match &exit {
+                Some(exit) => record.exited(exit),
+                None if record.is_running() => record.state = ContainerState::Unknown,
+                None => return false,
+            }
+            true
+        });
+        inner
+            .cgroups
+            .kill_container(&self.sandbox.record(), &self.id);
+        // One that was never started will not be any more.
+        self.ended.send_replace(true);
+    }
+
+    /// Kills every process of it and waits for its end.
+    pub(super) async fn kill(&self, inner: &Inner) -> Result<(), RuntimeError> {
+        if !self.is_running() {
+            return Ok(());
+        }
+        let mut ended = self.ended();
+        match self
+            .call(Request::Kill {
+                container: self.id.clone(),
+            })
+            .await
+        {
+            // It has ended meanwhile, and is about to be known to have.
+            Ok(_) | Err(LinkError::Refused(Refusal::NotRunning) | LinkError::Gone) => {}
+            Err(error) => return Err(link_error("failed to kill container")(error)),
+        }
+        if tokio::time::timeout(KILLED_WITHIN, ended.wait_for(|ended| *ended))
+            .await
+            .is_err()
+        {
+            inner
+                .cgroups
+                .kill_container(&self.sandbox.record(), &self.id);
+            return Err(io_error(format!("container {} does not end", self.id))(
+                io::ErrorKind::TimedOut.into(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn call(&self, request: Request) -> Result<Reply, LinkError> {
+        Ok(self.sandbox.link()?.call(request).await?.0)
+    }
+
+    fn directory(&self, inner: &Inner) -> PathBuf {
+        inner
+            .directories
+            .container_state(&self.sandbox.id, &self.id)
+    }
+}
+
+/// A container ended; `true` once this is on record. One that nobody knows (any more) needs no record.
+pub(super) fn exited(inner: &Inner, exit: &ExitRecord) -> bool {
+    let Ok(container) = inner.find_container(&exit.container) else {
+        return true;
+    };
+    if !lock(&container.record).is_open() {
+        return true;
+    }
+    container.update(inner, |record| {
+        record.exited(exit);
+        true
+    })
+}
+
+pub(super) fn link_error(what: &'static str) -> impl FnOnce(LinkError) -> RuntimeError {
+    move |error| RuntimeError::Io {
+        what: what.into(),
+        source: io::Error::other(error),
+    }
+}
+
+// ---- create ----------------------------------------------------------------------------------------------------------
+
+/// Makes a container's record and the directories of its root file system.
+pub(super) async fn create(
+    inner: Arc<Inner>,
+    sandbox_id: Id,
+    config: ContainerConfig,
+) -> Result<Id, RuntimeError> {
+    let sandbox = inner.find_sandbox(&sandbox_id)?;
+    expect_ready(&sandbox)?;
+    let (image, rootfs) = image(&inner, &config).await?;
+    assemble::argv(&config, &image.config)?;
+    let record = ContainerRecord {
+        id: Inner::new_id(),
+        sandbox_id,
+        created_at: Timestamp::now(),
+        state: ContainerState::Created,
+        image_ref: image.repo_digests.first().cloned().unwrap_or(image.id),
+        image: image.config,
+        layers: rootfs.layers,
+        user: None,
+        home: None,
+        resources: config.resources.clone(),
+        config,
+    };
+    // The seccomp profile and the capabilities are checked where a mistake can still be told.
+    inner.seccomp_program(&record.config.security)?;
+    let id = record.id.clone();
+    let directory = inner.directories.container_state(&sandbox.id, &id);
+    let write = || {
+        fs::create_dir(&directory)?;
+        fs::create_dir(directory.join("upper"))?;
+        fs::create_dir(directory.join("work"))?;
+        inner.directories.save_container(&record)
+    };
+    if let Err(error) = write() {
+        let _ = remove_tree(&directory);
+        return Err(io_error("failed to write the container's files")(error));
+    }
+    lock(&inner.table)
+        .containers
+        .insert(id.clone(), Container::new(sandbox, record));
+    Ok(id)
+}
+
+async fn image(inner: &Inner, config: &ContainerConfig) -> Result<(Image, Rootfs), RuntimeError> {
+    let failed = |error: ImageError| RuntimeError::Create(error.to_string());
+    let image = inner
+        .images
+        .image_status(&config.image_id)
+        .await
+        .map_err(failed)?;
+    let image = image.ok_or_else(|| {
+        failed(ImageError::NotFound {
+            reference: config.image_id.clone(),
+        })
+    })?;
+    let rootfs = inner.images.rootfs(&image.id).await.map_err(failed)?;
+    Ok((image, rootfs))
+}
+
+fn expect_ready(sandbox: &Sandbox) -> Result<(), RuntimeError> {
+    match sandbox.status().state {
+        SandboxState::Ready => Ok(()),
+        SandboxState::NotReady => Err(RuntimeError::State {
+            what: "sandbox",
+            id: sandbox.id.clone(),
+            state: "not ready".into(),
+        }),
+    }
+}
+
+// ---- start -----------------------------------------------------------------------------------------------------------
+
+/// Starts a container; if that fails, its record says so.
+pub(super) async fn start(inner: Arc<Inner>, id: Id) -> Result<ContainerStatus, RuntimeError> {
+    let container = inner.find_container(&id)?;
+    let _work = container.work.lock().await;
+    let record = container.record();
+    if record.state != ContainerState::Created {
+        return Err(RuntimeError::State {
+            what: "container",
+            id,
+            state: state_name(&record.state).into(),
+        });
+    }
+    expect_ready(&container.sandbox)?;
+    let sandbox = container.sandbox.record();
+    let link = container
+        .sandbox
+        .link()
+        .map_err(link_error("failed to start container"))?;
+    let cgroup = inner
+        .cgroups
+        .make_container(&sandbox, &record)
+        .map_err(cgroup_error("failed to make the container's cgroup"))?;
+    let seccomp = inner.seccomp_program(&record.config.security)?;
+    let files = container.sandbox.files(&inner);
+    let hostname = container.sandbox.hostname();
+    let spec = assemble::start(
+        &record,
+        &sandbox,
+        &files,
+        &container.directory(&inner),
+        &cgroup,
+        seccomp,
+        &hostname,
+    )?;
+    ask_to_start(&inner, &container, &link, Request::Start(Box::new(spec))).await?;
+    Ok(container.status())
+}
+
+async fn ask_to_start(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    link: &Link,
+    request: Request,
+) -> Result<(), RuntimeError> {
+    let (for_inner, for_container) = (Arc::clone(inner), Arc::clone(container));
+    let apply = Box::new(move |outcome: &Result<Reply, Refusal>| {
+        let started_at = None;
+        let container = for_container.id.clone();
+        match outcome {
+            Ok(Reply::Started(started)) => {
+                for_container.update(&for_inner, |record| {
+                    record.started(started);
+                    true
+                });
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                let start_error = Some(refusal.to_string());
+                let finished_at = Timestamp::now();
+                exited(
+                    &for_inner,
+                    &ExitRecord {
+                        container,
+                        code: 128,
+                        started_at,
+                        finished_at,
+                        oom_killed: false,
+                        start_error,
+                    },
+                );
+            }
+        }
+    });
+    match link.call_applied(request, apply).await {
+        Ok(_) => Ok(()),
+        Err(LinkError::Refused(refusal)) => {
+            link.tell(Request::Acknowledge {
+                container: container.id.clone(),
+            });
+            Err(RuntimeError::Start {
+                id: container.id.clone(),
+                reason: refusal.to_string(),
+            })
+        }
+        Err(error) => Err(link_error("failed to start container")(error)),
+    }
+}
+
+fn state_name(state: &ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running { .. } => "running",
+        ContainerState::Exited { .. } => "exited",
+        ContainerState::Unknown => "unknown",
+    }
+}
+
+// ---- stop and remove -------------------------------------------------------------------------------------------------
+
+/// Asks a container to end, and kills it when `grace` is over. Dropped, it does not kill any more: a later stop may have less
+/// patience, or more.
+pub(super) async fn stop(inner: &Inner, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    let container = inner.find_container(id)?;
+    if !container.is_running() {
+        return Ok(());
+    }
+    let mut ended = container.ended();
+    if !grace.is_zero() {
+        if !container.asked_to_stop.swap(true, Ordering::Relaxed) {
+            let record = container.record();
+            let signal = assemble::stop_signal(&record.config, &record.image);
+            match container
+                .call(Request::Signal {
+                    container: container.id.clone(),
+                    signal,
+                })
+                .await
+            {
+                Ok(_) | Err(LinkError::Refused(Refusal::NotRunning) | LinkError::Gone) => {}
+                Err(error) => return Err(link_error("failed to signal container")(error)),
+            }
+        }
+        if tokio::time::timeout(grace, ended.wait_for(|ended| *ended))
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+    }
+    container.kill(inner).await
+}
+
+/// Removes a container, killing it if it runs.
+pub(super) async fn remove(inner: Arc<Inner>, id: Id, keep_log: bool) -> Result<(), RuntimeError> {
+    let container = inner.find_container(&id)?;
+    let _work = container.work.lock().await;
+    container.kill(&inner).await?;
+    let sandbox = container.sandbox.record();
+    let log = (!keep_log).then(|| container.status().log_path);
+    let directory = container.directory(&inner);
+    let exit_file = inner
+        .directories
+        .sandbox_run(&sandbox.id)
+        .join(exit_file_name(&id));
+    let group = inner.cgroups.container(&sandbox, &id);
+    let for_removal = Arc::clone(&inner);
+    let removal = blocking(move || {
+        for_removal
+            .cgroups
+            .remove(&group)
+            .map_err(io::Error::other)?;
+        for file in log.into_iter().chain([exit_file]) {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        remove_tree(&directory)
+    });
+    removal
+        .await
+        .map_err(io_error("failed to remove the container"))?;
+    lock(&inner.table).containers.remove(&id);
+    inner.announce(RuntimeEvent::ContainerRemoved {
+        pod_uid: sandbox.config.metadata.uid,
+        id,
+    });
+    Ok(())
+}
+
+// ---- the rest --------------------------------------------------------------------------------------------------------
+
+/// Changes a container's limits, now if it runs, or for when it starts.
+pub(super) fn update_resources(
+    inner: &Inner,
+    id: &str,
+    resources: Resources,
+) -> Result<(), RuntimeError> {
+    let container = inner.find_container(id)?;
+    if container.is_running() {
+        let applied = inner
+            .cgroups
+            .container(&container.sandbox.record(), id)
+            .update(&resources);
+        applied.map_err(cgroup_error("failed to change the container's limits"))?;
+    }
+    container.update(inner, |record| {
+        record.resources = resources;
+        true
+    });
+    Ok(())
+}
+
+/// A running container's usage.
+pub(super) fn stats(inner: &Inner, id: &str) -> Result<Stats, RuntimeError> {
+    let container = inner.find_container(id)?;
+    let record = container.record();
+    if !record.is_running() {
+        return Err(RuntimeError::State {
+            what: "container",
+            id: id.into(),
+            state: state_name(&record.state).into(),
+        });
+    }
+    inner
+        .cgroups
+        .container(&container.sandbox.record(), id)
+        .stats()
+        .map_err(cgroup_error("failed to read the container's usage"))
+}
+
+/// Makes pause write to a new log file.
+pub(super) async fn reopen_log(inner: &Inner, id: &str) -> Result<(), RuntimeError> {
+    let container = inner.find_container(id)?;
+    container
+        .call(Request::ReopenLog {
+            container: id.to_string(),
+        })
+        .await
+        .map(drop)
+        .map_err(link_error("failed to reopen the container's log"))
+}

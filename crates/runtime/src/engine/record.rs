@@ -1,0 +1,245 @@
+//! What the engine remembers of sandboxes and containers, in small files, so that its successor knows what it knew.
+//!
+//! ```text
+//! <state>/<sandbox>/sandbox.json
+//! <state>/<sandbox>/<container>/container.json      and beside it upper/ and work/ of its root file system
+//! <run>/<sandbox>/                                  pause's files, shm/, resolv.conf, hostname
+//! ```
+//!
+//! Each file is replaced as a whole (written aside, renamed) before anybody relies on what it says. Nothing is synced: after a power
+//! cut no container runs, and a record that was lost is one whose remains the next start removes.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use ports::images::ImageConfig;
+use ports::runtime::{
+    ContainerConfig, ContainerState, ContainerStatus, Id, Resources, SandboxConfig, SandboxState,
+    SandboxStatus, UserStatus,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{ContainerReport, ExitRecord, Started};
+
+/// Name of a sandbox's record.
+const SANDBOX_FILE: &str = "sandbox.json";
+/// Name of a container's record.
+const CONTAINER_FILE: &str = "container.json";
+
+/// A sandbox as remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SandboxRecord {
+    pub(crate) id: Id,
+    pub(crate) config: SandboxConfig,
+    pub(crate) created_at: Timestamp,
+    pub(crate) state: SandboxState,
+    pub(crate) ips: Vec<IpAddr>,
+}
+
+impl SandboxRecord {
+    pub(crate) fn status(&self) -> SandboxStatus {
+        SandboxStatus {
+            id: self.id.clone(),
+            metadata: self.config.metadata.clone(),
+            state: self.state,
+            created_at: self.created_at,
+            ips: self.ips.clone(),
+            namespaces: self.config.namespaces,
+            labels: self.config.labels.clone(),
+            annotations: self.config.annotations.clone(),
+        }
+    }
+}
+
+/// A container as remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) id: Id,
+    pub(crate) sandbox_id: Id,
+    pub(crate) config: ContainerConfig,
+    pub(crate) created_at: Timestamp,
+    pub(crate) state: ContainerState,
+    /// The image's defaults when the container was made.
+    pub(crate) image: ImageConfig,
+    pub(crate) image_ref: String,
+    /// Unpacked layers, uppermost first.
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) user: Option<UserStatus>,
+    /// `HOME` from its passwd file.
+    pub(crate) home: Option<String>,
+    /// Limits in force.
+    pub(crate) resources: Resources,
+}
+
+impl ContainerRecord {
+    pub(crate) fn status(&self, sandbox: &SandboxRecord) -> ContainerStatus {
+        ContainerStatus {
+            id: self.id.clone(),
+            sandbox_id: self.sandbox_id.clone(),
+            pod_uid: sandbox.config.metadata.uid.clone(),
+            name: self.config.name.clone(),
+            attempt: self.config.attempt,
+            state: self.state.clone(),
+            created_at: self.created_at,
+            image: self.config.image.clone(),
+            image_ref: self.image_ref.clone(),
+            user: self.user.clone(),
+            log_path: sandbox.config.log_directory.join(&self.config.log_path),
+            resources: self.resources.clone(),
+            labels: self.config.labels.clone(),
+            annotations: self.config.annotations.clone(),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state, ContainerState::Running { .. })
+    }
+
+    /// Its first process may still run, or its end may still be told.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(
+            self.state,
+            ContainerState::Created | ContainerState::Running { .. }
+        )
+    }
+
+    /// Takes note of its start.
+    pub(crate) fn started(&mut self, started: &Started) {
+        self.user = Some(started.user.clone());
+        self.home = started.home.clone();
+        self.state = ContainerState::Running {
+            started_at: started.at,
+        };
+    }
+
+    /// Takes note of its end (reasons: spec/pod-lifecycle 12.6, 3.4).
+    pub(crate) fn exited(&mut self, exit: &ExitRecord) {
+        let reason = match exit {
+            ExitRecord {
+                start_error: Some(_),
+                ..
+            } => "StartError",
+            ExitRecord {
+                oom_killed: true, ..
+            } => "OOMKilled",
+            ExitRecord { code: 0, .. } => "Completed",
+            _ => "Error",
+        };
+        self.state = ContainerState::Exited {
+            started_at: exit.started_at.unwrap_or(Timestamp::UNIX_EPOCH),
+            finished_at: exit.finished_at,
+            exit_code: exit.code,
+            reason: reason.to_string(),
+            message: exit.start_error.clone().unwrap_or_default(),
+        };
+    }
+
+    /// Takes note of what pause reports; `true` if that was news.
+    pub(crate) fn adopt(&mut self, report: &ContainerReport) -> bool {
+        let before = self.state.clone();
+        if !self.is_open() {
+            return false;
+        }
+        if let Some(started) = &report.started {
+            self.started(started);
+        }
+        if let Some(exit) = &report.exit {
+            self.exited(exit);
+        }
+        self.state != before
+    }
+}
+
+/// Writes a record so that a reader sees the old one or the new one.
+fn save<T: Serialize>(record: &T, directory: &Path, name: &str) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.tmp"));
+    std::fs::write(&temporary, serde_json::to_vec(record)?)?;
+    std::fs::rename(&temporary, directory.join(name))
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+/// Where sandboxes' files are.
+#[derive(Debug, Clone)]
+pub(crate) struct Directories {
+    pub(crate) state: PathBuf,
+    pub(crate) run: PathBuf,
+}
+
+impl Directories {
+    pub(crate) fn sandbox_state(&self, id: &str) -> PathBuf {
+        self.state.join(id)
+    }
+
+    pub(crate) fn sandbox_run(&self, id: &str) -> PathBuf {
+        self.run.join(id)
+    }
+
+    pub(crate) fn container_state(&self, sandbox: &str, id: &str) -> PathBuf {
+        self.state.join(sandbox).join(id)
+    }
+
+    pub(crate) fn save_sandbox(&self, record: &SandboxRecord) -> io::Result<()> {
+        save(record, &self.sandbox_state(&record.id), SANDBOX_FILE)
+    }
+
+    pub(crate) fn save_container(&self, record: &ContainerRecord) -> io::Result<()> {
+        save(
+            record,
+            &self.container_state(&record.sandbox_id, &record.id),
+            CONTAINER_FILE,
+        )
+    }
+
+    /// Every sandbox that left a directory; with `None` for a record that cannot be read.
+    pub(crate) fn load_sandboxes(&self) -> io::Result<Vec<(Id, Option<SandboxRecord>)>> {
+        Ok(subdirectories(&self.state)?
+            .into_iter()
+            .map(|(id, path)| (id, load(&path.join(SANDBOX_FILE)).ok()))
+            .collect())
+    }
+
+    /// Every container of a sandbox that left a directory; with `None` for a record that cannot be read.
+    pub(crate) fn load_containers(
+        &self,
+        sandbox: &str,
+    ) -> io::Result<Vec<(Id, Option<ContainerRecord>)>> {
+        let containers = subdirectories(&self.sandbox_state(sandbox))?;
+        Ok(containers
+            .into_iter()
+            .map(|(id, path)| (id, load(&path.join(CONTAINER_FILE)).ok()))
+            .collect())
+    }
+
+    /// The end of a container that its pause left behind.
+    pub(crate) fn load_exit(&self, sandbox: &str, container: &str) -> Option<ExitRecord> {
+        load(
+            &self
+                .sandbox_run(sandbox)
+                .join(crate::wire::exit_file_name(container)),
+        )
+        .ok()
+    }
+}
+
+fn subdirectories(path: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

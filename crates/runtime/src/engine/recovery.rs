@@ -1,0 +1,123 @@
+//! Taking over what an earlier engine left.
+//!
+//! For every sandbox with a record: a pause that answers is connected to, and what it reports is believed; of one that does not, the
+//! exit files are read. A sandbox that never became ready, and a directory without a readable record, is taken down.
+
+use std::sync::Arc;
+
+use ports::runtime::{RuntimeError, SandboxState};
+
+use super::container::Container;
+use super::link::{self, Connected};
+use super::record::SandboxRecord;
+use super::sandbox::{self, Sandbox};
+use super::{Inner, io_error, lock};
+use crate::wire::{ContainerReport, Request};
+
+pub(super) async fn recover(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
+    let found = inner
+        .directories
+        .load_sandboxes()
+        .map_err(io_error("failed to read the records of sandboxes"))?;
+    let mut tasks = Vec::new();
+    for (id, record) in found {
+        match record {
+            Some(record) => tasks.push(tokio::spawn(recover_sandbox(Arc::clone(inner), record))),
+            None => discard(inner, &id)?,
+        }
+    }
+    for task in tasks {
+        task.await.map_err(|error| {
+            io_error("recovery of a sandbox broke off")(std::io::Error::other(error))
+        })??;
+    }
+    Ok(())
+}
+
+/// Without a record nothing can be said about it, and nobody was told that it exists.
+fn discard(inner: &Inner, id: &str) -> Result<(), RuntimeError> {
+    tracing::warn!(sandbox = id, "sandbox without a readable record is removed");
+    let directory = inner.directories.sandbox_state(id);
+    sandbox::remove_tree(&directory).map_err(io_error(format!(
+        "failed to remove {}",
+        directory.display()
+    )))
+}
+
+async fn recover_sandbox(inner: Arc<Inner>, record: SandboxRecord) -> Result<(), RuntimeError> {
+    let was_ready = record.state == SandboxState::Ready;
+    let sandbox = Sandbox::new(record);
+    load_containers(&inner, &sandbox)?;
+    lock(&inner.table)
+        .sandboxes
+        .insert(sandbox.id.clone(), Arc::clone(&sandbox));
+    match link::connect(&inner.directories.sandbox_run(&sandbox.id)).await {
+        Ok(connected) => {
+            adopt(&inner, &sandbox, connected);
+            if !was_ready {
+                // Its making, or its stopping, was cut short.
+                return sandbox::take_down(&inner, &sandbox).await;
+            }
+        }
+        Err(error) => {
+            if was_ready {
+                tracing::warn!(sandbox = sandbox.id, %error, "the Pod's pause does not answer");
+            }
+            inner.cgroups.kill_sandbox(&sandbox.record());
+            sandbox::lost(&inner, &sandbox);
+        }
+    }
+    Ok(())
+}
+
+fn load_containers(inner: &Inner, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
+    let found = inner
+        .directories
+        .load_containers(&sandbox.id)
+        .map_err(io_error("failed to read the records of containers"))?;
+    for (id, record) in found {
+        match record {
+            Some(record) => {
+                let container = Container::new(Arc::clone(sandbox), record);
+                lock(&inner.table).containers.insert(id, container);
+            }
+            None => {
+                let directory = inner.directories.container_state(&sandbox.id, &id);
+                sandbox::remove_tree(&directory).map_err(io_error(format!(
+                    "failed to remove {}",
+                    directory.display()
+                )))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Believes what a live pause says. A container it does not know and that was running has ended unseen.
+fn adopt(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>, mut connected: Connected) {
+    let reports: Vec<ContainerReport> = std::mem::take(&mut connected.welcome.containers);
+    let mut recorded = Vec::new();
+    for container in inner.containers_of(&sandbox.id) {
+        let report = reports
+            .iter()
+            .find(|report| report.container == container.id);
+        match report {
+            Some(report) if container.adopt(inner, report) => recorded.push(container.id.clone()),
+            None if container.is_running() => container.orphaned(inner),
+            Some(_) | None => {}
+        }
+    }
+    sandbox.connect(inner, connected);
+    let Ok(link) = sandbox.link() else { return };
+    for container in recorded {
+        link.tell(Request::Acknowledge { container });
+    }
+    for report in reports {
+        if inner.find_container(&report.container).is_err() {
+            // Its record was lost, so nobody will ever ask for it; its exit is acknowledged when it comes.
+            link.tell(Request::Kill {
+                container: report.container,
+            });
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Sandboxes: making, stopping, removing.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ports::runtime::{
+    DnsConfig, Id, NamespaceMode, RuntimeError, RuntimeEvent, SandboxConfig, SandboxState,
+    SandboxStatus, Stats,
+};
+use tokio::sync::watch;
+
+use super::assemble::SandboxFiles;
+use super::container;
+use super::link::{self, Connected, Link, LinkError, Listener};
+use super::record::SandboxRecord;
+use super::{Inner, blocking, cgroup_error, io_error, lock, spawn};
+use crate::wire::{ExitRecord, PauseSpec, Request, SPEC_NAME, VERSION};
+
+/// `oom_score_adj` of pause (spec/pod-lifecycle 12.5).
+const PAUSE_OOM_SCORE_ADJ: i32 = -998;
+/// Size of a Pod's shared memory in bytes (spec/pod-lifecycle 8.1).
+const SHM_OPTIONS: &str = "mode=1777,size=67108864";
+/// Killed processes are gone by then, or hang in the kernel.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A sandbox as the engine holds it.
+pub(crate) struct Sandbox {
+    pub(crate) id: Id,
+    record: Mutex<SandboxRecord>,
+    link: Mutex<Option<Link>>,
+    netns: Mutex<Option<Arc<OwnedFd>>>,
+    /// Whether its pause is gone.
+    gone: watch::Sender<bool>,
+    /// Held by the verbs that change it.
+    work: tokio::sync::Mutex<()>,
+}
+
+impl Sandbox {
+    pub(super) fn new(record: SandboxRecord) -> Arc<Self> {
+        Arc::new(Self {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            link: Mutex::default(),
+            netns: Mutex::default(),
+            gone: watch::Sender::new(true),
+            work: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn record(&self) -> SandboxRecord {
+        lock(&self.record).clone()
+    }
+
+    pub(super) fn status(&self) -> SandboxStatus {
+        lock(&self.record).status()
+    }
+
+    pub(super) fn netns(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.netns).clone()
+    }
+
+    /// The connection to its pause, while there is one.
+    pub(super) fn link(&self) -> Result<Link, LinkError> {
+        lock(&self.link).clone().ok_or(LinkError::Gone)
+    }
+
+    /// Takes a connection over and serves it.
+    pub(super) fn connect(self: &Arc<Self>, inner: &Arc<Inner>, mut connected: Connected) {
+        *lock(&self.netns) = connected.welcome.netns.take().map(Arc::new);
+        self.gone.send_replace(false);
+        let listener = Adapter {
+            inner: Arc::downgrade(inner),
+            sandbox: Arc::downgrade(self),
+        };
+        *lock(&self.link) = Some(Link::serve(connected, listener));
+    }
+
+    /// Changes its state, for the disk first and then for whoever listens.
+    pub(super) fn set_state(&self, inner: &Inner, state: SandboxState) {
+        let mut record = lock(&self.record);
+        if record.state == state {
+            return;
+        }
+        record.state = state;
+        if let Err(error) = inner.directories.save_sandbox(&record) {
+            tracing::warn!(sandbox = self.id, %error, "sandbox record not written");
+        }
+        inner.announce(RuntimeEvent::Sandbox(Box::new(record.status())));
+    }
+
+    /// The host name its processes see.
+    pub(super) fn hostname(&self) -> String {
+        let record = lock(&self.record);
+        match record.config.namespaces.network {
+            NamespaceMode::Pod | NamespaceMode::Container if !record.config.hostname.is_empty() => {
+                record.config.hostname.clone()
+            }
+            _ => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+        }
+    }
+
+    pub(super) fn files(&self, inner: &Inner) -> SandboxFiles {
+        files(&self.record(), &inner.directories.sandbox_run(&self.id))
+    }
+}
+
+/// Brings what pause says to the tables. Weak, so that the connection keeps nothing alive.
+struct Adapter {
+    inner: Weak<Inner>,
+    sandbox: Weak<Sandbox>,
+}
+
+impl Listener for Adapter {
+    fn exited(&self, exit: &ExitRecord) -> bool {
+        self.inner
+            .upgrade()
+            .is_some_and(|inner| container::exited(&inner, exit))
+    }
+
+    fn lost(&self) {
+        if let (Some(inner), Some(sandbox)) = (self.inner.upgrade(), self.sandbox.upgrade()) {
+            lost(&inner, &sandbox);
+        }
+    }
+}
+
+/// A sandbox without its pause: its containers are over, one way or another.
+pub(super) fn lost(inner: &Inner, sandbox: &Arc<Sandbox>) {
+    *lock(&sandbox.link) = None;
+    *lock(&sandbox.netns) = None;
+    for container in inner.containers_of(&sandbox.id) {
+        container.orphaned(inner);
+    }
+    sandbox.set_state(inner, SandboxState::NotReady);
+    sandbox.gone.send_replace(true);
+}
+
+fn files(record: &SandboxRecord, run: &Path) -> SandboxFiles {
+    let own_hostname = record.config.namespaces.network != NamespaceMode::Node;
+    SandboxFiles {
+        resolv_conf: record.config.dns.is_some().then(|| run.join("resolv.conf")),
+        hostname: own_hostname.then(|| run.join("hostname")),
+        shm: if record.config.namespaces.ipc == NamespaceMode::Node {
+            PathBuf::from("/dev/shm")
+        } else {
+            run.join("shm")
+        },
+    }
+}
+
+/// containerd's layout of `resolv.conf` (spec/pod-lifecycle 8.4).
+fn resolv_conf(dns: &DnsConfig) -> String {
+    let mut text = String::new();
+    if !dns.searches.is_empty() {
+        text += &format!("search {}\n", dns.searches.join(" "));
+    }
+    for server in &dns.servers {
+        text += &format!("nameserver {server}\n");
+    }
+    if !dns.options.is_empty() {
+        text += &format!("options {}\n", dns.options.join(" "));
+    }
+    text
+}
+
+// ---- run -------------------------------------------------------------------------------------------------------------
+
+/// Makes a sandbox, or leaves nothing.
+pub(super) async fn run(
+    inner: Arc<Inner>,
+    config: SandboxConfig,
+) -> Result<SandboxStatus, RuntimeError> {
+    let record = SandboxRecord {
+        id: Inner::new_id(),
+        config,
+        created_at: Timestamp::now(),
+        state: SandboxState::NotReady,
+        ips: Vec::new(),
+    };
+    let sandbox = Sandbox::new(record);
+    match make(&inner, &sandbox).await {
+        Ok(()) => {
+            lock(&inner.table)
+                .sandboxes
+                .insert(sandbox.id.clone(), Arc::clone(&sandbox));
+            sandbox.set_state(&inner, SandboxState::Ready);
+            Ok(sandbox.status())
+        }
+        Err(error) => {
+            if let Err(error) = take_down(&inner, &sandbox).await {
+                tracing::warn!(sandbox = sandbox.id, %error, "remains of a failed sandbox are left");
+            }
+            remove_files(&inner, &sandbox)?;
+            Err(error)
+        }
+    }
+}
+
+async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
+    let mut record = sandbox.record();
+    let run = inner.directories.sandbox_run(&sandbox.id);
+    prepare(inner, sandbox, &record, &run)?;
+    let failed = |error| RuntimeError::Io {
+        what: "failed to start the Pod's pause".into(),
+        source: io::Error::other(error),
+    };
+    spawn::pause(&inner.config.pause, &run)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let connected = link::connect(&run)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    sandbox.connect(inner, connected);
+    if let Some(netns) = sandbox.netns() {
+        let attached = inner.network.attach(&sandbox.id, netns.as_fd()).await;
+        record.ips = attached
+            .map_err(|source| RuntimeError::Network {
+                id: sandbox.id.clone(),
+                source,
+            })?
+            .ips;
+        lock(&sandbox.record).ips = record.ips;
+    }
+    Ok(())
+}
+
+/// Everything pause finds when it starts.
+fn prepare(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    record: &SandboxRecord,
+    run: &Path,
+) -> Result<(), RuntimeError> {
+    let files = files(record, run);
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(inner.directories.sandbox_state(&record.id))?;
+        inner.directories.save_sandbox(record)?;
+        fs::create_dir_all(run)?;
+        if let (Some(path), Some(dns)) = (&files.resolv_conf, &record.config.dns) {
+            fs::write(path, resolv_conf(dns))?;
+        }
+        if let Some(path) = &files.hostname {
+            fs::write(path, format!("{}\n", sandbox.hostname()))?;
+        }
+        if record.config.namespaces.ipc != NamespaceMode::Node {
+            mount_shm(&files.shm)?;
+        }
+        Ok(())
+    };
+    write().map_err(io_error("failed to write the sandbox's files"))?;
+    let cgroup = inner
+        .cgroups
+        .make_sandbox(record)
+        .map_err(cgroup_error("failed to make the Pod's cgroup"))?;
+    let namespaces = record.config.namespaces;
+    let spec = PauseSpec {
+        version: VERSION,
+        new_network: namespaces.network != NamespaceMode::Node,
+        new_ipc: namespaces.ipc != NamespaceMode::Node,
+        new_pid: namespaces.pid == NamespaceMode::Pod,
+        hostname: record.config.hostname.clone(),
+        sysctls: record.config.sysctls.clone(),
+        cgroup,
+        oom_score_adj: PAUSE_OOM_SCORE_ADJ,
+    };
+    let text = serde_json::to_vec(&spec)
+        .map_err(|error| io_error("failed to encode pause's specification")(error.into()))?;
+    fs::write(run.join(SPEC_NAME), text).map_err(io_error("failed to write pause's specification"))
+}
+
+fn mount_shm(path: &Path) -> io::Result<()> {
+    use rustix::mount::{MountFlags, mount};
+    fs::create_dir_all(path)?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    let options = std::ffi::CString::new(SHM_OPTIONS)?;
+    Ok(mount(
+        "shm",
+        path,
+        "tmpfs",
+        flags,
+        Some(options.as_c_str()),
+    )?)
+}
+
+// ---- stop and remove -------------------------------------------------------------------------------------------------
+
+/// Ends everything that runs in a sandbox.
+pub(super) async fn stop(inner: Arc<Inner>, id: Id) -> Result<(), RuntimeError> {
+    let sandbox = inner.find_sandbox(&id)?;
+    let _work = sandbox.work.lock().await;
+    take_down(&inner, &sandbox).await
+}
+
+/// Kills, unwires and unmounts; may be repeated until it succeeds.
+pub(super) async fn take_down(
+    inner: &Arc<Inner>,
+    sandbox: &Arc<Sandbox>,
+) -> Result<(), RuntimeError> {
+    let record = sandbox.record();
+    for container in inner.containers_of(&sandbox.id) {
+        container.kill(inner).await?;
+    }
+    if record.config.namespaces.network != NamespaceMode::Node {
+        let detached = inner.network.detach(&sandbox.id).await;
+        detached.map_err(|source| RuntimeError::Network {
+            id: sandbox.id.clone(),
+            source,
+        })?;
+    }
+    if let Ok(link) = sandbox.link() {
+        link.tell(Request::Shutdown);
+    } else {
+        inner.cgroups.kill_sandbox(&record);
+    }
+    wait_until_gone(inner, sandbox, &record).await?;
+    let for_removal = Arc::clone(inner);
+    let pause = inner.cgroups.container(&record, &record.id);
+    let removed =
+        blocking(move || for_removal.cgroups.remove(&pause).map_err(io::Error::other)).await;
+    removed.map_err(io_error("failed to remove pause's cgroup"))?;
+    sandbox.set_state(inner, SandboxState::NotReady);
+    unmount_shm(&inner.directories.sandbox_run(&sandbox.id))
+        .map_err(io_error("failed to unmount shared memory"))
+}
+
+async fn wait_until_gone(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    record: &SandboxRecord,
+) -> Result<(), RuntimeError> {
+    let mut gone = sandbox.gone.subscribe();
+    if tokio::time::timeout(KILLED_WITHIN, gone.wait_for(|gone| *gone))
+        .await
+        .is_ok()
+    {
+        return Ok(());
+    }
+    inner.cgroups.kill_sandbox(record);
+    match tokio::time::timeout(KILLED_WITHIN, gone.wait_for(|gone| *gone)).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(io_error("the Pod's pause does not end")(
+            io::ErrorKind::TimedOut.into(),
+        )),
+    }
+}
+
+fn unmount_shm(run: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::mount::{UnmountFlags, unmount};
+    match unmount(
+        run.join("shm"),
+        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
+    ) {
+        // Not mounted (any more), or never made.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a sandbox with its containers. Logs are the Pod directory's and stay.
+pub(super) async fn remove(inner: Arc<Inner>, id: Id) -> Result<(), RuntimeError> {
+    let sandbox = inner.find_sandbox(&id)?;
+    let _work = sandbox.work.lock().await;
+    take_down(&inner, &sandbox).await?;
+    for container in inner.containers_of(&id) {
+        container::remove(Arc::clone(&inner), container.id.clone(), true).await?;
+    }
+    remove_files(&inner, &sandbox)?;
+    lock(&inner.table).sandboxes.remove(&id);
+    Ok(())
+}
+
+/// Removes the Pod's cgroup and the sandbox's directories, the record last, so that a crash in between is seen by the next start.
+pub(super) fn remove_files(inner: &Inner, sandbox: &Sandbox) -> Result<(), RuntimeError> {
+    inner
+        .cgroups
+        .remove_pod(&sandbox.record())
+        .map_err(cgroup_error("failed to remove the Pod's cgroup"))?;
+    for directory in [
+        inner.directories.sandbox_run(&sandbox.id),
+        inner.directories.sandbox_state(&sandbox.id),
+    ] {
+        remove_tree(&directory).map_err(io_error(format!(
+            "failed to remove {}",
+            directory.display()
+        )))?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_tree(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The kernel's figures for a Pod's cgroup.
+pub(super) fn stats(inner: &Inner, id: &str) -> Result<Stats, RuntimeError> {
+    let record = inner.find_sandbox(id)?.record();
+    inner
+        .cgroups
+        .sandbox_stats(&record)
+        .map_err(cgroup_error("failed to read the Pod's usage"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::strings;
+
+    #[test]
+    fn resolver_settings_are_laid_out_as_containerd_does() {
+        let table = [
+            (DnsConfig::default(), ""),
+            (
+                DnsConfig {
+                    servers: strings(&["10.0.0.10", "1.1.1.1"]),
+                    searches: strings(&["a.svc", "svc"]),
+                    options: strings(&["ndots:5", "edns0"]),
+                },
+                "search a.svc svc\nnameserver 10.0.0.10\nnameserver 1.1.1.1\noptions ndots:5 edns0\n",
+            ),
+        ];
+        for (dns, expected) in table {
+            assert_eq!(resolv_conf(&dns), expected);
+        }
+    }
+}
