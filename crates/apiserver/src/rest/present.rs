@@ -1,24 +1,34 @@
 //! Objects and lists in the form the client asked for (spec kubectl-and-api §2.2, §12.1).
 
-use api::status::StatusError;
+use std::sync::Arc;
+
+use api::field::{Error, Path};
+use api::gvk::GroupKind;
+use api::status::{self, StatusError};
+use api::table::{IncludeObject, Table};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Response;
+use ports::clock::Clock;
 use ports::store::Entry;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::Rest;
 use super::list::Page;
 use crate::negotiate::{self, Form};
 use crate::registry;
 use crate::respond::{self, Body};
-use crate::router::Call;
 use api::resource::Resource;
 
 /// Turns stored bytes of one kind into what is sent.
 pub(crate) struct Presenter {
     kind: &'static Resource,
     form: Form,
+    include: IncludeObject,
+    clock: Arc<dyn Clock>,
+    /// Whether the next table says what its columns are.
+    with_columns: bool,
 }
 
 #[derive(Deserialize)]
@@ -38,18 +48,92 @@ fn partial(object: &[u8]) -> Bytes {
 }
 
 impl Presenter {
-    pub(crate) fn new(kind: &'static Resource, call: &Call) -> Result<Presenter, StatusError> {
+    pub(crate) fn new(rest: &Rest) -> Result<Presenter, StatusError> {
+        let call = &rest.call;
+        let asked = call.query.text("includeObject");
+        let Some(include) = IncludeObject::parse(asked) else {
+            let error = Error::not_supported(
+                &Path::new("includeObject"),
+                asked,
+                &["Metadata", "None", "Object", ""],
+            );
+            return Err(status::invalid(
+                &GroupKind::new("meta.k8s.io", "TableOptions"),
+                "",
+                vec![error],
+            ));
+        };
         Ok(Presenter {
-            kind,
+            kind: rest.kind,
             form: negotiate::form(&call.parts.headers)?,
+            include,
+            clock: rest.inner.clock.clone(),
+            with_columns: true,
         })
     }
 
-    /// The object of a watch event.
-    pub(crate) fn event_object(&mut self, object: &Bytes) -> Bytes {
+    /// One object, or that of a watch event. Only the first table of a watch says what its columns are.
+    pub(crate) fn object(&mut self, object: &Bytes) -> Bytes {
         match self.form {
-            Form::Object | Form::Table => registry::shown_bytes(self.kind, object),
+            Form::Object => registry::shown_bytes(self.kind, object),
             Form::Metadata => partial(object),
+            Form::Table => {
+                let value: Value = serde_json::from_slice(object).unwrap_or_default();
+                let revision = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+                let table = self.table(revision, vec![value]);
+                self.with_columns = false;
+                table
+            }
+        }
+    }
+
+    fn list(&self, page: &Page) -> Bytes {
+        let (kind, version) = self.list_kind();
+        match self.form {
+            Form::Object => splice(
+                (kind, version),
+                page,
+                page.entries
+                    .iter()
+                    .map(|e| registry::shown_bytes(self.kind, &e.value)),
+            ),
+            Form::Metadata => splice(
+                (kind, version),
+                page,
+                page.entries.iter().map(|e| partial(&e.value)),
+            ),
+            Form::Table => {
+                let objects = page
+                    .entries
+                    .iter()
+                    .filter_map(|e| serde_json::from_slice(&e.value).ok())
+                    .collect();
+                self.table(list_metadata(page), objects)
+            }
+        }
+    }
+
+    fn table(&self, metadata: Value, mut objects: Vec<Value>) -> Bytes {
+        objects
+            .iter_mut()
+            .for_each(|object| registry::to_shown(self.kind, object));
+        let resource = self.kind.group_resource().to_string();
+        let table = Table {
+            resource: &resource,
+            include: self.include,
+            with_columns: self.with_columns,
+            now: self.clock.now(),
+        };
+        Bytes::from(table.of(metadata, &objects).to_string())
+    }
+
+    fn list_kind(&self) -> (String, String) {
+        match self.form {
+            Form::Metadata => (
+                "PartialObjectMetadataList".to_owned(),
+                "meta.k8s.io/v1".to_owned(),
+            ),
+            _ => (self.kind.list_kind(), self.kind.group_version().to_string()),
         }
     }
 
@@ -74,36 +158,12 @@ impl Rest {
         code: u16,
         object: &Bytes,
     ) -> Result<Response<Body>, StatusError> {
-        let bytes = match negotiate::form(&self.call.parts.headers)? {
-            Form::Object | Form::Table => registry::shown_bytes(self.kind, object),
-            Form::Metadata => partial(object),
-        };
+        let bytes = Presenter::new(self)?.object(object);
         Ok(respond::json(code, self.pretty(bytes)))
     }
 
     pub(super) fn present_list(&self, page: &Page) -> Result<Response<Body>, StatusError> {
-        let bytes = match negotiate::form(&self.call.parts.headers)? {
-            Form::Object | Form::Table => {
-                let head = (
-                    format!("{}List", self.kind.gvk.kind),
-                    self.kind.group_version().to_string(),
-                );
-                splice(
-                    head,
-                    page,
-                    page.entries
-                        .iter()
-                        .map(|e| registry::shown_bytes(self.kind, &e.value)),
-                )
-            }
-            Form::Metadata => {
-                let head = (
-                    "PartialObjectMetadataList".to_owned(),
-                    "meta.k8s.io/v1".to_owned(),
-                );
-                splice(head, page, page.entries.iter().map(|e| partial(&e.value)))
-            }
-        };
+        let bytes = Presenter::new(self)?.list(page);
         Ok(respond::json(200, self.pretty(bytes)))
     }
 
@@ -112,7 +172,7 @@ impl Rest {
         if !self.call.query.bool("pretty") {
             return bytes;
         }
-        let value: Result<serde_json::Value, _> = serde_json::from_slice(&bytes);
+        let value: Result<Value, _> = serde_json::from_slice(&bytes);
         value
             .and_then(|v| serde_json::to_vec_pretty(&v))
             .map_or(bytes, Bytes::from)
@@ -120,8 +180,8 @@ impl Rest {
 }
 
 /// `metadata` of a list.
-pub(super) fn list_metadata(page: &Page) -> serde_json::Value {
-    let mut metadata = serde_json::json!({"resourceVersion": page.revision.to_string()});
+pub(super) fn list_metadata(page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(next) = &page.next {
         metadata["continue"] = next.as_str().into();
     }

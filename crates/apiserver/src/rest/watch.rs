@@ -62,7 +62,7 @@ impl Rest {
         if let Some(asked) = options.revision {
             snapshot::reach(&self.inner, asked).await?;
         }
-        let presenter = Presenter::new(self.kind, &self.call)?;
+        let presenter = Presenter::new(self)?;
         let stream = self.stream(options, presenter)?;
         let chunks = stream::unfold(stream, |mut stream| async move {
             let chunk = stream.next().await?;
@@ -143,7 +143,7 @@ impl Stream {
     async fn next(&mut self) -> Option<Bytes> {
         let mut out = BytesMut::new();
         while let Some(entry) = self.initial.pop_front() {
-            let shown = self.presenter.event_object(&entry.value);
+            let shown = self.presenter.object(&entry.value);
             put_line(&mut out, "ADDED", &shown);
             if out.len() >= CHUNK {
                 return Some(out.freeze());
@@ -241,7 +241,7 @@ impl Stream {
             (true, false) if event.kind == WatchKind::Deleted => ("DELETED", entry.value.clone()),
             (true, false) => ("DELETED", last_selected(event)),
         };
-        let shown = self.presenter.event_object(&bytes);
+        let shown = self.presenter.object(&bytes);
         put_line(out, kind, &shown);
     }
 }

@@ -435,3 +435,58 @@ async fn large_bodies_are_refused() {
         (413, "Request entity too large: limit is 3145728")
     );
 }
+
+#[tokio::test]
+async fn tables_are_made_for_who_asks() {
+    let server = Server::start().await;
+    server.ask("POST", MAPS, map("a", json!({}))).await;
+    let accept = [(
+        "accept",
+        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+    )];
+    let table = server.ask_as("GET", MAPS, Value::Null, &accept).await.body;
+    assert_eq!(
+        (&table["kind"], &table["rows"][0]["cells"][0]),
+        (&json!("Table"), &json!("a"))
+    );
+    assert_eq!(
+        table["columnDefinitions"].as_array().unwrap().len(),
+        table["rows"][0]["cells"].as_array().unwrap().len()
+    );
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    assert!(
+        !table["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .is_empty()
+    );
+    let one = server
+        .ask_as(
+            "GET",
+            &format!("{MAPS}/a?includeObject=Object"),
+            Value::Null,
+            &accept,
+        )
+        .await
+        .body;
+    assert_eq!(one["rows"][0]["object"]["data"]["k"], "v");
+    let accept = [(
+        "accept",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    )];
+    let partial = server.ask_as("GET", MAPS, Value::Null, &accept).await.body;
+    assert_eq!(
+        (&partial["kind"], &partial["items"][0]["data"]),
+        (&json!("PartialObjectMetadataList"), &Value::Null)
+    );
+    let refused = server
+        .ask_as("GET", MAPS, Value::Null, &[("accept", "text/html")])
+        .await;
+    assert_eq!(
+        (refused.code, refused.message()),
+        (
+            406,
+            "only the following media types are accepted: application/json"
+        )
+    );
+}
