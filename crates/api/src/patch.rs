@@ -1,12 +1,15 @@
 //! Patches (spec kubectl-and-api §7): JSON patch, JSON merge patch, strategic merge patch. Server-side apply is another matter and reads
 //! the list types of [`crate::schema`].
 
+mod json;
 mod strategic;
 
+pub use json::json;
 pub use strategic::strategic_merge;
 
 use crate::schema::TypeId;
 use crate::status::{self, StatusError};
+use crate::validate::syntax_error;
 use serde_json::Value;
 
 /// Most operations of a JSON patch.
@@ -73,30 +76,54 @@ impl From<PatchError> for StatusError {
 }
 
 fn parse(body: &[u8]) -> Result<Value, PatchError> {
-    serde_json::from_slice(body)
-        .map_err(|e| PatchError::Malformed(format!("error decoding patch: {e}")))
+    serde_json::from_slice(body).map_err(|e| {
+        PatchError::Malformed(format!("error decoding patch: {}", syntax_error(&e, body)))
+    })
 }
 
-/// Applies a JSON patch.
-pub fn json(object: &mut Value, body: &[u8]) -> Result<(), PatchError> {
-    let patch: json_patch::Patch = serde_json::from_slice(body)
-        .map_err(|e| PatchError::Malformed(format!("error decoding patch: {e}")))?;
-    if patch.0.len() > MOST_OPERATIONS {
-        return Err(PatchError::TooMany(patch.0.len()));
-    }
-    json_patch::patch(object, &patch).map_err(|e| PatchError::DoesNotApply(e.to_string()))
+/// What Go says when a body has another type than a patch of this kind.
+fn wrong_type<T>(body: &[u8], wanted: &str) -> Result<T, PatchError> {
+    let found = match body.trim_ascii_start().first() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(b'n') => return Err(PatchError::Malformed("Invalid JSON Patch".to_owned())),
+        _ => "number",
+    };
+    let message = format!(
+        "error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"
+    );
+    Err(PatchError::Malformed(message))
 }
 
 /// Applies a JSON merge patch.
 pub fn merge(object: &mut Value, body: &[u8]) -> Result<(), PatchError> {
-    let patch = parse(body)?;
-    if !patch.is_object() {
-        return Err(PatchError::Malformed(
-            "invalid JSON merge patch: not an object".to_owned(),
-        ));
-    }
-    json_patch::merge(object, &patch);
+    let Value::Object(patch) = parse(body)? else {
+        return wrong_type(body, "map[string]interface {}");
+    };
+    merge_value(object, Value::Object(patch));
     Ok(())
+}
+
+/// RFC 7386: objects merge, null removes, anything else replaces.
+fn merge_value(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(target) = target {
+        for (key, value) in patch {
+            if value.is_null() {
+                target.remove(&key);
+            } else {
+                merge_value(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+    }
 }
 
 /// Applies a patch of any kind but [`PatchKind::Apply`], which [`PatchError::Malformed`] refuses. The result is not yet validated.
@@ -160,6 +187,9 @@ mod tests {
         for (kind, body, code) in [
             (PatchKind::Json, "{}", 400),
             (PatchKind::Json, "[", 400),
+            (PatchKind::Json, "[1]", 400),
+            (PatchKind::Merge, "", 400),
+            (PatchKind::Merge, "null", 400),
             (
                 PatchKind::Json,
                 r#"[{"op":"test","path":"/metadata/labels/a","value":"2"}]"#,

@@ -6,6 +6,7 @@
 mod decode;
 mod scalar;
 
+pub(crate) use decode::syntax_error;
 pub use decode::{Decoded, TypeError, decode_slice, decode_value};
 
 use crate::gotext::quote;

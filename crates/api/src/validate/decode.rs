@@ -47,7 +47,7 @@ pub fn decode_value(value: &Value, ty: TypeId) -> Result<Decoded, TypeError> {
 }
 
 /// Go's words for text that is not JSON.
-fn syntax_error(error: &serde_json::Error, body: &[u8]) -> String {
+pub(crate) fn syntax_error(error: &serde_json::Error, body: &[u8]) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }
