@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use ports::runtime::{ContainerState, ContainerStatus as Record};
+use cri::{ContainerState, ContainerStatus as Record};
 
 use crate::kinds::{self, Member};
 use crate::look::Look;

@@ -1,6 +1,6 @@
 //! Init containers and sidecars: what to do next (§1.6).
 
-use ports::runtime::{ContainerState, ContainerStatus};
+use cri::{ContainerState, ContainerStatus};
 
 use crate::kinds::{self, Member};
 use crate::look::Look;

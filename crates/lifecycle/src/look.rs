@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use ports::runtime::{ContainerState, ContainerStatus, NamespaceMode, SandboxState, SandboxStatus};
+use cri::{ContainerState, ContainerStatus, NamespaceMode, SandboxState, SandboxStatus};
 
 use crate::kinds::{self, Member};
 use crate::observed::{Observed, WorkerPhase};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use ports::runtime::{ContainerStatus, Id, SandboxStatus};
+use cri::{ContainerStatus, Id, SandboxStatus};
 
 /// One look at a Pod's world.
 #[derive(Debug, Clone, Default, PartialEq)]

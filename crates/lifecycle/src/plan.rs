@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use ports::runtime::Id;
+use cri::Id;
 
 use crate::look::Look;
 use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};

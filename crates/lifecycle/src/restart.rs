@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use ports::runtime::{ContainerState, ContainerStatus};
+use cri::{ContainerState, ContainerStatus};
 
 use crate::kinds::Member;
 use crate::look::Look;

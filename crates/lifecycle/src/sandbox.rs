@@ -1,6 +1,6 @@
 //! Which sandbox a Pod has, and when it gets another (§1.5).
 
-use ports::runtime::{NamespaceMode, SandboxState};
+use cri::{NamespaceMode, SandboxState};
 
 use crate::kinds;
 use crate::look::Look;

@@ -2,7 +2,7 @@
 //! the pause after a failed start.
 
 use jiff::Timestamp;
-use ports::runtime::ContainerState;
+use cri::ContainerState;
 
 use crate::events;
 use crate::image;

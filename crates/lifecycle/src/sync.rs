@@ -1,6 +1,6 @@
 //! Working towards the spec (§1.3 to §1.9): volumes, sandbox, init containers, app containers, old records.
 
-use ports::runtime::{ContainerState, ContainerStatus};
+use cri::{ContainerState, ContainerStatus};
 
 use crate::events;
 use crate::init;
@@ -77,7 +77,7 @@ fn create_sandbox(look: &Look<'_>, attempt: u32, changed: bool, plan: &mut Plan)
     for old in look
         .sandboxes()
         .iter()
-        .filter(|s| s.state == ports::runtime::SandboxState::Ready)
+        .filter(|s| s.state == cri::SandboxState::Ready)
     {
         plan.steps.push(Step::StopSandbox { id: old.id.clone() });
     }
@@ -353,7 +353,7 @@ fn collect_old(look: &Look<'_>, plan: &mut Plan) {
             .containers
             .iter()
             .any(|c| c.sandbox_id == old.id && !going.contains(&&c.id));
-        if !used && old.state == ports::runtime::SandboxState::NotReady {
+        if !used && old.state == cri::SandboxState::NotReady {
             plan.because(None, "a sandbox that was replaced and is empty is removed");
             plan.steps.push(Step::RemoveSandbox { id: old.id.clone() });
         }

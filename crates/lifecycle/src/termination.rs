@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use ports::runtime::{ContainerStatus, SandboxState};
+use cri::{ContainerStatus, SandboxState};
 
 use crate::events;
 use crate::kinds;

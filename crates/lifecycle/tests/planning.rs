@@ -5,7 +5,7 @@ use lifecycle::{
     BackOff, NodePolicy, Observed, Plan, PullBackOff, Retry, StartError, Stopping, Termination,
     VolumesSeen, WorkerPhase, plan,
 };
-use ports::runtime::{ContainerStatus, SandboxState};
+use cri::{ContainerStatus, SandboxState};
 use testkit::{PodBuilder, at, created, exited, pod, running, sandbox, unknown};
 
 /// A look at a Pod whose sandbox and volumes are ready and that has these records.
@@ -200,7 +200,7 @@ fn volumes_and_sandbox_come_first() {
             "another network mode replaces without an event §1.5",
             one(),
             with(vec![], |s| {
-                s.sandboxes[0].namespaces.network = ports::runtime::NamespaceMode::Node
+                s.sandboxes[0].namespaces.network = cri::NamespaceMode::Node
             }),
             5,
             "stop sandbox sandbox-0\ncreate sandbox #1",
@@ -362,7 +362,7 @@ fn init_containers_run_in_order() {
             "killed for memory is failed even with exit code 0 §1.6",
             chain(),
             with(vec![done()], |s| {
-                if let ports::runtime::ContainerState::Exited { reason, .. } =
+                if let cri::ContainerState::Exited { reason, .. } =
                     &mut s.containers[0].state
                 {
                     *reason = "OOMKilled".to_owned();

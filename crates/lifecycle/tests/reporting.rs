@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{PodCondition, PodReadinessGate};
 use lifecycle::image::{self, Decision, Presence, PullPolicy};
 use lifecycle::{NodePolicy, NodeRoom, Observed, VolumesSeen, admit, kinds, status};
-use ports::runtime::{SandboxState, UserStatus};
+use cri::{SandboxState, UserStatus};
 use testkit::{at, exited, pod, running, sandbox};
 
-fn seen(containers: Vec<ports::runtime::ContainerStatus>) -> Observed {
+fn seen(containers: Vec<cri::ContainerStatus>) -> Observed {
     Observed {
         sandboxes: vec![sandbox(0, SandboxState::Ready)],
         containers,

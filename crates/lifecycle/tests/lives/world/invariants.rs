@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use lifecycle::kinds;
 use lifecycle::{ContainerKind, Memory, Observed, Plan, Start, Step, VolumesSeen};
-use ports::runtime::{ContainerState, SandboxState};
+use cri::{ContainerState, SandboxState};
 
 /// What a container did in the past.
 #[derive(Debug, Default)]

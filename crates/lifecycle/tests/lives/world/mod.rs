@@ -15,7 +15,7 @@ use lifecycle::{
     Event, Memory, NodePolicy, Observed, Plan, Start, StartError, Step, Stop, Stopping,
     VolumesSeen, WorkerPhase, events,
 };
-use ports::runtime::{ContainerState, SandboxState};
+use cri::{ContainerState, SandboxState};
 use testkit::{at, created, sandbox};
 
 use invariants::Watcher;
