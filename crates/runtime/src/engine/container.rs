@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -209,6 +210,9 @@ pub(super) async fn create(
     let write = || {
         fs::create_dir(&directory)?;
         fs::create_dir(directory.join("upper"))?;
+        // It becomes the container's `/`, whatever the engine's umask is.
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(directory.join("upper"), mode)?;
         fs::create_dir(directory.join("work"))?;
         inner.directories.save_container(&record)
     };

@@ -24,6 +24,7 @@ mod testing;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,6 +96,12 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> RuntimeError {
     move |source| RuntimeError::Io { what, source }
 }
 
+/// Records hold environments, and those hold secrets.
+fn private_directory(path: &std::path::Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
 fn cgroup_error(what: &'static str) -> impl FnOnce(crate::cgroup::CgroupError) -> RuntimeError {
     move |error| RuntimeError::Io {
         what: what.into(),
@@ -127,8 +134,8 @@ impl Runtime {
             run: config.run_dir.clone(),
         };
         for directory in [&directories.state, &directories.run] {
-            std::fs::create_dir_all(directory)
-                .map_err(io_error(format!("failed to make {}", directory.display())))?;
+            let made = private_directory(directory);
+            made.map_err(io_error(format!("failed to make {}", directory.display())))?;
         }
         let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
             .map_err(cgroup_error("failed to prepare cgroups"))?;

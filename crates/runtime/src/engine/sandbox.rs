@@ -173,7 +173,7 @@ fn resolv_conf(dns: &DnsConfig) -> String {
 
 // ---- run -------------------------------------------------------------------------------------------------------------
 
-/// Makes a sandbox, or leaves nothing.
+/// Makes a sandbox. If that fails nothing of it is left, or it is listed as not ready.
 pub(super) async fn run(
     inner: Arc<Inner>,
     config: SandboxConfig,
@@ -195,10 +195,14 @@ pub(super) async fn run(
             Ok(sandbox.status())
         }
         Err(error) => {
-            if let Err(error) = take_down(&inner, &sandbox).await {
+            let removed = take_down(&inner, &sandbox).await;
+            if let Err(error) = removed.and_then(|()| remove_files(&inner, &sandbox)) {
                 tracing::warn!(sandbox = sandbox.id, %error, "remains of a failed sandbox are left");
+                // Listed as not ready, so that whoever cleans up finds it.
+                lock(&inner.table)
+                    .sandboxes
+                    .insert(sandbox.id.clone(), sandbox);
             }
-            remove_files(&inner, &sandbox)?;
             Err(error)
         }
     }
