@@ -8,7 +8,7 @@ use crate::view::{At, get, is_zero};
 use crate::{Rules, Subresource, generic, meta};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: generic::nothing,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,

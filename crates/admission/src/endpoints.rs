@@ -9,7 +9,7 @@ use crate::view::{self, At, get, same};
 use crate::{Rules, Subresource, generic, meta, net};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,

@@ -12,7 +12,7 @@ use crate::view::{self, At, get, same, text};
 use crate::{Rules, Subresource, meta, net};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default,
     prepare_create,
     prepare_update,

@@ -8,7 +8,7 @@ use crate::view::{At, dig, get, is_zero, same, text};
 use crate::{Rules, Subresource, generic, meta};
 
 pub(crate) const CORE_RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: generic::nothing,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,
@@ -17,7 +17,7 @@ pub(crate) const CORE_RULES: Rules = Rules {
 };
 
 pub(crate) const EVENTS_RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: generic::nothing,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,

@@ -4,11 +4,11 @@ use api::field::ErrorList;
 use api::names;
 use serde_json::Value;
 
-use crate::view::{dig, get, same};
+use crate::view::{get, same};
 use crate::{Rules, Subresource, meta, view};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: None,
     default: nothing,
     prepare_create,
     prepare_update,
@@ -46,6 +46,5 @@ fn prepare_update(subresource: Subresource, new: &mut Value, old: &Value) {
 
 fn validate_create(object: &Value) -> ErrorList {
     // Scope is the route's business here: an object of an unknown kind is namespaced when it names a namespace.
-    let namespaced = !view::text(dig(object, &["metadata", "namespace"])).is_empty();
-    meta::validate(object, namespaced, names::path_segment)
+    meta::validate(object, meta::is_in_namespace(object), names::path_segment)
 }

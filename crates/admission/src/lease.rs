@@ -8,7 +8,7 @@ use crate::view::At;
 use crate::{Rules, Subresource, generic, meta};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: generic::nothing,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,
@@ -39,7 +39,10 @@ fn validate_spec(spec: &At<'_>) -> ErrorList {
     errors.extend(crate::pod::non_negative(&spec.get("leaseTransitions")));
     let strategy = spec.get("strategy");
     if strategy.given() {
-        errors.extend(validate_strategy(&strategy));
+        // Upstream names the field twice.
+        errors.extend(validate_strategy(
+            &strategy.reported_at(strategy.path.child("strategy")),
+        ));
     }
     let preferred = spec.get("preferredHolder");
     if !preferred.text().is_empty() && strategy.text().is_empty() {

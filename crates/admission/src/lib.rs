@@ -52,8 +52,8 @@ pub enum Subresource {
 /// The rules of one kind: what upstream calls its strategy.
 #[derive(Clone, Copy)]
 pub struct Rules {
-    /// Whether objects of this kind live in a namespace.
-    pub namespaced: bool,
+    /// Whether objects of this kind live in a namespace; `None` where only the object itself tells.
+    pub namespaced: Option<bool>,
     /// Fills in defaults; runs on create and on update.
     pub default: fn(&mut Value),
     /// Resets what clients may not set on create.
@@ -114,7 +114,13 @@ pub fn validate_update(
     old: &Value,
 ) -> ErrorList {
     let rules = rules(resource);
-    let mut errors = meta::validate_common(new, old, rules.namespaced);
+    let mut errors = meta::validate_common(
+        new,
+        old,
+        rules
+            .namespaced
+            .unwrap_or_else(|| meta::is_in_namespace(old)),
+    );
     errors.extend((rules.validate_update)(subresource, new, old));
     without_repeats(errors)
 }

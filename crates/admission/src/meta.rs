@@ -5,7 +5,7 @@ use api::names;
 use serde_json::Value;
 
 use crate::Subresource;
-use crate::view::{self, At, dig, get, len, text};
+use crate::view::{self, At, dig, get, text};
 
 /// Says what is wrong with a name; empty when nothing is.
 pub(crate) type NameRule = fn(&str) -> Vec<String>;
@@ -148,16 +148,41 @@ fn owner_references(at: &At<'_>) -> ErrorList {
                 text(get(reference.value, "name"))
             );
             match &controller {
-                Some(first) => errors.push(Error::invalid(
-                    &at.path,
-                    at.value.clone(),
-                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"),
-                )),
+                Some(first) => errors.push(two_controllers(at, first, &this)),
                 None => controller = Some(this),
             }
         }
     }
     errors
+}
+
+/// The references print in the order of their structure's fields.
+fn two_controllers(at: &At<'_>, first: &str, second: &str) -> Error {
+    const FIELDS: [&str; 6] = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let shown = |reference: &Value| {
+        let given = FIELDS.iter().filter(|name| !get(reference, name).is_null());
+        let fields: Vec<String> = given
+            .map(|name| format!("\"{name}\":{}", api::gotext::json(get(reference, name))))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let references: Vec<String> = view::list(at.value).iter().map(shown).collect();
+    let rule =
+        "Only one reference can have Controller set to true. Found \"true\" in references for";
+    let mut error = Error::invalid(
+        &at.path,
+        Value::Null,
+        format!("[{}]: {rule} {first} and {second}", references.join(",")),
+    );
+    error.value = None;
+    error
 }
 
 fn finalizers(at: &At<'_>) -> ErrorList {
@@ -373,8 +398,12 @@ pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     get(dig(object, &["metadata", "annotations"]), key).as_str()
 }
 
-/// Whether the object carries no such list or an empty one.
+/// Whether the object is on its way out.
 pub(crate) fn is_deleting(object: &Value) -> bool {
-    len(dig(object, &["metadata", "deletionTimestamp"])) > 0
-        || dig(object, &["metadata", "deletionTimestamp"]).is_string()
+    dig(object, &["metadata", "deletionTimestamp"]).is_string()
+}
+
+/// Whether the object names a namespace.
+pub(crate) fn is_in_namespace(object: &Value) -> bool {
+    !text(dig(object, &["metadata", "namespace"])).is_empty()
 }

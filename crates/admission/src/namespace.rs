@@ -9,7 +9,7 @@ use crate::view::{self, At, dig, get, list, text};
 use crate::{Rules, Subresource, meta};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: false,
+    namespaced: Some(false),
     default,
     prepare_create,
     prepare_update,

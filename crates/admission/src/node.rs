@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use api::field::{Error, ErrorList, Path};
+use api::gotext;
 use api::names;
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::view::{self, At, dig, get, list, same, text};
 use crate::{Rules, Subresource, generic, meta, net, resources};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: false,
+    namespaced: Some(false),
     default,
     prepare_create: generic::nothing,
     prepare_update,
@@ -123,12 +124,43 @@ fn taints(at: &At<'_>) -> ErrorList {
         }
         errors.extend(crate::pod::taint_effect(&effect, false));
         if !seen.insert((effect.text(), key.text())) {
-            let mut error = Error::duplicate(&taint.path, taint.value.clone());
-            error.detail = "taints must be unique by key and effect pair".to_owned();
+            let mut error = duplicate(&taint.path, shown_taint(taint.value));
+            error
+                .detail
+                .push_str(": taints must be unique by key and effect pair");
             errors.push(error);
         }
     }
     errors
+}
+
+/// `Duplicate value: <structure>`, in the order of its fields, as upstream prints its own.
+fn duplicate(path: &Path, shown: String) -> Error {
+    let mut error = Error::duplicate(path, Value::Null);
+    (error.value, error.detail) = (None, shown);
+    error
+}
+
+fn quoted(value: &Value, name: &str) -> String {
+    gotext::json(&Value::from(text(get(value, name))))
+}
+
+fn shown_taint(taint: &Value) -> String {
+    let added = gotext::json(get(taint, "timeAdded"));
+    let (key, value, effect) = (
+        quoted(taint, "key"),
+        quoted(taint, "value"),
+        quoted(taint, "effect"),
+    );
+    format!(r#"{{"Key":{key},"Value":{value},"Effect":{effect},"TimeAdded":{added}}}"#)
+}
+
+fn shown_address(address: &Value) -> String {
+    format!(
+        r#"{{"Type":{},"Address":{}}}"#,
+        quoted(address, "type"),
+        quoted(address, "address")
+    )
 }
 
 fn validate_update(_: Subresource, new: &Value, old: &Value) -> ErrorList {
@@ -165,6 +197,6 @@ fn addresses(object: &Value) -> ErrorList {
         .items()
         .filter(|at| !seen.insert((text(get(at.value, "type")), text(get(at.value, "address")))));
     repeats
-        .map(|at| Error::duplicate(&at.path, at.value.clone()))
+        .map(|at| duplicate(&at.path, shown_address(at.value)))
         .collect()
 }

@@ -11,7 +11,7 @@ use crate::view::{self, At, get, text};
 use crate::{Rules, Subresource, generic, meta};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default,
     prepare_create: generic::nothing,
     prepare_update,

@@ -14,7 +14,7 @@ use crate::view::{self, At, dig, get, is_zero, list, same, text};
 use crate::{Rules, Subresource, meta, net};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default,
     prepare_create,
     prepare_update,
@@ -725,7 +725,11 @@ fn address_changes(new: &Value, old: &Value) -> ErrorList {
 fn list_change(spec: &At<'_>, old: &Value, name: &str, singular: &str) -> ErrorList {
     let at = spec.get(name);
     let (new, old) = (list(at.value), list(dig(old, &["spec", name])));
-    let shown = Value::Array(new.to_vec());
+    let shown = if new.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(new.to_vec())
+    };
     let mut errors = ErrorList::new();
     if new.len() == old.len() {
         for (i, _) in new

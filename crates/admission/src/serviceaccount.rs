@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{Rules, Subresource, generic, meta};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: generic::nothing,
     prepare_create: generic::nothing,
     prepare_update: generic::keep,

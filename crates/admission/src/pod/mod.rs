@@ -38,7 +38,7 @@ use crate::view::{At, get, text};
 use crate::{Rules, Subresource};
 
 pub(crate) const RULES: Rules = Rules {
-    namespaced: true,
+    namespaced: Some(true),
     default: defaults::pod,
     prepare_create: strategy::prepare_create,
     prepare_update: strategy::prepare_update,

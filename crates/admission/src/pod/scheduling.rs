@@ -359,7 +359,7 @@ pub(super) fn spread(constraints: &At<'_>) -> ErrorList {
 fn positive(at: &At<'_>) -> ErrorList {
     match at.int().unwrap_or(0) {
         1.. => ErrorList::new(),
-        value => vec![Error::invalid(&at.path, value, "must be greater than 0")],
+        value => vec![Error::invalid(&at.path, value, "must be greater than zero")],
     }
 }
 

@@ -182,7 +182,7 @@ pub(super) fn pod(spec: &At<'_>) -> ErrorList {
     ));
     errors.extend(optional_word(
         &context.get("seLinuxChangePolicy"),
-        &["MountOption", "Recursive"],
+        &["Recursive"],
     ));
     errors
 }

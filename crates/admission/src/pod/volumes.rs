@@ -244,16 +244,16 @@ fn image(source: &At<'_>, is_pod: bool) -> ErrorList {
 fn csi(source: &At<'_>) -> ErrorList {
     let driver = source.get("driver");
     let mut errors = ErrorList::new();
-    if driver.text().is_empty() {
-        errors.push(Error::required(&driver.path, ""));
+    match driver.text() {
+        "" => errors.push(Error::required(&driver.path, "")),
+        name => errors.extend(invalid_text(
+            &driver,
+            names::dns1123_subdomain(&name.to_lowercase()),
+        )),
     }
     if driver.text().len() > 63 {
         errors.push(Error::too_long(&driver.path, 63));
     }
-    errors.extend(invalid_text(
-        &driver,
-        names::dns1123_subdomain(&driver.text().to_lowercase()),
-    ));
     let secret = source.get("nodePublishSecretRef");
     if secret.given() {
         match secret.get("name").text() {
