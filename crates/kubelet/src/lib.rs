@@ -1,1 +1,101 @@
-//! kubelet
+//! The node agent: makes the Pods bound to this node run, and says how they fare.
+//!
+//! It knows the Kubernetes API through a [`kube::Client`], and Linux through the ports. Every decision about a Pod is taken by the
+//! pure functions of `lifecycle`; what is here observes, carries out, and reports.
+//!
+//! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods and hears the runtime's events, and hands both to one worker task per Pod
+//! UID; the recorder writes Events in order; one task per referenced ConfigMap or Secret watches that single object. Everything is
+//! keyed by Pod UID, so a Pod and its successor of the same name never meet.
+
+mod agent;
+mod config;
+mod container;
+mod dispatch;
+mod env;
+mod expand;
+mod fields;
+mod hosts;
+mod logs;
+mod messages;
+mod mounting;
+mod mounts;
+mod node;
+mod objects;
+mod orphans;
+mod pull;
+mod recorder;
+mod records;
+mod report;
+mod resources;
+mod sandbox;
+mod security;
+mod server;
+mod sources;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use kube::Client;
+use ports::clock::Clock;
+use ports::images::Images;
+use ports::node::NodeServer;
+use ports::runtime::ContainerRuntime;
+use ports::volumes::Volumes;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use agent::{Agent, Views};
+use recorder::Poster;
+
+pub use config::{Capacity, Config, NodeInfo};
+
+/// A node agent.
+pub struct Kubelet {
+    agent: Arc<Agent>,
+    poster: Poster,
+}
+
+impl Kubelet {
+    /// An agent for one node. Nothing happens before [`Kubelet::run`].
+    pub fn new(
+        config: Config,
+        client: Client,
+        runtime: Arc<dyn ContainerRuntime>,
+        images: Arc<dyn Images>,
+        volumes: Arc<dyn Volumes>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (recorder, poster) =
+            recorder::new(client.clone(), config.node_name.clone(), clock.clone());
+        let agent = Agent {
+            allocatable: node::capacity(&config),
+            watches: objects::Watches::new(client.clone()),
+            services: RwLock::new(BTreeMap::new()),
+            images_changed: Notify::new(),
+            views: Views::default(),
+            config,
+            client,
+            runtime,
+            images,
+            volumes,
+            clock,
+            recorder,
+        };
+        Kubelet {
+            agent: Arc::new(agent),
+            poster,
+        }
+    }
+
+    /// Logs, exec and attach of this node's containers, for the API server. Works while [`Kubelet::run`] does.
+    pub fn node_server(&self) -> Arc<dyn NodeServer> {
+        Arc::new(server::Server::new(self.agent.clone()))
+    }
+
+    /// Registers the node, adopts what runs, and works until `shutdown`. Containers are left running.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let dispatch = dispatch::run(self.agent, shutdown.clone());
+        tokio::join!(self.poster.run(shutdown), dispatch);
+    }
+}

@@ -1,0 +1,103 @@
+//! What every worker shares: settings, ports, and views of the world that all of them need.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::Client;
+use ports::clock::Clock;
+use ports::images::Images;
+use ports::runtime::{ContainerRuntime, ContainerStatus};
+use ports::volumes::Volumes;
+use tokio::sync::{Notify, watch};
+
+use crate::config::Config;
+use crate::objects::Watches;
+use crate::recorder::Recorder;
+
+/// The shared part of the agent.
+pub(crate) struct Agent {
+    pub(crate) config: Config,
+    /// What the node gives to Pods.
+    pub(crate) allocatable: BTreeMap<String, Quantity>,
+    pub(crate) client: Client,
+    pub(crate) runtime: Arc<dyn ContainerRuntime>,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) volumes: Arc<dyn Volumes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) recorder: Recorder,
+    pub(crate) watches: Watches,
+    /// Every Service, kept up to date by a watch.
+    pub(crate) services: RwLock<BTreeMap<(String, String), Service>>,
+    /// Rung when an image was pulled.
+    pub(crate) images_changed: Notify,
+    pub(crate) views: Views,
+}
+
+impl Agent {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The Services a Pod of this namespace may hear of: its own and those of `default`.
+    pub(crate) fn services_for(&self, namespace: &str) -> Vec<Service> {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        services
+            .iter()
+            .filter(|((ns, _), _)| ns == namespace || ns == "default")
+            .map(|(_, s)| s.clone())
+            .collect()
+    }
+
+    /// Where a Pod's logs go (spec `§13.1`).
+    pub(crate) fn log_directory(&self, pod: &Pod) -> PathBuf {
+        let meta = &pod.metadata;
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        self.config.log_root.join(format!(
+            "{}_{}_{}",
+            part(&meta.namespace),
+            part(&meta.name),
+            part(&meta.uid)
+        ))
+    }
+}
+
+/// What the streaming verbs need to know of a Pod.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub(crate) status: PodStatus,
+    pub(crate) containers: Vec<ContainerStatus>,
+}
+
+/// The latest view of each Pod, by UID: written by its worker, read by logs, exec and attach.
+#[derive(Default)]
+pub(crate) struct Views(Mutex<HashMap<String, watch::Sender<Arc<View>>>>);
+
+impl Views {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, watch::Sender<Arc<View>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self, uid: &str, view: View) {
+        let mut views = self.lock();
+        match views.get(uid) {
+            Some(sender) => {
+                sender.send_replace(Arc::new(view));
+            }
+            None => {
+                views.insert(uid.to_owned(), watch::Sender::new(Arc::new(view)));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    pub(crate) fn follow(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {
+        self.lock().get(uid).map(watch::Sender::subscribe)
+    }
+}

@@ -1,0 +1,67 @@
+//! What a node agent is told about itself and its node.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use lifecycle::NodePolicy;
+
+/// Settings of one node agent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of the Node object, and of the node in events.
+    pub node_name: String,
+    /// The agent's own directory on the node; seccomp profiles are below `seccomp/` (spec `§11.5`).
+    pub root: PathBuf,
+    /// Directory of container logs, `/var/log/pods` upstream (spec `§13.1`).
+    pub log_root: PathBuf,
+    /// Domain of the cluster's names: `cluster.local`.
+    pub cluster_domain: String,
+    /// Name servers of Pods with `dnsPolicy: ClusterFirst`; none falls back to the node's (spec `§8.4`).
+    pub cluster_dns: Vec<IpAddr>,
+    /// Most Pods the node takes.
+    pub max_pods: u32,
+    /// What the node has.
+    pub capacity: Capacity,
+    /// Addresses of the node, primary first.
+    pub host_ips: Vec<IpAddr>,
+    /// The node's resolver configuration, `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
+    /// The node's host table, `/etc/hosts`.
+    pub hosts_file: PathBuf,
+    /// Seconds and delays the lifecycle rules depend on.
+    pub policy: NodePolicy,
+    /// What `status.nodeInfo` says.
+    pub info: NodeInfo,
+}
+
+/// What the node has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of the file system that holds the agent's root.
+    pub storage_bytes: u64,
+}
+
+/// Facts for `status.nodeInfo`; empty strings where the machine does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+    /// DMI product UUID.
+    pub system_uuid: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// `uname -r`.
+    pub kernel_version: String,
+    /// `PRETTY_NAME` of os-release.
+    pub os_image: String,
+    /// Name and version of the container runtime: `carob://0.1.0`.
+    pub container_runtime_version: String,
+    /// Version of the node agent, as `v1.36.0`.
+    pub kubelet_version: String,
+    /// GOARCH name of the processor: `amd64`, `arm64`.
+    pub architecture: String,
+}

@@ -1,0 +1,228 @@
+//! Starting one container (spec `§1.9`): image, configuration, create, start, with the events on the way.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use lifecycle::kinds::{self, Member};
+use lifecycle::{PullBackOff, Start, StartError};
+use ports::runtime::{ContainerConfig, ContainerStatus, RuntimeError};
+
+use crate::agent::Agent;
+use crate::env::{self, Env};
+use crate::expand::expand;
+use crate::fields::Source;
+use crate::objects::{self, ObjectRef};
+use crate::pull::{self, Failure};
+use crate::{mounts, resources, sandbox, security};
+
+/// Record annotations of the agent, so that a container can be stopped and read correctly without its Pod (spec `§1.9`).
+pub(crate) mod annotation {
+    pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+    pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+    pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+    pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+}
+
+/// What a start needs to know.
+pub(crate) struct Job {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) start: Start,
+    pub(crate) sandbox: String,
+    /// The Pod's addresses; the node's with hostNetwork.
+    pub(crate) pod_ips: Vec<IpAddr>,
+    pub(crate) volumes: Arc<BTreeMap<String, PathBuf>>,
+    /// Pull back-off of the container's image.
+    pub(crate) entry: Option<PullBackOff>,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) start: Start,
+    pub(crate) image: String,
+    pub(crate) result: Result<ContainerStatus, Failure>,
+    /// Objects the environment was made from, with the versions that were read.
+    pub(crate) read: Vec<(ObjectRef, Option<String>)>,
+}
+
+/// Starts a container.
+pub(crate) async fn start(job: Job) -> Outcome {
+    let mut read = Vec::new();
+    let members = kinds::members(&job.pod);
+    let Some(member) = members.iter().find(|m| m.name() == job.start.container) else {
+        let message = format!("container {:?} is not in the pod", job.start.container);
+        let error = StartError {
+            reason: "CreateContainerConfigError".into(),
+            message,
+            at: job.agent.now(),
+        };
+        return Outcome {
+            start: job.start,
+            image: String::new(),
+            result: Err(Failure {
+                error,
+                back_off: None,
+            }),
+            read,
+        };
+    };
+    let result = attempt(&job, member, &mut read).await;
+    let image = member.image().to_owned();
+    Outcome {
+        start: job.start,
+        image,
+        result,
+        read,
+    }
+}
+
+async fn attempt(
+    job: &Job,
+    member: &Member<'_>,
+    read: &mut Vec<(ObjectRef, Option<String>)>,
+) -> Result<ContainerStatus, Failure> {
+    let (image, name) = pull::ensure(&job.agent, &job.pod, member, job.entry.as_ref()).await?;
+    let config = configure(job, member.spec, &image, &name, read).await;
+    let config =
+        config.map_err(|message| fail(job, member, "CreateContainerConfigError", message))?;
+    let runtime = &job.agent.runtime;
+    let id = runtime
+        .create_container(&job.sandbox, config)
+        .await
+        .map_err(|error| {
+            let reason = if matches!(error, RuntimeError::Config(_)) {
+                "CreateContainerConfigError"
+            } else {
+                "CreateContainerError"
+            };
+            fail(job, member, reason, pull::chain(&error))
+        })?;
+    job.agent
+        .recorder
+        .record(&job.pod, lifecycle::events::created(member));
+    let status = runtime.start_container(&id).await.map_err(|error| {
+        let message = pull::chain(&error).replace(&id, member.name());
+        fail(job, member, "RunContainerError", message)
+    })?;
+    job.agent
+        .recorder
+        .record(&job.pod, lifecycle::events::started(member));
+    Ok(status)
+}
+
+fn fail(job: &Job, member: &Member<'_>, reason: &str, message: String) -> Failure {
+    job.agent
+        .recorder
+        .record(&job.pod, lifecycle::events::failed(member, &message));
+    Failure {
+        error: StartError {
+            reason: reason.to_owned(),
+            message,
+            at: job.agent.now(),
+        },
+        back_off: None,
+    }
+}
+
+async fn configure(
+    job: &Job,
+    container: &Container,
+    image: &ports::images::Image,
+    image_name: &str,
+    read: &mut Vec<(ObjectRef, Option<String>)>,
+) -> Result<ContainerConfig, String> {
+    let (agent, pod) = (&job.agent, &job.pod);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let objects = objects::read(&agent.client, namespace, env::references(container)).await?;
+    read.extend(
+        objects
+            .versions()
+            .map(|(reference, version)| (reference.clone(), version)),
+    );
+    let source = Source {
+        pod,
+        pod_ips: &job.pod_ips,
+        host_ips: &agent.config.host_ips,
+        allocatable: &agent.allocatable,
+    };
+    let env = env::build(container, &source, &objects, &agent.services_for(namespace))?;
+    let mounts = mounts::build(job, container, &env).await?;
+    let security = security::context(pod, container, &image.config, &agent.config.root)?;
+    let words = |list: &Option<Vec<String>>| expanded(list, &env);
+    Ok(ContainerConfig {
+        name: container.name.clone(),
+        attempt: job.start.restart_count,
+        image_id: image.id.clone(),
+        image: resolved_name(image, image_name),
+        command: words(&container.command),
+        args: words(&container.args),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        mounts,
+        resources: resources::container(pod, container, agent.config.capacity.memory_bytes),
+        security,
+        log_path: PathBuf::from(&container.name).join(format!("{}.log", job.start.restart_count)),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        stop_signal: container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.stop_signal.clone()),
+        labels: labels(pod, container),
+        annotations: annotations(pod, container, job.start.restart_count),
+        env: env.into_vec(),
+    })
+}
+
+fn expanded(list: &Option<Vec<String>>, env: &Env) -> Vec<String> {
+    list.iter()
+        .flatten()
+        .map(|word| expand(word, |name| env.get(name).map(str::to_owned)))
+        .collect()
+}
+
+/// The image's name as status shows it: a full one that ends in the name that was asked for, if the store has it.
+fn resolved_name(image: &ports::images::Image, asked: &str) -> String {
+    let names = image.repo_tags.iter().chain(&image.repo_digests);
+    let full = names.into_iter().find(|tag| {
+        *tag == asked
+            || tag
+                .strip_suffix(asked)
+                .is_some_and(|rest| rest.ends_with('/'))
+    });
+    full.map_or(asked, String::as_str).to_owned()
+}
+
+fn labels(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
+    let mut labels = sandbox::identity(pod);
+    labels.insert(
+        "io.kubernetes.container.name".into(),
+        container.name.clone(),
+    );
+    labels
+}
+
+fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> BTreeMap<String, String> {
+    let grace = lifecycle::termination::spec_grace(pod);
+    let text =
+        |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    [
+        (kinds::HASH_ANNOTATION, kinds::container_hash(container)),
+        (annotation::RESTART_COUNT, restart_count.to_string()),
+        (
+            annotation::MESSAGE_PATH,
+            text(&container.termination_message_path, "/dev/termination-log"),
+        ),
+        (
+            annotation::MESSAGE_POLICY,
+            text(&container.termination_message_policy, "File"),
+        ),
+        (annotation::GRACE, grace.to_string()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}

@@ -1,0 +1,272 @@
+//! The dispatcher: one worker per Pod UID, and the watches and events that feed them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, watcher};
+use kube::{Api, ResourceExt};
+use lifecycle::NodeRoom;
+use ports::runtime::{ContainerStatus, RuntimeEvent, SandboxStatus};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Agent;
+use crate::records::Records;
+use crate::worker::{Message, Worker};
+use crate::{node, orphans};
+
+type Watch<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
+
+fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    watcher(api, config).default_backoff().boxed()
+}
+
+/// Runs the agent.
+pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
+    let mut events = agent.runtime.events();
+    let found = found(&agent).await;
+    let mut services = watch(Api::<Service>::all(agent.client.clone()), Config::default());
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = async { tokio::join!(register(&agent), list_services(&agent, &mut services)); } => {}
+    }
+    let mine = Config::default().fields(&format!("spec.nodeName={}", agent.config.node_name));
+    let mut pods = watch(Api::<Pod>::all(agent.client.clone()), mine);
+    let mut dispatcher = Dispatcher {
+        agent: agent.clone(),
+        found,
+        workers: HashMap::new(),
+        tasks: JoinSet::new(),
+        listed: None,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            event = events.recv() => match event {
+                Ok(event) => dispatcher.runtime(event),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "runtime events were missed; listing");
+                    dispatcher.relist().await;
+                }
+                Err(RecvError::Closed) => return,
+            },
+            Some(event) = pods.next() => match event {
+                Ok(event) => dispatcher.pod(event),
+                Err(error) => tracing::warn!(%error, "watching pods"),
+            },
+            Some(event) = services.next() => match event {
+                Ok(event) => service(&agent, event),
+                Err(error) => tracing::warn!(%error, "watching services"),
+            },
+            Some(ended) = dispatcher.tasks.join_next(), if !dispatcher.tasks.is_empty() => dispatcher.ended(ended),
+            () = agent.images_changed.notified() => report_images(&agent).await,
+        }
+    }
+}
+
+async fn register(agent: &Agent) {
+    let api: Api<Node> = Api::all(agent.client.clone());
+    loop {
+        let images = agent.images.list_images().await.unwrap_or_default();
+        match node::register(&api, &agent.config, &images, agent.now()).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(%error, "registering the node");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn report_images(agent: &Agent) {
+    let api: Api<Node> = Api::all(agent.client.clone());
+    let images = agent.images.list_images().await.unwrap_or_default();
+    if let Err(error) = node::report_images(&api, &agent.config.node_name, &images).await {
+        tracing::warn!(%error, "reporting images");
+    }
+}
+
+/// Pods start only once Services are known (spec `§9.2`).
+async fn list_services(agent: &Agent, services: &mut Watch<Service>) {
+    while let Some(event) = services.next().await {
+        match event {
+            Ok(event) => {
+                let done = matches!(event, watcher::Event::InitDone);
+                service(agent, event);
+                if done {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "listing services"),
+        }
+    }
+}
+
+fn service(agent: &Agent, event: watcher::Event<Service>) {
+    let key = |s: &Service| (s.namespace().unwrap_or_default(), s.name_any());
+    let mut services = agent
+        .services
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    match event {
+        watcher::Event::Init => services.clear(),
+        watcher::Event::InitApply(s) | watcher::Event::Apply(s) => {
+            services.insert(key(&s), s);
+        }
+        watcher::Event::Delete(s) => {
+            services.remove(&key(&s));
+        }
+        watcher::Event::InitDone => {}
+    }
+}
+
+type Found = BTreeMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>;
+
+/// The runtime's records by Pod UID.
+async fn found(agent: &Agent) -> Found {
+    let (sandboxes, containers) = tokio::join!(
+        agent.runtime.list_sandboxes(None),
+        agent.runtime.list_containers(None)
+    );
+    let mut found = Found::new();
+    for sandbox in sandboxes {
+        found
+            .entry(sandbox.metadata.uid.clone())
+            .or_default()
+            .0
+            .push(sandbox);
+    }
+    for container in containers {
+        found
+            .entry(container.pod_uid.clone())
+            .or_default()
+            .1
+            .push(container);
+    }
+    found
+}
+
+struct Dispatcher {
+    agent: Arc<Agent>,
+    /// Records found at the start, for workers that do not exist yet.
+    found: Found,
+    workers: HashMap<String, mpsc::UnboundedSender<Message>>,
+    tasks: JoinSet<String>,
+    /// UIDs of the list that is being read.
+    listed: Option<BTreeSet<String>>,
+}
+
+impl Dispatcher {
+    fn pod(&mut self, event: watcher::Event<Pod>) {
+        match event {
+            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::InitApply(pod) => {
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(uid(&pod));
+                }
+                self.upsert(pod);
+            }
+            watcher::Event::Apply(pod) => self.upsert(pod),
+            watcher::Event::Delete(pod) => self.tell(&uid(&pod), Message::Gone),
+            watcher::Event::InitDone => self.all_listed(),
+        }
+    }
+
+    fn upsert(&mut self, pod: Pod) {
+        let uid = uid(&pod);
+        match self.workers.get(&uid) {
+            // The worker may be ending; then the Pod is gone already.
+            Some(worker) => drop(worker.send(Message::Pod(Box::new(pod)))),
+            None => self.start(uid, pod),
+        }
+    }
+
+    fn start(&mut self, uid: String, pod: Pod) {
+        let (sandboxes, containers) = self.found.remove(&uid).unwrap_or_default();
+        let is_new =
+            sandboxes.is_empty() && pod.status.as_ref().is_none_or(|s| s.start_time.is_none());
+        let room = NodeRoom {
+            pods: self.workers.len() as u64,
+            max_pods: u64::from(self.agent.config.max_pods),
+        };
+        let admitted = lifecycle::admit(&pod, room);
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let mut worker = Worker::new(
+            self.agent.clone(),
+            pod,
+            Records::new(sandboxes, containers),
+            inbox,
+        );
+        if let Err(rejection) = admitted
+            && is_new
+        {
+            worker.refuse(&rejection);
+        }
+        self.workers.insert(uid.clone(), sender);
+        self.tasks.spawn(async move {
+            worker.run().await;
+            uid
+        });
+    }
+
+    /// A worker that is not there has nothing to hear.
+    fn tell(&self, uid: &str, message: Message) {
+        if let Some(worker) = self.workers.get(uid) {
+            drop(worker.send(message));
+        }
+    }
+
+    fn all_listed(&mut self) {
+        let Some(listed) = self.listed.take() else {
+            return;
+        };
+        for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)) {
+            self.tell(uid, Message::Gone);
+        }
+        let orphans = std::mem::take(&mut self.found);
+        let known: BTreeSet<String> = self.workers.keys().cloned().collect();
+        tokio::spawn(orphans::remove(self.agent.clone(), orphans, known));
+    }
+
+    fn runtime(&mut self, event: RuntimeEvent) {
+        let uid = match &event {
+            RuntimeEvent::Container(status) => &status.pod_uid,
+            RuntimeEvent::ContainerRemoved { pod_uid, .. } => pod_uid,
+            RuntimeEvent::Sandbox(status) => &status.metadata.uid,
+        };
+        if let Some(worker) = self.workers.get(uid) {
+            drop(worker.send(Message::Runtime(event)));
+        }
+    }
+
+    async fn relist(&mut self) {
+        let mut found = found(&self.agent).await;
+        for (uid, worker) in &self.workers {
+            let (sandboxes, containers) = found.remove(uid).unwrap_or_default();
+            drop(worker.send(Message::Records(sandboxes, containers)));
+        }
+    }
+
+    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(uid) => {
+                self.workers.remove(&uid);
+            }
+            Err(error) => tracing::error!(%error, "a pod's worker failed"),
+        }
+    }
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap_or_default()
+}

@@ -1,0 +1,245 @@
+//! The node's own object: made when the agent starts, changed only when a fact changes.
+//!
+//! Nothing beats here. On one machine the agent, the server and the node live and die together, so neither a Lease nor a
+//! heartbeat is written; `lastHeartbeatTime` is the time of the last change.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use ports::images::Image;
+
+use crate::config::Config;
+
+/// Most images listed in `status.images`, as upstream's `nodeStatusMaxImages`.
+const MAX_IMAGES: usize = 50;
+
+/// Makes the Node object, or brings an existing one up to date. Writes nothing when nothing differs.
+///
+/// # Errors
+/// Whatever the API answers, except that the node exists already.
+pub(crate) async fn register(
+    api: &Api<Node>,
+    config: &Config,
+    images: &[Image],
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let wanted = node(config, images, now);
+    let stored = match api.create(&PostParams::default(), &wanted).await {
+        Ok(stored) => stored,
+        Err(kube::Error::Api(e)) if e.code == 409 => update_labels(api, &wanted).await?,
+        Err(e) => return Err(e),
+    };
+    write_status(api, &stored, wanted.status.unwrap_or_default()).await
+}
+
+/// Reports the images of the node after one was added or removed.
+///
+/// # Errors
+/// Whatever the API answers.
+pub(crate) async fn report_images(
+    api: &Api<Node>,
+    name: &str,
+    images: &[Image],
+) -> Result<(), kube::Error> {
+    let patch = serde_json::json!({"status": {"images": image_list(images)}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
+}
+
+async fn update_labels(api: &Api<Node>, wanted: &Node) -> Result<Node, kube::Error> {
+    let name = wanted.metadata.name.as_deref().unwrap_or_default();
+    let stored = api.get(name).await?;
+    let old = stored.metadata.labels.clone().unwrap_or_default();
+    let labels = wanted.metadata.labels.clone().unwrap_or_default();
+    if labels.iter().all(|(k, v)| old.get(k) == Some(v)) {
+        return Ok(stored);
+    }
+    let patch = serde_json::json!({"metadata": {"labels": labels}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+}
+
+async fn write_status(
+    api: &Api<Node>,
+    stored: &Node,
+    mut wanted: NodeStatus,
+) -> Result<(), kube::Error> {
+    let old = stored.status.clone().unwrap_or_default();
+    keep_times(&mut wanted, &old);
+    let unchanged = wanted.conditions == old.conditions
+        && wanted.addresses == old.addresses
+        && wanted.capacity == old.capacity
+        && wanted.allocatable == old.allocatable
+        && wanted.node_info == old.node_info
+        && wanted.images == old.images;
+    if unchanged {
+        return Ok(());
+    }
+    let patch = serde_json::json!({"status": wanted});
+    let name = stored.metadata.name.as_deref().unwrap_or_default();
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
+}
+
+/// A condition that says what it said before keeps its times.
+fn keep_times(wanted: &mut NodeStatus, old: &NodeStatus) {
+    for condition in wanted.conditions.iter_mut().flatten() {
+        let before = old
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == condition.type_);
+        if let Some(before) = before.filter(|c| c.status == condition.status) {
+            condition.last_transition_time = before.last_transition_time.clone();
+            if before.reason == condition.reason && before.message == condition.message {
+                condition.last_heartbeat_time = before.last_heartbeat_time.clone();
+            }
+        }
+    }
+}
+
+fn node(config: &Config, images: &[Image], now: Timestamp) -> Node {
+    let arch = &config.info.architecture;
+    let labels = [
+        ("beta.kubernetes.io/arch", arch.as_str()),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", arch),
+    ]
+    .into_iter()
+    .chain([
+        ("kubernetes.io/hostname", config.node_name.as_str()),
+        ("kubernetes.io/os", "linux"),
+    ])
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .collect();
+    Node {
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec::default()),
+        status: Some(status(config, images, now)),
+    }
+}
+
+fn status(config: &Config, images: &[Image], now: Timestamp) -> NodeStatus {
+    let capacity = capacity(config);
+    let mut addresses: Vec<NodeAddress> = config
+        .host_ips
+        .iter()
+        .map(|ip| NodeAddress {
+            type_: "InternalIP".into(),
+            address: ip.to_string(),
+        })
+        .collect();
+    addresses.push(NodeAddress {
+        type_: "Hostname".into(),
+        address: config.node_name.clone(),
+    });
+    NodeStatus {
+        addresses: Some(addresses),
+        allocatable: Some(capacity.clone()),
+        capacity: Some(capacity),
+        conditions: Some(conditions(now)),
+        images: Some(image_list(images)),
+        node_info: Some(system_info(config)),
+        ..NodeStatus::default()
+    }
+}
+
+/// `status.capacity`; `status.allocatable` is the same, for nothing is reserved.
+pub(crate) fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
+    let c = &config.capacity;
+    [
+        ("cpu", c.cpus.to_string()),
+        ("ephemeral-storage", format!("{}Ki", c.storage_bytes / 1024)),
+        ("memory", format!("{}Ki", c.memory_bytes / 1024)),
+        ("pods", config.max_pods.to_string()),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_owned(), Quantity(v)))
+    .collect()
+}
+
+fn conditions(now: Timestamp) -> Vec<NodeCondition> {
+    [
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        (
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+        (
+            "Ready",
+            "True",
+            "KubeletReady",
+            "kubelet is posting ready status",
+        ),
+    ]
+    .into_iter()
+    .map(|(type_, status, reason, message)| NodeCondition {
+        type_: type_.into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: Some(Time(now)),
+    })
+    .collect()
+}
+
+fn system_info(config: &Config) -> NodeSystemInfo {
+    let info = config.info.clone();
+    NodeSystemInfo {
+        architecture: info.architecture,
+        boot_id: info.boot_id,
+        container_runtime_version: info.container_runtime_version,
+        kernel_version: info.kernel_version,
+        kube_proxy_version: String::new(),
+        kubelet_version: info.kubelet_version,
+        machine_id: info.machine_id,
+        operating_system: "linux".into(),
+        os_image: info.os_image,
+        swap: None,
+        system_uuid: info.system_uuid,
+    }
+}
+
+fn image_list(images: &[Image]) -> Vec<ContainerImage> {
+    let mut images: Vec<&Image> = images.iter().collect();
+    images.sort_by(|a, b| {
+        b.size_bytes
+            .cmp(&a.size_bytes)
+            .then_with(|| a.id.cmp(&b.id))
+    });
+    images
+        .into_iter()
+        .take(MAX_IMAGES)
+        .map(|i| ContainerImage {
+            names: Some(i.repo_digests.iter().chain(&i.repo_tags).cloned().collect()),
+            size_bytes: i64::try_from(i.size_bytes).ok(),
+        })
+        .collect()
+}

@@ -1,0 +1,299 @@
+//! Which events are posted, counted or dropped (spec `§14.3`).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use lifecycle::{Event, EventType};
+
+/// Events an object may have at once; one more every [`REFILL_SECONDS`].
+const BURST: f64 = 25.0;
+const REFILL_SECONDS: f64 = 300.0;
+/// So many different messages of one reason within [`WINDOW_SECONDS`] of each other are combined from then on.
+const SIMILAR: usize = 10;
+const WINDOW_SECONDS: i64 = 600;
+/// Keys remembered, the oldest forgotten first.
+const REMEMBERED: usize = 4096;
+const COMBINED: &str = "(combined from similar events): ";
+
+/// What to do with an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Post {
+    /// Nothing: the object has too many.
+    Drop,
+    /// A new one.
+    Create { name: String, message: String },
+    /// One that is there happened again.
+    Count {
+        name: String,
+        message: String,
+        count: i32,
+        first: Timestamp,
+    },
+}
+
+type Object = (String, String, String);
+
+fn object(about: &ObjectReference) -> Object {
+    let text = |t: &Option<String>| t.clone().unwrap_or_default();
+    (text(&about.namespace), text(&about.name), text(&about.uid))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Same {
+    object: Object,
+    field: Option<String>,
+    warning: bool,
+    reason: String,
+    message: String,
+}
+
+#[derive(Default)]
+struct Group {
+    messages: BTreeSet<String>,
+    last: Timestamp,
+}
+
+struct Posted {
+    name: String,
+    count: i32,
+    first: Timestamp,
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Timestamp,
+}
+
+/// Remembers what was posted.
+#[derive(Default)]
+pub(crate) struct Correlator {
+    posted: Bounded<Same, Posted>,
+    groups: Bounded<(Object, bool, String), Group>,
+    buckets: Bounded<(Object, bool), Bucket>,
+}
+
+impl Correlator {
+    /// Decides about an event that happened at `at`.
+    pub(crate) fn correlate(
+        &mut self,
+        about: &ObjectReference,
+        event: &Event,
+        at: Timestamp,
+    ) -> Post {
+        let object = object(about);
+        let warning = event.event_type == EventType::Warning;
+        if !self.take_token(&object, warning, at) {
+            return Post::Drop;
+        }
+        let combined = self.is_one_of_many(&object, warning, event, at);
+        let message = if combined {
+            format!("{COMBINED}{}", event.message)
+        } else {
+            event.message.clone()
+        };
+        let same = Same {
+            object,
+            field: about.field_path.clone(),
+            warning,
+            reason: event.reason.clone(),
+            message: if combined {
+                COMBINED.to_owned()
+            } else {
+                event.message.clone()
+            },
+        };
+        let name = || {
+            format!(
+                "{}.{:016x}",
+                about.name.as_deref().unwrap_or_default(),
+                at.as_nanosecond()
+            )
+        };
+        let mut fresh = false;
+        let posted = self.posted.entry(same, || {
+            fresh = true;
+            Posted {
+                name: name(),
+                count: 0,
+                first: at,
+            }
+        });
+        posted.count = posted.count.saturating_add(1);
+        match fresh {
+            true => Post::Create {
+                name: posted.name.clone(),
+                message,
+            },
+            false => Post::Count {
+                name: posted.name.clone(),
+                message,
+                count: posted.count,
+                first: posted.first,
+            },
+        }
+    }
+
+    fn take_token(&mut self, object: &Object, warning: bool, at: Timestamp) -> bool {
+        let bucket = self
+            .buckets
+            .entry((object.clone(), warning), || Bucket { tokens: BURST, at });
+        let passed = at.duration_since(bucket.at).as_secs_f64().max(0.0);
+        bucket.tokens = (bucket.tokens + passed / REFILL_SECONDS).min(BURST);
+        bucket.at = at;
+        let has = bucket.tokens >= 1.0;
+        if has {
+            bucket.tokens -= 1.0;
+        }
+        has
+    }
+
+    fn is_one_of_many(
+        &mut self,
+        object: &Object,
+        warning: bool,
+        event: &Event,
+        at: Timestamp,
+    ) -> bool {
+        let group = self.groups.entry(
+            (object.clone(), warning, event.reason.clone()),
+            Group::default,
+        );
+        if at.duration_since(group.last).as_secs() > WINDOW_SECONDS {
+            group.messages.clear();
+        }
+        group.last = at;
+        group.messages.insert(event.message.clone());
+        if group.messages.len() < SIMILAR {
+            return false;
+        }
+        group.messages.pop_first();
+        true
+    }
+}
+
+/// A map that forgets its oldest keys.
+struct Bounded<K, V> {
+    map: HashMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K, V> Default for Bounded<K, V> {
+    fn default() -> Self {
+        Bounded {
+            map: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash, V> Bounded<K, V> {
+    fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+        if !self.map.contains_key(&key) {
+            self.order.push_back(key.clone());
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.map.remove(&oldest);
+            }
+        }
+        self.map.entry(key).or_insert_with(make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(name: &str) -> ObjectReference {
+        ObjectReference {
+            name: Some(name.into()),
+            ..ObjectReference::default()
+        }
+    }
+
+    fn event(message: &str) -> Event {
+        Event {
+            event_type: EventType::Warning,
+            reason: "BackOff".into(),
+            message: message.into(),
+            container: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn the_same_event_is_counted() {
+        let mut correlator = Correlator::default();
+        let Post::Create { name, .. } = correlator.correlate(&about("p"), &event("m"), at(0))
+        else {
+            panic!("not created")
+        };
+        assert_eq!(name, format!("p.{:016x}", at(0).as_nanosecond()));
+        let again = correlator.correlate(&about("p"), &event("m"), at(5));
+        assert_eq!(
+            again,
+            Post::Count {
+                name,
+                message: "m".into(),
+                count: 2,
+                first: at(0)
+            }
+        );
+        assert!(matches!(
+            correlator.correlate(&about("q"), &event("m"), at(5)),
+            Post::Create { .. }
+        ));
+    }
+
+    #[test]
+    fn many_different_messages_are_combined() {
+        let mut correlator = Correlator::default();
+        for n in 0..9 {
+            assert!(
+                matches!(correlator.correlate(&about("p"), &event(&n.to_string()), at(n)), Post::Create { message, .. } if message == n.to_string())
+            );
+        }
+        let Post::Create { name, message } = correlator.correlate(&about("p"), &event("x"), at(9))
+        else {
+            panic!("not created")
+        };
+        assert_eq!(message, format!("{COMBINED}x"));
+        let next = correlator.correlate(&about("p"), &event("y"), at(10));
+        assert_eq!(
+            next,
+            Post::Count {
+                name,
+                message: format!("{COMBINED}y"),
+                count: 2,
+                first: at(9)
+            }
+        );
+    }
+
+    #[test]
+    fn a_flood_is_dropped_until_tokens_come_back() {
+        let mut correlator = Correlator::default();
+        for _ in 0..25 {
+            assert_ne!(
+                correlator.correlate(&about("p"), &event("m"), at(0)),
+                Post::Drop
+            );
+        }
+        assert_eq!(
+            correlator.correlate(&about("p"), &event("m"), at(0)),
+            Post::Drop
+        );
+        assert_eq!(
+            correlator.correlate(&about("p"), &event("m"), at(299)),
+            Post::Drop
+        );
+        assert_ne!(
+            correlator.correlate(&about("p"), &event("m"), at(300)),
+            Post::Drop
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Writing a Pod's status: one write at a time, only what changed, never out of order.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Map, Value, json};
+
+/// Conditions the agent owns; others belong to whoever wrote them (spec `§3.2`).
+const OWN: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "AllContainersRestarting",
+    "PodResizeInProgress",
+];
+
+/// How a write ended.
+pub(crate) enum Written {
+    /// The API holds this status now.
+    Stored(Arc<PodStatus>),
+    /// The Pod is not there any more.
+    Gone,
+    /// It did not work; what the API holds is not known.
+    Failed(kube::Error),
+}
+
+/// Brings the API from the status it holds to `wanted`.
+pub(crate) fn write(
+    client: &Client,
+    pod: &Pod,
+    held: &PodStatus,
+    wanted: Arc<PodStatus>,
+) -> BoxFuture<'static, Written> {
+    let meta = &pod.metadata;
+    let api: Api<Pod> = Api::namespaced(
+        client.clone(),
+        meta.namespace.as_deref().unwrap_or_default(),
+    );
+    let name = meta.name.clone().unwrap_or_default();
+    let body = json!({"metadata": {"uid": meta.uid}, "status": patch(held, &wanted)});
+    Box::pin(async move {
+        match api
+            .patch_status(&name, &PatchParams::default(), &Patch::Strategic(&body))
+            .await
+        {
+            Ok(_) => Written::Stored(wanted),
+            // Another Pod has the name now.
+            Err(kube::Error::Api(e))
+                if e.code == 404 || (e.code == 409 && e.message.contains("UID")) =>
+            {
+                Written::Gone
+            }
+            Err(error) => Written::Failed(error),
+        }
+    })
+}
+
+/// A status seen in the API, with everything the agent owns replaced by what it reported last.
+pub(crate) fn adopt(api: Option<&PodStatus>, reported: &PodStatus) -> PodStatus {
+    let mut merged = reported.clone();
+    let is_own = |c: &PodCondition| OWN.contains(&c.type_.as_str());
+    let foreign = api
+        .and_then(|s| s.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .filter(|c| !is_own(c))
+        .cloned();
+    let own = reported
+        .conditions
+        .iter()
+        .flatten()
+        .filter(|c| is_own(c))
+        .cloned();
+    let conditions: Vec<PodCondition> = foreign.chain(own).collect();
+    merged.conditions = (!conditions.is_empty()).then_some(conditions);
+    merged
+}
+
+/// A strategic merge patch of the status: changed fields only, nulls for those that went. Lists without a merge key are replaced
+/// whole; addresses too, as an old one must not stay.
+fn patch(held: &PodStatus, wanted: &PodStatus) -> Value {
+    let fields = |status: &PodStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let (held, wanted) = (fields(held), fields(wanted));
+    let mut patch = Map::new();
+    for key in held.keys().filter(|key| !wanted.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in &wanted {
+        if held.get(key) == Some(value) {
+            continue;
+        }
+        let value = match key.as_str() {
+            "conditions" => changed_conditions(held.get(key), value),
+            "podIPs" | "hostIPs" if held.contains_key(key) => replaced(value),
+            _ => value.clone(),
+        };
+        patch.insert(key.clone(), value);
+    }
+    Value::Object(patch)
+}
+
+fn changed_conditions(held: Option<&Value>, wanted: &Value) -> Value {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (held, wanted) = (held.map(list).unwrap_or_default(), list(wanted));
+    let same_type = |a: &Value, b: &Value| a["type"] == b["type"];
+    let mut changes: Vec<Value> = Vec::new();
+    for condition in &wanted {
+        match held.iter().find(|old| same_type(old, condition)) {
+            Some(old) if old == condition => {}
+            Some(old) => changes.push(with_nulls(old, condition)),
+            None => changes.push(condition.clone()),
+        }
+    }
+    let gone = held
+        .iter()
+        .filter(|old| !wanted.iter().any(|c| same_type(old, c)));
+    changes.extend(gone.map(|old| json!({"$patch": "delete", "type": old["type"]})));
+    Value::Array(changes)
+}
+
+/// The new object, with nulls for fields only the old one has.
+fn with_nulls(old: &Value, new: &Value) -> Value {
+    let mut out = new.clone();
+    if let (Some(fields), Some(old)) = (out.as_object_mut(), old.as_object()) {
+        for key in old.keys() {
+            fields.entry(key.clone()).or_insert(Value::Null);
+        }
+    }
+    out
+}
+
+fn replaced(list: &Value) -> Value {
+    let mut items = list.as_array().cloned().unwrap_or_default();
+    items.insert(0, json!({"$patch": "replace"}));
+    Value::Array(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> PodStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn only_changes_are_sent() {
+        let held = status(
+            json!({"phase": "Pending", "reason": "X", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [
+            {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}, {"type": "PodScheduled", "status": "True"},
+            {"type": "PodResizeInProgress", "status": "True"}]}),
+        );
+        let wanted = status(
+            json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.2"}], "conditions": [
+            {"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}),
+        );
+        assert_eq!(
+            patch(&held, &wanted),
+            json!({"phase": "Running", "reason": null, "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}], "conditions": [
+                {"type": "Ready", "status": "True", "reason": null}, {"$patch": "delete", "type": "PodResizeInProgress"}]})
+        );
+        assert_eq!(patch(&wanted, &wanted), json!({}));
+    }
+
+    #[test]
+    fn conditions_of_others_are_kept_as_they_are_in_the_api() {
+        let api = status(
+            json!({"conditions": [{"type": "gate/x", "status": "True"}, {"type": "Ready", "status": "Unknown"}]}),
+        );
+        let reported = status(
+            json!({"phase": "Running", "conditions": [{"type": "gate/x", "status": "False"}, {"type": "Ready", "status": "True"}]}),
+        );
+        let merged = adopt(Some(&api), &reported);
+        let want =
+            json!([{"type": "gate/x", "status": "True"}, {"type": "Ready", "status": "True"}]);
+        assert_eq!(serde_json::to_value(merged.conditions).unwrap(), want);
+        assert_eq!(merged.phase.as_deref(), Some("Running"));
+    }
+}

@@ -1,0 +1,383 @@
+//! Carrying out the steps of a plan through ports, and taking in how they ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+use lifecycle::{ContainerKind, Event, EventType, Retry, Step, Stop, Stopping, VolumesSeen};
+use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
+
+use super::Worker;
+use crate::container::{self, Job, Outcome};
+use crate::mounting::{self, SetUp};
+use crate::pull;
+use crate::sandbox;
+
+/// Least and greatest wait between two tries of a volume (spec `§10.1`).
+const VOLUME_RETRY: Duration = Duration::from_millis(500);
+const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
+
+/// How a step ended.
+pub(super) enum Done {
+    Volumes(SetUp),
+    Sandbox(Result<SandboxStatus, String>),
+    SandboxStopped(Id, Result<(), RuntimeError>),
+    SandboxRemoved(Id, Result<(), RuntimeError>),
+    ContainerRemoved(Id, Result<(), RuntimeError>),
+    Started(Box<Outcome>),
+    TornDown(Result<(), String>),
+    Deleted(Result<bool, kube::Error>),
+}
+
+impl Worker {
+    /// Begins a step; some are over at once.
+    pub(super) fn begin(&mut self, step: Step) {
+        let runtime = self.agent.runtime.clone();
+        self.current = match step {
+            Step::Event(event) => {
+                self.agent.recorder.record(&self.pod, event);
+                None
+            }
+            Step::Stop(stop) => {
+                self.begin_stop(stop);
+                None
+            }
+            Step::SetUpVolumes => Some(self.set_up_volumes().map(Done::Volumes).boxed()),
+            Step::CreateSandbox { attempt } => Some(self.create_sandbox(attempt)),
+            Step::StopSandbox { id } => Some(Box::pin(async move {
+                let result = runtime.stop_sandbox(&id).await;
+                Done::SandboxStopped(id, result)
+            })),
+            Step::RemoveSandbox { id } => Some(Box::pin(async move {
+                let result = runtime.remove_sandbox(&id).await;
+                Done::SandboxRemoved(id, result)
+            })),
+            Step::RemoveContainer { id, keep_log } => Some(Box::pin(async move {
+                let result = runtime.remove_container(&id, keep_log).await;
+                Done::ContainerRemoved(id, result)
+            })),
+            Step::Start(start) => self.begin_start(start),
+            Step::TearDown => Some(self.tear_down()),
+            Step::DeletePod => Some(self.delete_pod()),
+        };
+    }
+
+    fn begin_stop(&mut self, stop: Stop) {
+        if let Some(message) = &stop.message {
+            self.agent.recorder.record(
+                &self.pod,
+                lifecycle::events::killing(stop.kind, &stop.container, message),
+            );
+        }
+        let since = self.agent.now();
+        self.seen.memory.stopping.insert(
+            stop.id.clone(),
+            Stopping {
+                since,
+                grace_seconds: stop.grace_seconds,
+            },
+        );
+        let agent = self.agent.clone();
+        let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
+        let pod = self.pod.clone();
+        self.stops.push(Box::pin(async move {
+            while let Err(error) = agent.runtime.stop_container(&stop.id, grace).await {
+                if matches!(error, RuntimeError::NotFound { .. }) {
+                    break;
+                }
+                agent
+                    .recorder
+                    .record(&pod, lifecycle::events::kill_failed(&pull::chain(&error)));
+                tokio::time::sleep(super::AGAIN).await;
+            }
+            stop.id
+        }));
+    }
+
+    pub(super) fn set_up_volumes(&self) -> BoxFuture<'static, SetUp> {
+        mounting::set_up(
+            self.agent.clone(),
+            self.pod.clone(),
+            self.pod_ips(),
+            self.mounted.tokens.clone(),
+        )
+        .boxed()
+    }
+
+    fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
+        let (agent, pod) = (self.agent.clone(), self.pod.clone());
+        Box::pin(async move {
+            let config = sandbox::config(
+                &pod,
+                attempt,
+                &agent.config.cluster_domain,
+                agent.log_directory(&pod),
+            );
+            Done::Sandbox(match config {
+                Ok(config) => agent
+                    .runtime
+                    .run_sandbox(config)
+                    .await
+                    .map_err(|e| pull::chain(&e)),
+                Err(error) => Err(error),
+            })
+        })
+    }
+
+    fn begin_start(&mut self, start: lifecycle::Start) -> Option<BoxFuture<'static, Done>> {
+        if start.kind == ContainerKind::Ephemeral {
+            return None;
+        }
+        let ready = self
+            .records
+            .sandboxes
+            .iter()
+            .filter(|s| s.state == SandboxState::Ready);
+        let Some(sandbox) = ready
+            .max_by_key(|s| s.metadata.attempt)
+            .map(|s| s.id.clone())
+        else {
+            // It was lost since the plan was made; the next look makes another.
+            self.queue.clear();
+            return None;
+        };
+        let members = lifecycle::kinds::members(&self.pod);
+        let image = members
+            .iter()
+            .find(|m| m.name() == start.container)
+            .map(|m| m.image().to_owned())
+            .unwrap_or_default();
+        let job = Job {
+            agent: self.agent.clone(),
+            pod: self.pod.clone(),
+            start,
+            sandbox,
+            pod_ips: self.pod_ips(),
+            volumes: self.mounted.paths.clone(),
+            entry: self.seen.memory.pulls.get(&image).cloned(),
+        };
+        Some(
+            container::start(job)
+                .map(|outcome| Done::Started(Box::new(outcome)))
+                .boxed(),
+        )
+    }
+
+    fn tear_down(&mut self) -> BoxFuture<'static, Done> {
+        self.refresh = None;
+        self.volume_objects.clear();
+        self.start_objects.clear();
+        let (agent, uid) = (self.agent.clone(), self.uid.clone());
+        Box::pin(async move {
+            Done::TornDown(
+                agent
+                    .volumes
+                    .teardown(&uid)
+                    .await
+                    .map_err(|e| e.to_string()),
+            )
+        })
+    }
+
+    fn delete_pod(&self) -> BoxFuture<'static, Done> {
+        let meta = &self.pod.metadata;
+        let api: Api<Pod> = Api::namespaced(
+            self.agent.client.clone(),
+            meta.namespace.as_deref().unwrap_or_default(),
+        );
+        let name = meta.name.clone().unwrap_or_default();
+        let has_finalizers = meta.finalizers.as_ref().is_some_and(|f| !f.is_empty());
+        let preconditions = Preconditions {
+            uid: meta.uid.clone(),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        }
+        .grace_period(0);
+        Box::pin(async move {
+            Done::Deleted(match api.delete(&name, &params).await {
+                Ok(_) => Ok(!has_finalizers),
+                // Not there, or another Pod has the name.
+                Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => Ok(true),
+                Err(error) => Err(error),
+            })
+        })
+    }
+
+    fn pod_ips(&self) -> Vec<std::net::IpAddr> {
+        let newest = self
+            .records
+            .sandboxes
+            .iter()
+            .max_by_key(|s| s.metadata.attempt);
+        match newest {
+            Some(s) if s.namespaces.network == NamespaceMode::Node => {
+                self.agent.config.host_ips.clone()
+            }
+            Some(s) => s.ips.clone(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Takes in how the running step ended.
+    pub(super) async fn done(&mut self, done: Done) {
+        match done {
+            Done::Volumes(setup) => self.volumes_done(setup),
+            Done::Sandbox(Ok(status)) => self.records.sandbox(status),
+            Done::Sandbox(Err(error)) => {
+                self.agent
+                    .recorder
+                    .record(&self.pod, lifecycle::events::sandbox_failed(&error));
+                self.try_later();
+                self.relist().await;
+            }
+            Done::SandboxStopped(id, result) => match result {
+                Ok(()) => self.records.sandbox_stopped(&id),
+                Err(RuntimeError::NotFound { .. }) => self.records.remove_sandbox(&id),
+                Err(error) => {
+                    self.agent.recorder.record(
+                        &self.pod,
+                        lifecycle::events::kill_failed(&pull::chain(&error)),
+                    );
+                    self.try_later();
+                }
+            },
+            Done::SandboxRemoved(id, result) => match result {
+                Ok(()) | Err(RuntimeError::NotFound { .. }) => self.records.remove_sandbox(&id),
+                Err(error) => self.failed("removing a sandbox", &error),
+            },
+            Done::ContainerRemoved(id, result) => match result {
+                Ok(()) | Err(RuntimeError::NotFound { .. }) => self.records.remove_container(&id),
+                Err(error) => self.failed("removing a container", &error),
+            },
+            Done::Started(outcome) => self.started(*outcome).await,
+            Done::TornDown(Ok(())) => {
+                self.pod_dir = None;
+                self.seen.volumes = VolumesSeen::Released;
+            }
+            Done::TornDown(Err(error)) => {
+                tracing::warn!(pod = self.uid, error, "taking down a pod's directory");
+                self.try_later();
+            }
+            Done::Deleted(Ok(gone)) => self.seen.gone |= gone,
+            Done::Deleted(Err(error)) => self.failed("deleting the pod from the API", &error),
+        }
+    }
+
+    fn failed(&mut self, what: &str, error: &dyn std::error::Error) {
+        tracing::warn!(pod = self.uid, error = pull::chain(error), "{what}");
+        self.try_later();
+    }
+
+    /// The rest of the plan waits.
+    fn try_later(&mut self) {
+        self.queue.clear();
+        let at = later(self.agent.now(), self.agent.config.policy.retry_after);
+        self.seen.memory.retry = Some(Retry {
+            phase: self.seen.memory.phase,
+            at,
+        });
+    }
+
+    fn volumes_done(&mut self, setup: SetUp) {
+        self.volume_objects = self.subscribe(setup.read);
+        self.mounted.tokens = setup.tokens;
+        if setup.errors.is_empty() {
+            self.mounted.paths = Arc::new(setup.paths);
+            self.mounted.failures = 0;
+            self.seen.volumes = VolumesSeen::Ready;
+            return;
+        }
+        for (volume, error) in setup.errors {
+            let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+            let event = Event {
+                event_type: EventType::Warning,
+                reason: "FailedMount".into(),
+                message,
+                container: None,
+            };
+            self.agent.recorder.record(&self.pod, event);
+        }
+        let wait = VOLUME_RETRY
+            .saturating_mul(1 << self.mounted.failures.min(8))
+            .min(VOLUME_RETRY_MAX);
+        self.mounted.failures = self.mounted.failures.saturating_add(1);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        self.seen.volumes = VolumesSeen::Failed {
+            retry_at: later(self.agent.now(), wait),
+        };
+        self.queue.clear();
+    }
+
+    async fn started(&mut self, outcome: Outcome) {
+        if self.pod_dir.is_none() {
+            self.ask_pod_dir().await;
+        }
+        let name = outcome.start.container.clone();
+        match outcome.result {
+            Ok(status) => {
+                self.seen.memory.start_errors.remove(&name);
+                self.seen.memory.pulls.remove(&outcome.image);
+                if let Some(id) = self.records.container(status) {
+                    self.read_message(&id);
+                }
+            }
+            Err(failure) => {
+                if let Some(entry) = failure.back_off {
+                    self.seen.memory.pulls.insert(outcome.image, entry);
+                }
+                let made = matches!(
+                    failure.error.reason.as_str(),
+                    "RunContainerError" | "CreateContainerError"
+                );
+                self.seen.memory.start_errors.insert(name, failure.error);
+                self.start_objects = self.subscribe(outcome.read);
+                if made {
+                    self.relist().await;
+                }
+                // Nothing starts after an init container that did not (spec 1.4 step 7); a sidecar is passed over.
+                if outcome.start.kind == ContainerKind::Init {
+                    self.queue.clear();
+                }
+            }
+        }
+    }
+
+    /// A container was stopped, or was not there to be stopped.
+    pub(super) async fn stopped(&mut self, id: &str) {
+        let alive = |c: &ports::runtime::ContainerStatus| {
+            !matches!(c.state, ports::runtime::ContainerState::Exited { .. })
+        };
+        if self
+            .records
+            .containers
+            .iter()
+            .any(|c| c.id == id && alive(c))
+        {
+            // Its exit event is on its way, or was missed.
+            self.relist().await;
+        }
+    }
+}
+
+fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// Removes a Pod's log directory; there may be none.
+pub(super) async fn remove_logs(dir: PathBuf) {
+    match tokio::fs::remove_dir_all(&dir).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(dir = %dir.display(), %error, "removing logs")
+        }
+        _ => {}
+    }
+}
