@@ -95,7 +95,7 @@ impl Network {
     }
 
     /// Removes the bridge, the firewall table and the record of them. Pods lose their network.
-    pub fn remove(self, config: &Config) -> Result<(), NetworkError> {
+    pub fn remove(&self, config: &Config) -> Result<(), NetworkError> {
         setup::tear_down(&self.inner.bridge, &mut self.inner.lock().route)?;
         setup::forget(config)
     }

@@ -25,6 +25,11 @@ impl Cgroups {
         Ok(Self { tree })
     }
 
+    /// Removes every group, empty ones as they must be.
+    pub(super) fn remove_all(&self) -> Result<(), CgroupError> {
+        self.tree.group("").remove()
+    }
+
     fn pod(&self, sandbox: &SandboxRecord) -> Group {
         self.tree.group(&sandbox.config.cgroup_parent)
     }

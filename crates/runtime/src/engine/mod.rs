@@ -163,6 +163,15 @@ impl Runtime {
         recovery::recover(&self.inner).await
     }
 
+    /// Removes the engine's own cgroups: what is left to do once every sandbox was removed and no engine is to follow.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`] when one of them still holds a process.
+    pub fn remove_cgroups(&self) -> Result<(), RuntimeError> {
+        let removed = self.inner.cgroups.remove_all();
+        removed.map_err(cgroup_error("failed to remove the engine's cgroups"))
+    }
+
     /// The network namespace of a sandbox of its own, for port forwarding.
     #[must_use]
     pub fn network_namespace(&self, sandbox_id: &str) -> Option<Arc<OwnedFd>> {

@@ -1,0 +1,99 @@
+//! One engine per root: a lock that the running engine holds, with its process id inside.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Held as long as the engine runs; the kernel lets go of it however the engine ends.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    _lock: File,
+}
+
+impl Instance {
+    /// Takes the lock; fails when another engine has it.
+    pub(crate) fn acquire(path: &Path) -> anyhow::Result<Instance> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        }
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(|| format!("open {}", path.display()))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "an engine is already running with this root (process {})",
+                read_pid(&mut lock).unwrap_or_default()
+            );
+        }
+        lock.set_len(0)?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Instance { _lock: lock })
+    }
+}
+
+/// Asks the running engine to end and waits until it has; `false` if none runs.
+pub(crate) fn stop(path: &Path) -> anyhow::Result<bool> {
+    let mut lock = match File::open(path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+    };
+    if flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(false);
+    }
+    let pid = read_pid(&mut lock)
+        .and_then(|text| Pid::from_raw(text.parse().ok()?))
+        .context("the engine's lock holds no process id")?;
+    let engine = pidfd_open(pid, PidfdFlags::empty()).context("find the engine's process")?;
+    pidfd_send_signal(&engine, Signal::TERM).context("ask the engine to end")?;
+    wait(&engine)?;
+    Ok(true)
+}
+
+fn wait(process: &OwnedFd) -> anyhow::Result<()> {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut ended, None)).context("wait for the engine")?;
+    Ok(())
+}
+
+fn read_pid(lock: &mut File) -> Option<String> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_engine_holds_a_root() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("run/engine.lock");
+        assert!(!stop(&path).expect("no engine"), "nothing runs yet");
+        let first = Instance::acquire(&path).expect("the lock");
+        let refused = Instance::acquire(&path)
+            .expect_err("it is taken")
+            .to_string();
+        assert!(
+            refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
+        drop(first);
+        assert!(
+            !stop(&path).expect("no engine"),
+            "a lock that nobody holds is no engine"
+        );
+        Instance::acquire(&path).expect("the lock again");
+    }
+}

@@ -1,0 +1,113 @@
+//! Facts about this machine for the Node object.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use kubelet::{Capacity, NodeInfo};
+
+/// Version of Kubernetes whose behaviour the node agent follows.
+const KUBELET_VERSION: &str = "v1.36.3";
+
+/// What the machine has to give.
+pub(crate) fn capacity(state: &Path) -> Capacity {
+    let cpus = std::thread::available_parallelism()
+        .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+    let memory_bytes = read("/proc/meminfo")
+        .lines()
+        .find_map(mem_total)
+        .unwrap_or_default();
+    let storage_bytes = rustix::fs::statvfs(state)
+        .map(|fs| fs.f_blocks * fs.f_frsize)
+        .unwrap_or_default();
+    Capacity {
+        cpus,
+        memory_bytes,
+        storage_bytes,
+    }
+}
+
+fn mem_total(line: &str) -> Option<u64> {
+    let kibibytes: u64 = line
+        .strip_prefix("MemTotal:")?
+        .trim()
+        .strip_suffix(" kB")?
+        .parse()
+        .ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// What `kubectl describe node` shows under System Info.
+pub(crate) fn info() -> NodeInfo {
+    NodeInfo {
+        machine_id: read("/etc/machine-id").trim().to_owned(),
+        system_uuid: read("/sys/class/dmi/id/product_uuid").trim().to_owned(),
+        boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+        kernel_version: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+        os_image: pretty_name(&read("/etc/os-release")),
+        container_runtime_version: format!("carob://{}", env!("CARGO_PKG_VERSION")),
+        kubelet_version: KUBELET_VERSION.to_owned(),
+        architecture: architecture().to_owned(),
+    }
+}
+
+fn pretty_name(os_release: &str) -> String {
+    let line = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    line.map(|name| name.trim_matches('"').to_owned())
+        .unwrap_or_default()
+}
+
+/// Go's name of the processor, as the API uses it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The node's own name servers, as far as a Pod can reach them: a server on the node's loopback cannot be.
+pub(crate) fn name_servers() -> Vec<IpAddr> {
+    read("/etc/resolv.conf")
+        .lines()
+        .filter_map(name_server)
+        .filter(|ip| !ip.is_loopback())
+        .collect()
+}
+
+fn name_server(line: &str) -> Option<IpAddr> {
+    line.strip_prefix("nameserver")?.trim().parse().ok()
+}
+
+/// A file's text; empty where the machine does not tell.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_machines_own_words() {
+        assert_eq!(
+            mem_total("MemTotal:       24684092 kB"),
+            Some(24684092 * 1024)
+        );
+        assert_eq!(mem_total("MemFree: 1 kB"), None);
+        assert_eq!(
+            pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n"),
+            "Debian GNU/Linux 12"
+        );
+        assert_eq!(
+            name_server("nameserver 10.0.0.2"),
+            Some(IpAddr::from([10, 0, 0, 2]))
+        );
+        assert_eq!(name_server("search lan"), None);
+    }
+}

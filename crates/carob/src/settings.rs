@@ -1,0 +1,221 @@
+//! Settings: flags over the settings file over defaults, resolved into plain values before anything is opened.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cli::{Global, UpArgs};
+use serde::Deserialize;
+
+/// Where the API listens unless told otherwise.
+const LISTEN: &str = "127.0.0.1:6443";
+/// Where Services get their addresses unless told otherwise.
+const SERVICE_RANGE: &str = "10.96.0.0/16";
+
+/// Everything an engine is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// `--root`, absolute; everything is below it when given.
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) paths: Paths,
+    pub(crate) listen: SocketAddr,
+    pub(crate) node_name: String,
+    pub(crate) bridge: Option<String>,
+    pub(crate) pod_range: Option<network::Ipv4Range>,
+    pub(crate) service_range: network::Ipv4Range,
+    pub(crate) cluster_domain: String,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paths {
+    /// What must outlive a reboot: store, keys, images, Pods' volumes, logs.
+    pub(crate) state: PathBuf,
+    /// What ends with the machine: sockets, locks.
+    pub(crate) run: PathBuf,
+    /// The settings file.
+    pub(crate) config: PathBuf,
+    /// Registry hosts, in containerd's layout.
+    pub(crate) certs_d: PathBuf,
+    /// The administrator's kubeconfig.
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl Paths {
+    fn system() -> Self {
+        Paths {
+            state: "/var/lib/carob".into(),
+            run: "/run/carob".into(),
+            config: "/etc/carob/config.yaml".into(),
+            certs_d: "/etc/carob/certs.d".into(),
+            kubeconfig: "/etc/carob/kubeconfig".into(),
+        }
+    }
+
+    fn below(root: &Path) -> Self {
+        Paths {
+            state: root.join("state"),
+            run: root.join("run"),
+            config: root.join("config.yaml"),
+            certs_d: root.join("certs.d"),
+            kubeconfig: root.join("kubeconfig"),
+        }
+    }
+
+    /// State of the Pod network.
+    pub(crate) fn network(&self) -> PathBuf {
+        self.state.join("network")
+    }
+
+    /// The running engine's mark.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.run.join("engine.lock")
+    }
+
+    /// What a detached engine says.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.state.join("engine.log")
+    }
+}
+
+/// The settings file; every field may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    node_name: Option<String>,
+    bridge: Option<String>,
+    pod_range: Option<String>,
+    service_range: Option<String>,
+    cluster_domain: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings file, if there is one, under the flags.
+    pub(crate) fn resolve(global: &Global) -> anyhow::Result<Settings> {
+        let root = global
+            .root
+            .as_deref()
+            .map(std::path::absolute)
+            .transpose()
+            .context("make --root absolute")?;
+        let paths = root.as_deref().map_or_else(Paths::system, Paths::below);
+        let file = read(&paths.config)?;
+        let range = |text: Option<String>| {
+            text.map(|text| text.parse())
+                .transpose()
+                .with_context(|| paths.config.display().to_string())
+        };
+        let pod_range = range(file.pod_range)?;
+        let service_range = match range(file.service_range)? {
+            Some(range) => range,
+            None => SERVICE_RANGE.parse()?,
+        };
+        Ok(Settings {
+            listen: file.listen.map_or_else(|| LISTEN.parse(), Ok)?,
+            node_name: file.node_name.unwrap_or_else(host_name),
+            bridge: file.bridge,
+            pod_range,
+            service_range,
+            cluster_domain: file
+                .cluster_domain
+                .unwrap_or_else(|| "cluster.local".into()),
+            paths,
+            root,
+        })
+    }
+
+    /// The same under the flags of `up`.
+    pub(crate) fn with(mut self, args: &UpArgs) -> Settings {
+        if let Some(listen) = args.listen {
+            self.listen = listen;
+        }
+        self
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
+    serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is no valid settings file", path.display()))
+}
+
+/// The machine's name as a Node's: lower case (RFC 1123).
+fn host_name() -> String {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .to_lowercase();
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(config: &str) -> anyhow::Result<Settings> {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::write(root.path().join("config.yaml"), config).expect("writes");
+        Settings::resolve(&Global {
+            root: Some(root.path().into()),
+            ..Global::default()
+        })
+    }
+
+    #[test]
+    fn a_root_moves_everything() {
+        let settings = Settings::resolve(&Global {
+            root: Some("/srv/one".into()),
+        })
+        .expect("resolves");
+        assert_eq!(settings.paths.kubeconfig, Path::new("/srv/one/kubeconfig"));
+        assert_eq!(settings.paths.state, Path::new("/srv/one/state"));
+        let system = Settings::resolve(&Global::default()).expect("resolves");
+        assert_eq!(system.paths.certs_d, Path::new("/etc/carob/certs.d"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let settings =
+            resolve("listen: 127.0.0.1:7000\npodRange: 10.9.0.0/16\n").expect("resolves");
+        assert_eq!(
+            (
+                settings.listen.port(),
+                settings.pod_range.map(|r| r.to_string())
+            ),
+            (7000, Some("10.9.0.0/16".into()))
+        );
+        let flag = UpArgs {
+            detach: false,
+            listen: Some("127.0.0.1:0".parse().expect("an address")),
+        };
+        assert_eq!(settings.with(&flag).listen.port(), 0);
+        assert_eq!(resolve("").expect("resolves").listen.port(), 6443);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_told_with_its_name() {
+        for bad in [
+            "listen: nowhere\n",
+            "podRanges: 10.0.0.0/8\n",
+            "podRange: 10.0.0.0/40\n",
+            "listen: [\n",
+        ] {
+            let error = format!("{:#}", resolve(bad).expect_err(bad));
+            assert!(error.contains("config.yaml"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `carob up`: run the engine here, or detached until it is Ready.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use cli::UpArgs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::Engine;
+use crate::settings::Settings;
+
+/// Tells a detached engine to say on its standard output when it is Ready: the line is the kubeconfig's path.
+const READY_LINE: &str = "ready ";
+
+/// Runs the engine until it is told to end (SIGTERM, SIGINT).
+pub(crate) fn foreground(settings: Settings) -> anyhow::Result<()> {
+    init_logging();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let engine = Engine::start(&settings).await?;
+        let mut stdout = std::io::stdout();
+        // Whoever started us may have gone; the engine serves all the same.
+        let _ = writeln!(
+            stdout,
+            "{READY_LINE}{}",
+            settings.paths.kubeconfig.display()
+        )
+        .and_then(|()| stdout.flush());
+        eprintln!(
+            "serving at https://{}; export KUBECONFIG={}",
+            engine.address(),
+            settings.paths.kubeconfig.display()
+        );
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        engine.stop().await;
+        Ok(())
+    })
+}
+
+/// Starts the engine in a session of its own and returns once its node is Ready.
+pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()> {
+    fs::create_dir_all(&settings.paths.state)
+        .with_context(|| format!("make {}", settings.paths.state.display()))?;
+    let log_path = settings.paths.log();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .with_context(|| format!("open {}", log_path.display()))?;
+    let said_before = log.metadata()?.len();
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command
+        .arg("up")
+        .args(args.listen.map(|listen| format!("--listen={listen}")));
+    if let Some(root) = &settings.root {
+        command.arg("--root").arg(root);
+    }
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    // SAFETY: setsid is async-signal-safe and touches nothing of ours.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+    let mut engine = command.spawn().context("start the engine")?;
+    let mut said = String::new();
+    let mut byte = [0];
+    let mut stdout = engine.stdout.take().context("hear the engine")?;
+    while !said.ends_with('\n') && stdout.read(&mut byte)? == 1 {
+        said.push(char::from(byte[0]));
+    }
+    let Some(kubeconfig) = said.trim_end().strip_prefix(READY_LINE) else {
+        let status = engine.wait()?;
+        let text = fs::read_to_string(&log_path).unwrap_or_default();
+        let last = text
+            .get(usize::try_from(said_before).unwrap_or_default()..)
+            .unwrap_or_default()
+            .trim();
+        bail!("the engine did not start ({status}):\n{last}");
+    };
+    eprintln!("the engine is Ready; export KUBECONFIG={kubeconfig}");
+    Ok(())
+}
+
+fn init_logging() {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("CAROB_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
