@@ -17,6 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         state_dir: dir.join("pki"),
         address: listener.local_addr()?,
+        advertise: None,
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 16).ok_or("service range")?,
         cluster_domain: "cluster.local".into(),

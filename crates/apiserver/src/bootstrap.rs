@@ -1,4 +1,4 @@
-//! The objects every cluster has: the first namespaces, and Service and Endpoints `default/kubernetes`.
+//! The objects every cluster has: the first namespaces, and Service, Endpoints and EndpointSlice `default/kubernetes`.
 
 use std::sync::Arc;
 
@@ -32,24 +32,35 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
         "spec": {
             "type": "ClusterIP", "clusterIP": config.service_range.first().to_string(),
-            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": config.address.port()}],
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": config.advertise.unwrap_or(config.address).port()}],
         },
     });
     let services = "/api/v1/namespaces/default/services";
     keep(&router, services, &service).await?;
+    let Some(advertise) = config.advertise else {
+        return Ok(());
+    };
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{
-            "addresses": [{"ip": config.address.ip().to_string()}],
-            "ports": [{"name": "https", "port": config.address.port(), "protocol": "TCP"}],
+            "addresses": [{"ip": advertise.ip().to_string()}],
+            "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
         }],
     });
-    if config.address.ip().is_loopback() {
-        // Endpoints may not point at the loopback; whoever routes to the Service knows where this server is.
-        return Ok(());
-    }
-    keep(&router, "/api/v1/namespaces/default/endpoints", &endpoints).await
+    keep(&router, "/api/v1/namespaces/default/endpoints", &endpoints).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "endpoints": [{"addresses": [advertise.ip().to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
+    });
+    keep(
+        &router,
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        &slice,
+    )
+    .await
 }
 
 /// Creates an object; that it exists already is fine.

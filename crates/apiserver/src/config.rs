@@ -8,8 +8,10 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where keys and certificates are kept (files 0600, made when missing).
     pub state_dir: PathBuf,
-    /// The address clients reach the server at, as bound: it goes into the kubeconfig and the `kubernetes` Endpoints.
+    /// The address clients reach the server at, as bound: it goes into the kubeconfig.
     pub address: SocketAddr,
+    /// The address Pods reach the server at, for the `kubernetes` Endpoints; never a loopback address. `None`: there are none.
+    pub advertise: Option<SocketAddr>,
     /// More addresses the serving certificate must be valid for.
     pub extra_addresses: Vec<IpAddr>,
     /// The range cluster IPs come from.

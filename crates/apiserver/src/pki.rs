@@ -164,6 +164,7 @@ fn serving(config: &Config, now: Timestamp) -> Result<CertificateParams, rcgen::
         IpAddr::V4(config.service_range.first()),
         config.address.ip(),
     ];
+    addresses.extend(config.advertise.map(|a| a.ip()));
     addresses.extend(&config.extra_addresses);
     addresses.sort();
     addresses.dedup();

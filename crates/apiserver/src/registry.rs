@@ -105,6 +105,17 @@ pub(crate) fn check_delete(rest: &Rest, name: &str) -> Result<(), StatusError> {
     }
 }
 
+/// Kinds that are only posted, not stored.
+pub(crate) async fn virtual_kind(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    match (rest.kind.plural, rest.call.info.verb) {
+        ("bindings", "create") if rest.target.name.is_empty() => pod::bind_named(rest).await,
+        _ => Err(status::method_not_allowed(
+            &rest.group_resource(),
+            rest.call.info.verb,
+        )),
+    }
+}
+
 /// Subresources beyond `status`.
 pub(crate) async fn subresource(rest: &Rest, name: &str) -> Result<Response<Body>, StatusError> {
     match (rest.kind.plural, name) {

@@ -67,6 +67,9 @@ pub(crate) async fn serve(
             rest.call.info.verb,
         ));
     }
+    if !rest.kind.is_stored() {
+        return registry::virtual_kind(&rest).await;
+    }
     match rest.target.subresource.as_str() {
         "" => rest.main().await,
         "status" if rest.kind.has_status => rest.part(Subresource::Status).await,

@@ -77,8 +77,8 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Reads or makes keys and certificates, and makes the objects every cluster has: the first namespaces, and Service and
-    /// Endpoints `default/kubernetes`. Starts the task that expires Events; it ends with [`ApiServer::stop`] or on drop.
+    /// Reads or makes keys and certificates, and makes the objects every cluster has: the first namespaces, and Service
+    /// and Endpoints `default/kubernetes`. Starts the task that expires Events; it ends with [`ApiServer::stop`] or on drop.
     ///
     /// # Errors
     /// [`Error`]: files in the state directory that cannot be read or written, or a store that refuses.

@@ -150,7 +150,7 @@ fn health_of(path: &str) -> Option<(&str, Option<&str>)> {
 }
 
 fn health(inner: &Inner, call: &Call, endpoint: &str, single: Option<&str>) -> Response<Body> {
-    let mut checks = vec![("ping", true), ("etcd", true)];
+    let mut checks = vec![("ping", true)];
     if endpoint == "readyz" {
         checks.push(("shutdown", !inner.shutdown.is_cancelled()));
     }

@@ -56,35 +56,45 @@ pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
 /// `POST pods/…/binding`.
 pub(super) async fn bind(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let body = rest.decode_as("", "v1", "Binding")?;
-    let errors = binding::validate(&body);
+    bind_to(rest, &rest.target.name, &body).await
+}
+
+/// `POST bindings`: the Pod is the one the body names.
+pub(super) async fn bind_named(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let body = rest.decode_as("", "v1", "Binding")?;
+    bind_to(rest, meta(&body, "name"), &body).await
+}
+
+async fn bind_to(rest: &Rest, name: &str, body: &Value) -> Result<Response<Body>, StatusError> {
+    let errors = binding::validate(body);
     if !errors.is_empty() {
         return Err(status::invalid(
             &GroupKind::new("", "Binding"),
-            meta(&body, "name"),
+            name,
             errors,
         ));
     }
     let now = rest.now();
+    let key = format!("/registry/pods/{}/{name}", rest.target.namespace);
     let resource = GroupResource::new("", "pods/binding");
     for _ in 0..TRIES {
-        let stored = Stored::decode(rest.entry()?)?;
+        let entry = rest.inner.store.get(&key);
+        let entry =
+            entry.ok_or_else(|| status::not_found(&GroupResource::new("", "pods"), name))?;
+        let stored = Stored::decode(entry)?;
         let mut pod = stored.object.clone();
-        binding::apply(&mut pod, &body, &now)
-            .map_err(|why: Conflict| status::conflict(&resource, &rest.target.name, why))?;
+        binding::apply(&mut pod, body, &now)
+            .map_err(|why: Conflict| status::conflict(&resource, name, why))?;
         if rest.is_dry_run()? {
             return Ok(created());
         }
-        match put(&rest.inner, &stored.entry.key, stored.expect(), pod).await {
+        match put(&rest.inner, &key, stored.expect(), pod).await {
             Ok(_) => return Ok(created()),
             Err(StoreError::Conflict { .. }) => {}
             Err(other) => return Err(crate::rest::store_error(other)),
         }
     }
-    Err(status::conflict(
-        &resource,
-        &rest.target.name,
-        status::MODIFIED,
-    ))
+    Err(status::conflict(&resource, name, status::MODIFIED))
 }
 
 fn created() -> Response<Body> {

@@ -375,6 +375,11 @@ async fn services_get_addresses_and_events_have_two_forms() {
         .await
         .body;
     assert_eq!(kubernetes["spec"]["clusterIP"], "10.96.0.1");
+    let endpoints = server
+        .get("/api/v1/namespaces/default/endpoints/kubernetes")
+        .await
+        .body;
+    assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.0.2.1");
     let body =
         json!({"metadata":{"name":"web"},"spec":{"selector":{"a":"b"},"ports":[{"port":80}]}});
     let web = server
@@ -488,5 +493,42 @@ async fn tables_are_made_for_who_asks() {
             406,
             "only the following media types are accepted: application/json"
         )
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_resource_is_answered_too() {
+    let server = Server::start().await;
+    for (path, text) in [
+        ("/healthz", "ok"),
+        (
+            "/readyz?verbose",
+            "[+]ping ok\n[+]shutdown ok\nreadyz check passed\n",
+        ),
+        ("/livez/ping", "ok"),
+        (
+            "/livez?exclude=x&verbose",
+            "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n",
+        ),
+        ("/nowhere", "404 page not found\n"),
+    ] {
+        assert_eq!(server.text(path).await, text, "{path}");
+    }
+    assert_eq!(
+        server.get("/version").await.body["gitVersion"],
+        "v1.36.3+carob"
+    );
+    assert_eq!(server.get("/api").await.body["kind"], "APIVersions");
+    assert_eq!(server.get("/api/v1").await.body["kind"], "APIResourceList");
+    let accept = [(
+        "accept",
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    )];
+    let aggregated = server.ask_as("GET", "/apis", Value::Null, &accept).await;
+    assert_eq!(aggregated.body["kind"], "APIGroupDiscoveryList");
+    server.api.stop();
+    assert_eq!(
+        server.text("/readyz").await,
+        "[+]ping ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n"
     );
 }

@@ -94,6 +94,21 @@ async fn a_bound_pod_leaves_gracefully() {
 }
 
 #[tokio::test]
+async fn pods_are_bound_by_the_collection_too() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    let body = json!({"metadata":{"name":"web"},"target":{"kind":"Node","name":"n1"}});
+    let bindings = "/api/v1/namespaces/default/bindings";
+    assert_eq!(server.ask("POST", bindings, body.clone()).await.code, 201);
+    assert_eq!(
+        server.get(&format!("{PODS}/web")).await.body["spec"]["nodeName"],
+        "n1"
+    );
+    assert_eq!(server.ask("POST", bindings, body).await.code, 409);
+    assert_eq!(server.get(bindings).await.code, 405);
+}
+
+#[tokio::test]
 async fn an_unscheduled_pod_leaves_at_once() {
     let server = Server::start().await;
     pod(&server, "web").await;
