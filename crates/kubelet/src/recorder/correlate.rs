@@ -71,6 +71,8 @@ pub(crate) struct Correlator {
     posted: Bounded<Same, Posted>,
     groups: Bounded<(Object, bool, String), Group>,
     buckets: Bounded<(Object, bool), Bucket>,
+    /// The time in the last name: names differ even if the clock stands still.
+    named: i128,
 }
 
 impl Correlator {
@@ -103,18 +105,17 @@ impl Correlator {
                 event.message.clone()
             },
         };
-        let name = || {
-            format!(
-                "{}.{:016x}",
-                about.name.as_deref().unwrap_or_default(),
-                at.as_nanosecond()
-            )
-        };
+        self.named = at.as_nanosecond().max(self.named.saturating_add(1));
+        let name = format!(
+            "{}.{:016x}",
+            about.name.as_deref().unwrap_or_default(),
+            self.named
+        );
         let mut fresh = false;
         let posted = self.posted.entry(same, || {
             fresh = true;
             Posted {
-                name: name(),
+                name,
                 count: 0,
                 first: at,
             }

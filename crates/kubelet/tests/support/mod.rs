@@ -1,0 +1,104 @@
+//! Fakes for worker tests: an API of a few routes, a runtime, images and volumes in memory, and a clock that follows tokio's.
+
+pub(crate) mod api;
+pub(crate) mod ports;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kubelet::{Capacity, Config, Kubelet, NodeInfo};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use api::FakeApi;
+use ports::{FakeClock, FakeImages, FakeRuntime, FakeVolumes};
+
+/// An agent among fakes.
+pub(crate) struct World {
+    /// What the agent talks to.
+    pub(crate) api: FakeApi,
+    /// What it runs containers with.
+    pub(crate) runtime: Arc<FakeRuntime>,
+    /// Its volumes.
+    pub(crate) volumes: Arc<FakeVolumes>,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts an agent.
+pub(crate) fn start() -> World {
+    start_with(FakeApi::new(), Arc::new(FakeRuntime::new()))
+}
+
+/// Starts an agent on an API and a runtime that hold something already.
+pub(crate) fn start_with(api: FakeApi, runtime: Arc<FakeRuntime>) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
+    let stop = CancellationToken::new();
+    let kubelet = Kubelet::new(
+        config(dir.path().to_owned()),
+        api.client(),
+        runtime.clone(),
+        Arc::new(FakeImages),
+        volumes.clone(),
+        Arc::new(FakeClock::new()),
+    );
+    tokio::spawn(kubelet.run(stop.clone()));
+    World {
+        api,
+        runtime,
+        volumes,
+        stop,
+        _dir: dir,
+    }
+}
+
+fn config(root: PathBuf) -> Config {
+    let ip: IpAddr = "192.0.2.1".parse().unwrap();
+    Config {
+        node_name: "node".into(),
+        log_root: root.join("logs"),
+        cluster_domain: "cluster.local".into(),
+        cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+        max_pods: 110,
+        capacity: Capacity {
+            cpus: 2,
+            memory_bytes: 1 << 30,
+            storage_bytes: 1 << 30,
+        },
+        host_ips: vec![ip],
+        resolv_conf: root.join("none"),
+        hosts_file: root.join("none"),
+        policy: Default::default(),
+        info: NodeInfo::default(),
+        root,
+    }
+}
+
+/// A Pod bound to the node, with these fields added to its spec.
+pub(crate) fn pod(name: &str, containers: Value, more: Value) -> Value {
+    let mut spec = json!({
+        "nodeName": "node", "restartPolicy": "Always", "enableServiceLinks": true, "terminationGracePeriodSeconds": 30,
+        "containers": containers,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"), "generation": 1},
+        "spec": spec, "status": {"phase": "Pending", "qosClass": "BestEffort"},
+    })
+}
+
+/// A container that runs until it is told otherwise.
+pub(crate) fn container(name: &str) -> Value {
+    json!({"name": name, "image": "busybox:1.36", "imagePullPolicy": "IfNotPresent"})
+}

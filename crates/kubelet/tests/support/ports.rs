@@ -1,0 +1,376 @@
+//! Ports in memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use ports::clock::Clock;
+use ports::images::{AuthConfig, Image, ImageError, Images, ProgressSink, Rootfs};
+use ports::runtime::{
+    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Resources,
+    RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
+};
+use ports::streams::{ExecRequest, Session, StreamError};
+use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+use tokio::sync::broadcast;
+
+/// Tokio's time, counted from a fixed moment.
+pub(crate) struct FakeClock(tokio::time::Instant);
+
+impl FakeClock {
+    /// It is the beginning of 2026.
+    pub(crate) fn new() -> Self {
+        FakeClock(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        start.checked_add(self.0.elapsed()).unwrap()
+    }
+}
+
+/// A runtime whose containers run until they are ended.
+pub(crate) struct FakeRuntime {
+    state: Mutex<State>,
+    events: broadcast::Sender<RuntimeEvent>,
+    clock: FakeClock,
+}
+
+#[derive(Default)]
+struct State {
+    ids: u64,
+    sandboxes: BTreeMap<Id, SandboxStatus>,
+    containers: BTreeMap<Id, (ContainerStatus, ContainerConfig)>,
+    calls: Vec<String>,
+}
+
+impl FakeRuntime {
+    /// With nothing in it.
+    pub(crate) fn new() -> Self {
+        FakeRuntime {
+            state: Mutex::default(),
+            events: broadcast::channel(64).0,
+            clock: FakeClock::new(),
+        }
+    }
+
+    /// What was asked for, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    /// The newest run of a container.
+    pub(crate) fn newest(&self, name: &str) -> (ContainerStatus, ContainerConfig) {
+        let state = self.state.lock().unwrap();
+        state
+            .containers
+            .values()
+            .filter(|(c, _)| c.name == name)
+            .max_by_key(|(c, _)| c.attempt)
+            .unwrap()
+            .clone()
+    }
+
+    /// Ends the newest run of a container.
+    pub(crate) fn exit(&self, name: &str, exit_code: i32) {
+        let id = self.newest(name).0.id;
+        self.end(&id, exit_code);
+    }
+
+    /// Sandboxes left.
+    pub(crate) fn sandboxes(&self) -> usize {
+        self.state.lock().unwrap().sandboxes.len()
+    }
+
+    fn end(&self, id: &str, exit_code: i32) {
+        let mut state = self.state.lock().unwrap();
+        let Some((status, _)) = state.containers.get_mut(id) else {
+            return;
+        };
+        if let ContainerState::Running { started_at } = status.state {
+            let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_owned();
+            let finished_at = self.clock.now();
+            status.state = ContainerState::Exited {
+                started_at,
+                finished_at,
+                exit_code,
+                reason,
+                message: String::new(),
+            };
+            let _ = self
+                .events
+                .send(RuntimeEvent::Container(Box::new(status.clone())));
+        }
+    }
+
+    fn call(&self, text: String) -> std::sync::MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap();
+        state.calls.push(text);
+        state
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for FakeRuntime {
+    async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {
+        let mut state = self.call(format!("run sandbox {}", config.metadata.attempt));
+        state.ids += 1;
+        let status = SandboxStatus {
+            id: format!("{:064x}", state.ids),
+            metadata: config.metadata,
+            state: SandboxState::Ready,
+            created_at: self.clock.now(),
+            ips: vec!["10.244.0.2".parse().unwrap()],
+            namespaces: config.namespaces,
+            labels: config.labels,
+            annotations: config.annotations,
+        };
+        state.sandboxes.insert(status.id.clone(), status.clone());
+        Ok(status)
+    }
+
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        let mut state = self.call("stop sandbox".into());
+        if let Some(sandbox) = state.sandboxes.get_mut(id) {
+            sandbox.state = SandboxState::NotReady;
+        }
+        Ok(())
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        let mut state = self.call("remove sandbox".into());
+        state.sandboxes.remove(id);
+        state.containers.retain(|_, (c, _)| c.sandbox_id != id);
+        Ok(())
+    }
+
+    async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Vec<SandboxStatus> {
+        let state = self.state.lock().unwrap();
+        state
+            .sandboxes
+            .values()
+            .filter(|s| pod_uid.is_none_or(|uid| s.metadata.uid == uid))
+            .cloned()
+            .collect()
+    }
+
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: ContainerConfig,
+    ) -> Result<Id, RuntimeError> {
+        let mut state = self.call(format!("create {} {}", config.name, config.attempt));
+        state.ids += 1;
+        let id = format!("{:064x}", state.ids);
+        let status = ContainerStatus {
+            id: id.clone(),
+            sandbox_id: sandbox_id.to_owned(),
+            pod_uid: state.sandboxes[sandbox_id].metadata.uid.clone(),
+            name: config.name.clone(),
+            attempt: config.attempt,
+            state: ContainerState::Created,
+            created_at: self.clock.now(),
+            image: config.image.clone(),
+            image_ref: config.image_id.clone(),
+            user: None,
+            log_path: config.log_path.clone(),
+            resources: Resources::default(),
+            labels: config.labels.clone(),
+            annotations: config.annotations.clone(),
+        };
+        state.containers.insert(id.clone(), (status, config));
+        Ok(id)
+    }
+
+    async fn start_container(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {
+        let mut state = self.state.lock().unwrap();
+        let (status, _) = state.containers.get_mut(id).unwrap();
+        status.state = ContainerState::Running {
+            started_at: self.clock.now(),
+        };
+        let status = status.clone();
+        let _ = self
+            .events
+            .send(RuntimeEvent::Container(Box::new(status.clone())));
+        Ok(status)
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+        let name = self.state.lock().unwrap().containers[id].0.name.clone();
+        drop(self.call(format!("stop {name} {}", grace.as_secs())));
+        self.end(id, 143);
+        Ok(())
+    }
+
+    async fn remove_container(&self, id: &str, _keep_log: bool) -> Result<(), RuntimeError> {
+        self.call("remove container".into()).containers.remove(id);
+        Ok(())
+    }
+
+    async fn list_containers(&self, pod_uid: Option<&str>) -> Vec<ContainerStatus> {
+        let state = self.state.lock().unwrap();
+        state
+            .containers
+            .values()
+            .map(|(c, _)| c)
+            .filter(|c| pod_uid.is_none_or(|uid| c.pod_uid == uid))
+            .cloned()
+            .collect()
+    }
+
+    async fn update_resources(&self, _id: &str, _resources: Resources) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
+    async fn sandbox_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
+    async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn exec(&self, id: &str, _request: ExecRequest) -> Result<Session, StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// Every image is here but those named `never`, which are not, and `slow`, whose pulls do not end.
+#[derive(Default)]
+pub(crate) struct FakeImages;
+
+#[async_trait]
+impl Images for FakeImages {
+    async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
+        if reference.starts_with("never") || reference.starts_with("slow") {
+            return Ok(None);
+        }
+        let (id, repo_tags) = (
+            format!("sha256:{reference}"),
+            vec![format!("docker.io/library/{reference}")],
+        );
+        Ok(Some(Image {
+            id,
+            repo_tags,
+            repo_digests: vec![],
+            size_bytes: 1,
+            config: Default::default(),
+        }))
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>, ImageError> {
+        Ok(Vec::new())
+    }
+
+    async fn pull_image(
+        &self,
+        reference: &str,
+        _auth: Option<AuthConfig>,
+        _progress: Option<ProgressSink>,
+    ) -> Result<Image, ImageError> {
+        if reference.starts_with("slow") {
+            std::future::pending::<()>().await;
+        }
+        Err(ImageError::NotFound {
+            reference: reference.into(),
+        })
+    }
+
+    async fn remove_image(&self, _reference: &str) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    async fn rootfs(&self, _image_id: &str) -> Result<Rootfs, ImageError> {
+        Ok(Rootfs { layers: vec![] })
+    }
+}
+
+/// Volumes that are only remembered.
+pub(crate) struct FakeVolumes {
+    root: PathBuf,
+    specs: Mutex<BTreeMap<String, VolumeSpec>>,
+}
+
+impl FakeVolumes {
+    /// Pods' own directories are made below `root`.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        FakeVolumes {
+            root,
+            specs: Mutex::default(),
+        }
+    }
+
+    /// A file of a volume.
+    pub(crate) fn file(&self, volume: &str, path: &str) -> Option<String> {
+        match self.specs.lock().unwrap().get(volume)? {
+            VolumeSpec::Files { files, .. } => {
+                Some(String::from_utf8(files.get(path)?.data.clone()).unwrap())
+            }
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Volumes for FakeVolumes {
+    async fn ensure(
+        &self,
+        _pod_uid: &str,
+        volume: &str,
+        spec: &VolumeSpec,
+    ) -> Result<PathBuf, VolumeError> {
+        self.specs
+            .lock()
+            .unwrap()
+            .insert(volume.to_owned(), spec.clone());
+        Ok(self.root.join(volume))
+    }
+
+    async fn ensure_sub_path(
+        &self,
+        _pod_uid: &str,
+        volume: &str,
+        sub_path: &str,
+        _container: &str,
+        _index: usize,
+    ) -> Result<PathBuf, VolumeError> {
+        Ok(self.root.join(volume).join(sub_path))
+    }
+
+    async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
+        let dir = self.root.join("pods").join(pod_uid);
+        std::fs::create_dir_all(&dir).unwrap();
+        Ok(dir)
+    }
+
+    async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
+        let _ = std::fs::remove_dir_all(self.root.join("pods").join(pod_uid));
+        Ok(())
+    }
+
+    async fn pods(&self) -> Result<Vec<String>, VolumeError> {
+        let Ok(entries) = std::fs::read_dir(self.root.join("pods")) else {
+            return Ok(Vec::new());
+        };
+        Ok(entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect())
+    }
+}

@@ -1,0 +1,333 @@
+//! Pods from the first look to the last, among fakes and on paused time.
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::api::FakeApi;
+use support::{container, pod, start, start_with};
+
+const P: &str = "/api/v1/namespaces/n/pods/p";
+
+fn state<'a>(pod: &'a Value, container: &str) -> &'a Value {
+    let statuses = pod["status"]["containerStatuses"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    statuses
+        .iter()
+        .find(|c| c["name"] == container)
+        .map_or(&Value::Null, |c| &c["state"])
+}
+
+fn running(api: &FakeApi) -> Option<Value> {
+    api.get(P).filter(|pod| pod["status"]["phase"] == "Running")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_runs_and_ends_in_order() {
+    let world = start();
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    let seen = world.api.until("running", running).await;
+    assert_eq!(seen["status"]["podIP"], "10.244.0.2");
+    assert_eq!(seen["status"]["hostIP"], "192.0.2.1");
+    assert!(state(&seen, "a")["running"].is_object(), "{seen:#}");
+    assert_eq!(world.runtime.calls(), ["run sandbox 0", "create a 0"]);
+    let config = world.runtime.newest("a").1;
+    let mounted: Vec<_> = config
+        .mounts
+        .iter()
+        .map(|m| m.container_path.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        mounted,
+        [
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/resolv.conf",
+            "/dev/termination-log"
+        ]
+    );
+    world
+        .api
+        .until("events", |api| (api.events().len() == 3).then_some(()))
+        .await;
+    let present = "Pulled: Container image \"busybox:1.36\" already present on machine and can be accessed by the pod";
+    assert_eq!(
+        world.api.events(),
+        [
+            present,
+            "Created: Container created",
+            "Started: Container started"
+        ]
+    );
+
+    world.api.delete_gracefully(P, 30);
+    world
+        .api
+        .until("gone", |api| api.get(P).is_none().then_some(()))
+        .await;
+    world
+        .api
+        .until("killing", |api| {
+            api.events()
+                .iter()
+                .any(|e| e == "Killing: Stopping container a")
+                .then_some(())
+        })
+        .await;
+    while world.runtime.sandboxes() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert_eq!(
+        world.runtime.calls()[2..],
+        ["stop a 30", "stop sandbox", "remove sandbox"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_is_reported_before_the_restart() {
+    let world = start();
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    world.api.until("running", running).await;
+    world.runtime.exit("a", 3);
+    let again = world.api.until("restarted", |api| {
+        let pod = api.get(P)?;
+        (pod["status"]["containerStatuses"][0]["restartCount"] == 1
+            && state(&pod, "a")["running"].is_object())
+        .then_some(pod)
+    });
+    let again = again.await;
+    assert_eq!(
+        again["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"],
+        3
+    );
+    let seen = world.api.history(P);
+    assert!(
+        seen.iter()
+            .any(|pod| state(pod, "a")["terminated"]["exitCode"] == 3),
+        "{seen:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_configmap_is_awaited_by_watch() {
+    let world = start();
+    let mut a = container("a");
+    a["env"] = json!([{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]);
+    world
+        .api
+        .put(P, pod("p", json!([a, container("b")]), json!({})));
+    let held = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        (state(&pod, "a")["waiting"]["reason"] == "CreateContainerConfigError"
+            && state(&pod, "b")["running"].is_object())
+        .then_some(pod)
+    };
+    let pod = world.api.until("held", held).await;
+    assert_eq!(
+        state(&pod, "a")["waiting"]["message"],
+        "configmap \"c\" not found"
+    );
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    let before = tokio::time::Instant::now();
+    world.api.put(
+        "/api/v1/namespaces/n/configmaps/c",
+        json!({"metadata": {"name": "c", "namespace": "n"}, "data": {"k": "v"}}),
+    );
+    world.api.until("running", running).await;
+    assert!(
+        before.elapsed() < std::time::Duration::from_millis(500),
+        "{:?}",
+        before.elapsed()
+    );
+    assert!(
+        world
+            .runtime
+            .newest("a")
+            .1
+            .env
+            .contains(&("X".into(), "v".into()))
+    );
+    assert!(
+        world
+            .api
+            .events()
+            .contains(&"Failed: Error: configmap \"c\" not found".to_owned()),
+        "{:?}",
+        world.api.events()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_wait_for_their_object_and_follow_it() {
+    let world = start();
+    let mut a = container("a");
+    a["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    world.api.put(
+        P,
+        pod(
+            "p",
+            json!([a]),
+            json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}),
+        ),
+    );
+    let text = "FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"c\" not found";
+    world
+        .api
+        .until("held", |api| {
+            api.events().iter().any(|e| e == text).then_some(())
+        })
+        .await;
+    assert!(world.runtime.calls().is_empty());
+    let object = |v: &str| json!({"metadata": {"name": "c", "namespace": "n"}, "data": {"k": v}});
+    world
+        .api
+        .put("/api/v1/namespaces/n/configmaps/c", object("1"));
+    world.api.until("running", running).await;
+    assert_eq!(world.volumes.file("v", "k").as_deref(), Some("1"));
+    assert!(
+        world
+            .runtime
+            .newest("a")
+            .1
+            .mounts
+            .iter()
+            .any(|m| m.container_path.ends_with("v") && m.readonly)
+    );
+    world
+        .api
+        .put("/api/v1/namespaces/n/configmaps/c", object("2"));
+    let followed = async {
+        while world.volumes.file("v", "k").as_deref() != Some("2") {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_millis(50), followed)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_does_not_wait_for_a_pull() {
+    let world = start();
+    let mut a = container("a");
+    a["image"] = json!("slow:1");
+    world.api.put(P, pod("p", json!([a]), json!({})));
+    world
+        .api
+        .until("pulling", |api| {
+            api.events()
+                .contains(&"Pulling: Pulling image \"slow:1\"".to_owned())
+                .then_some(())
+        })
+        .await;
+    let before = tokio::time::Instant::now();
+    world.api.delete_gracefully(P, 30);
+    world
+        .api
+        .until("gone", |api| api.get(P).is_none().then_some(()))
+        .await;
+    assert!(
+        before.elapsed() < std::time::Duration::from_secs(1),
+        "{:?}",
+        before.elapsed()
+    );
+    assert_eq!(
+        world.runtime.calls()[..2],
+        ["run sandbox 0", "stop sandbox"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_adopts_what_runs_without_a_write() {
+    let (api, runtime) = {
+        let world = start();
+        world
+            .api
+            .put(P, pod("p", json!([container("a")]), json!({})));
+        world.api.until("running", running).await;
+        world
+            .api
+            .until("events", |api| (api.events().len() == 3).then_some(()))
+            .await;
+        (world.api.clone(), world.runtime.clone())
+    };
+    let writes = api.writes();
+    let (calls, settled) = (runtime.calls(), api.get(P));
+    let world = start_with(api, runtime);
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    assert_eq!(world.api.writes(), writes);
+    assert_eq!(world.runtime.calls(), calls);
+    assert_eq!(world.api.get(P), settled);
+    world.runtime.exit("a", 0);
+    world
+        .api
+        .until("restarted", |api| {
+            (api.get(P)?["status"]["containerStatuses"][0]["restartCount"] == 1).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_are_killed_and_forced_deletions_clean_up() {
+    let (api, runtime) = {
+        let world = start();
+        world
+            .api
+            .put(P, pod("p", json!([container("a")]), json!({})));
+        world.api.until("running", running).await;
+        (world.api.clone(), world.runtime.clone())
+    };
+    api.remove(P);
+    let world = start_with(api, runtime);
+    while world.runtime.sandboxes() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    world.api.until("running", running).await;
+    world.api.remove(P);
+    while world.runtime.sandboxes() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let stops: Vec<String> = world
+        .runtime
+        .calls()
+        .into_iter()
+        .filter(|c| c.starts_with("stop a"))
+        .collect();
+    assert_eq!(stops, ["stop a 2", "stop a 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_pull_backs_off() {
+    let world = start();
+    let mut a = container("a");
+    a["image"] = json!("never:1");
+    world.api.put(P, pod("p", json!([a]), json!({})));
+    let waiting = |reason: &'static str| {
+        move |api: &FakeApi| {
+            let pod = api.get(P)?;
+            (state(&pod, "a")["waiting"]["reason"] == reason).then_some(pod)
+        }
+    };
+    world.api.until("failed", waiting("ErrImagePull")).await;
+    let pod = world
+        .api
+        .until("back-off", waiting("ImagePullBackOff"))
+        .await;
+    let message = state(&pod, "a")["waiting"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        message.starts_with("Back-off pulling image \"never:1\": ErrImagePull: "),
+        "{message}"
+    );
+}
