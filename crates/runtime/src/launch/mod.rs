@@ -24,6 +24,7 @@ mod inroot;
 mod launcher;
 mod overlay;
 mod process;
+pub mod protect;
 mod rootfs;
 mod scratch;
 mod spec;

@@ -1,17 +1,24 @@
-//! The cases.
+//! The cases, each told by what is seen from inside.
+
+mod escapes;
+mod execs;
+mod files;
+mod identity;
+mod starts;
 
 use runtime::launch::Launcher;
 
-use crate::bundle::{Bundle, run};
-
-type Case = fn(&Launcher);
+/// A case; it panics when something is not as it should be.
+pub(crate) type Case = fn(&Launcher);
 
 /// Every case by name.
-pub(crate) const ALL: &[(&str, Case)] = &[("a_script_runs", a_script_runs)];
-
-fn a_script_runs(launcher: &Launcher) {
-    let bundle = Bundle::new();
-    let done = run(launcher, &bundle.spec("echo $$; exit 3")).unwrap();
-    assert_eq!(done.out, "1\n");
-    assert_eq!(done.code, 3);
+pub(crate) fn all() -> Vec<(&'static str, Case)> {
+    [
+        starts::ALL,
+        files::ALL,
+        identity::ALL,
+        escapes::ALL,
+        execs::ALL,
+    ]
+    .concat()
 }
