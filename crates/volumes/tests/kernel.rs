@@ -1,0 +1,137 @@
+//! Volumes on the real kernel; needs root. Whatever is made is removed, and that is checked.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use ports::clock::SystemClock;
+use ports::volumes::{File, HostPathKind, VolumeError, VolumeSpec, Volumes};
+use volumes::LocalVolumes;
+
+fn files(data: &str) -> VolumeSpec {
+    let file = File {
+        data: data.into(),
+        mode: 0o400,
+        uid: None,
+    };
+    let files = BTreeMap::from([("k".to_owned(), file.clone()), ("d/f".to_owned(), file)]);
+    VolumeSpec::Files {
+        files,
+        memory: true,
+        fs_group: Some(77),
+    }
+}
+
+fn empty(memory: bool) -> VolumeSpec {
+    VolumeSpec::EmptyDir {
+        memory,
+        size_limit_bytes: Some(1 << 20),
+        fs_group: None,
+    }
+}
+
+#[tokio::test]
+async fn volumes_are_made_updated_and_taken_down() {
+    let root = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("kept"), "x").unwrap();
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+
+    let dir = volumes.ensure("u", "disk", &empty(false)).await.unwrap();
+    assert!(dir.ends_with("pods/u/volumes/kubernetes.io~empty-dir/disk"));
+    assert_eq!(dir.metadata().unwrap().mode() & 0o7777, 0o777);
+    let memory = volumes.ensure("u", "memory", &empty(true)).await.unwrap();
+    assert_ne!(
+        memory.metadata().unwrap().dev(),
+        dir.metadata().unwrap().dev()
+    );
+
+    let made = volumes.ensure("u", "files", &files("1")).await.unwrap();
+    let version = std::fs::read_link(made.join("..data")).unwrap();
+    assert_eq!(
+        std::fs::read_link(made.join("d")).unwrap(),
+        Path::new("..data/d")
+    );
+    let meta = made.join("k").metadata().unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o440, 77));
+    volumes.ensure("u", "files", &files("1")).await.unwrap();
+    assert_eq!(std::fs::read_link(made.join("..data")).unwrap(), version);
+    volumes.ensure("u", "files", &files("2")).await.unwrap();
+    assert_eq!(std::fs::read_to_string(made.join("d/f")).unwrap(), "2");
+    assert!(!made.join(version).exists());
+
+    let pinned = volumes
+        .ensure_sub_path("u", "disk", "a/b", "c", 0)
+        .await
+        .unwrap();
+    std::fs::write(dir.join("a/b/x"), "y").unwrap();
+    assert_eq!(std::fs::read_to_string(pinned.join("x")).unwrap(), "y");
+    symlink(outside.path(), dir.join("out")).unwrap();
+    let escape = volumes
+        .ensure_sub_path("u", "disk", "out/kept", "c", 1)
+        .await;
+    assert!(
+        matches!(escape, Err(VolumeError::Escapes { .. })),
+        "{escape:?}"
+    );
+
+    assert_eq!(volumes.pods().await.unwrap(), ["u"]);
+    volumes.teardown("u").await.unwrap();
+    volumes.teardown("u").await.unwrap();
+    assert!(volumes.pods().await.unwrap().is_empty());
+    assert!(outside.path().join("kept").exists());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(root.path().to_str().unwrap()));
+}
+
+#[tokio::test]
+async fn host_paths_are_checked_in_upstreams_words() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let host = |path: &str, kind| VolumeSpec::HostPath {
+        path: path.into(),
+        kind,
+    };
+    let rows = [
+        (
+            "/etc/hostname",
+            HostPathKind::Directory,
+            "/etc/hostname is not a directory",
+        ),
+        (
+            "/no/such/dir",
+            HostPathKind::Directory,
+            "/no/such/dir is not a directory",
+        ),
+        ("/etc", HostPathKind::File, "/etc is not a file"),
+        ("/etc", HostPathKind::Socket, "/etc is not a socket file"),
+        (
+            "/etc",
+            HostPathKind::CharDevice,
+            "/etc is not a character device",
+        ),
+        (
+            "/dev/null",
+            HostPathKind::BlockDevice,
+            "/dev/null is not a block device",
+        ),
+    ];
+    for (path, kind, want) in rows {
+        let error = volumes
+            .ensure("u", "v", &host(path, kind))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("hostPath type check failed: {want}")
+        );
+    }
+    assert!(
+        volumes
+            .ensure("u", "v", &host("/dev/null", HostPathKind::CharDevice))
+            .await
+            .is_ok()
+    );
+    volumes.teardown("u").await.unwrap();
+}
