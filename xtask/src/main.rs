@@ -1,7 +1,10 @@
 //! `cargo xtask`: the front door for developers. Everything CI does is one of these commands.
 
+mod images;
 mod run;
+mod schema;
 mod setup;
+mod test;
 mod tidy;
 mod tools;
 
@@ -9,9 +12,12 @@ use anyhow::{Context, bail};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  test [PART...]   install what is missing and run what CI runs; PART: tidy, rules, kernel, e2e, golden
+  test [PART...]   install what is missing and run what CI runs; PART: tidy, crates, e2e, golden
   setup            install what is missing: Debian packages, kubectl, test images' programs
   build            build the release binary and say where it is
+  images           fill a registry (--registry HOST:PORT, or one on loopback) with stand-in images
+  images           fill a registry with stand-in images, --registry HOST:PORT or one of our own
+  schema           generate the schema table from upstream's published modules
   tidy             check the house rules
 ";
 
@@ -31,6 +37,9 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
     {
         Some(("setup", [])) => setup::install().and_then(|()| tools::build_all().map(drop)),
         Some(("build", [])) => run::build_release().map(|binary| println!("{}", binary.display())),
+        Some(("test", parts)) => test::test(parts),
+        Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),
+        Some(("schema", [])) => schema::generate(),
         Some(("tidy", [])) => tidy::check(),
         None | Some(("help" | "-h" | "--help", _)) => {
             print!("{USAGE}");
