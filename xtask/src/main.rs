@@ -15,8 +15,6 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [PART...]   install what is missing and run what CI runs; PART: tidy, crates, e2e, golden
   setup            install what is missing: Debian packages, kubectl, test images' programs
   build            build the release binary and say where it is
-  images           fill a registry (--registry HOST:PORT, or one on loopback) with stand-in images
-  images           fill a registry with stand-in images, --registry HOST:PORT or one of our own
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
 ";

@@ -1,0 +1,150 @@
+//! `cargo xtask test`: what CI runs, part by part, closed by one line that adds all test runners up.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+
+use crate::{images, run, setup, tidy, tools};
+
+/// The parts, in the order they run.
+const PARTS: [&str; 4] = ["tidy", "crates", "e2e", "golden"];
+
+/// Tests that passed and failed so far.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs the named parts, or all of them. A part that fails does not keep the next from running.
+pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        bail!("there is no part {unknown}; parts are {}", PARTS.join(", "));
+    }
+    setup::install()?;
+    let mut count = Count::default();
+    let mut broken = Vec::new();
+    for part in PARTS
+        .iter()
+        .filter(|part| parts.is_empty() || parts.iter().any(|wanted| wanted == *part))
+    {
+        eprintln!("== {part}");
+        let ended = match *part {
+            "tidy" => house_rules(),
+            "crates" => cargo_test(&["--workspace", "--exclude", "e2e"], &[], &mut count),
+            "e2e" => end_to_end(
+                &["--lib", "--test", "scenarios", "--test", "leaks"],
+                &mut count,
+            ),
+            _ => end_to_end(&["--test", "golden"], &mut count),
+        };
+        if let Err(error) = ended {
+            eprintln!("{part}: {error:#}");
+            broken.push(*part);
+        }
+    }
+    println!("{} passed, {} failed", count.passed, count.failed);
+    if !broken.is_empty() {
+        bail!("not green: {}", broken.join(", "));
+    }
+    Ok(())
+}
+
+/// Format, lints, arrows.
+fn house_rules() -> anyhow::Result<()> {
+    run::command(run::cargo().args(["fmt", "--all", "--check"]))?;
+    run::command(run::cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    tidy::check()
+}
+
+/// Tests against a running engine: the release binary, stock kubectl, a registry on loopback.
+fn end_to_end(selection: &[&str], count: &mut Count) -> anyhow::Result<()> {
+    let tools = tools::build_all()?;
+    let carob = run::build_release()?;
+    let registry = images::Registry::start_filled(&tools.agnhost)?;
+    let environment: [(&str, OsString); 4] = [
+        ("CAROB_BIN", carob.into()),
+        ("CAROB_KUBECTL", tools.kubectl.into()),
+        ("CAROB_OLDER_KUBECTL", tools.older_kubectl.into()),
+        ("CAROB_REGISTRY", registry.address().into()),
+    ];
+    cargo_test(
+        &[&["--package", "e2e"], selection].concat(),
+        &environment,
+        count,
+    )
+}
+
+/// Runs `cargo test`, shows what it says, and adds its result lines up.
+fn cargo_test(
+    selection: &[&str],
+    environment: &[(&str, OsString)],
+    count: &mut Count,
+) -> anyhow::Result<()> {
+    let mut command = run::cargo();
+    command
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(selection)
+        .envs(environment.iter().cloned());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start cargo test")?;
+    for line in BufReader::new(child.stdout.take().context("hear cargo test")?).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = result_line(&line) {
+            count.passed += result.passed;
+            count.failed += result.failed;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("cargo test failed ({status})");
+    }
+    Ok(())
+}
+
+/// Reads `test result: ok. 6 passed; 0 failed; …`.
+fn result_line(line: &str) -> Option<Count> {
+    let (_, result) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |word: &str| {
+        result
+            .split("; ")
+            .find_map(|part| part.strip_suffix(word)?.trim().parse().ok())
+    };
+    Some(Count {
+        passed: number("passed")?,
+        failed: number("failed")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result_line;
+
+    #[test]
+    fn reads_the_runners_last_line() {
+        let ok = result_line(
+            "test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+        );
+        assert_eq!(ok.map(|count| (count.passed, count.failed)), Some((6, 0)));
+        let bad = result_line(
+            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out",
+        );
+        assert_eq!(bad.map(|count| (count.passed, count.failed)), Some((2, 3)));
+        assert!(result_line("test a ... ok").is_none());
+    }
+}
