@@ -39,8 +39,7 @@ impl Printer {
         self.rest.extend_from_slice(bytes);
         let rest = std::mem::take(&mut self.rest);
         let mut out = Vec::with_capacity(rest.len());
-        let mut lines = rest.split_inclusive(|b| *b == b'\n').peekable();
-        while let Some(line) = lines.next() {
+        for line in rest.split_inclusive(|b| *b == b'\n') {
             match line.strip_suffix(b"\n") {
                 Some(record) => self.record(record, &mut out),
                 None if line.len() <= MAX_RECORD => self.rest = line.to_vec(),
