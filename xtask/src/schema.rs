@@ -57,7 +57,7 @@ fn target() -> PathBuf {
 }
 
 /// Writes the file anew.
-pub fn generate() -> Result<()> {
+pub(crate) fn generate() -> Result<()> {
     let path = target();
     std::fs::create_dir_all(path.parent().context("no parent")?)?;
     std::fs::write(&path, render()?)?;
@@ -65,7 +65,7 @@ pub fn generate() -> Result<()> {
 }
 
 /// Fails when the file is not what would be written.
-pub fn check() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     let current = std::fs::read_to_string(target())?;
     ensure!(
         current == render()?,
