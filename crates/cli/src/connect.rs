@@ -1,11 +1,14 @@
 //! The server a command talks to, in raw JSON: commands work for every kind, so they know none.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::Context;
 use futures::{AsyncBufReadExt, Stream, StreamExt, TryStreamExt};
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use serde_json::Value;
 
 use crate::args::Global;
@@ -19,6 +22,10 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) struct Server {
     pub(crate) client: kube::Client,
     pub(crate) namespace: String,
+    /// Whether the user named the namespace, so that files may not name another.
+    pub(crate) namespace_is_fixed: bool,
+    /// Warnings of the server that were printed already.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Server {
@@ -39,10 +46,19 @@ impl Server {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Server {
-            client: kube::Client::try_from(config)?,
+        let mut server = Server::new(kube::Client::try_from(config)?, namespace);
+        server.namespace_is_fixed = global.namespace.is_some();
+        Ok(server)
+    }
+
+    /// A connection that exists already.
+    pub(crate) fn new(client: kube::Client, namespace: String) -> Server {
+        Server {
+            client,
             namespace,
-        })
+            namespace_is_fixed: false,
+            warned: Mutex::default(),
+        }
     }
 
     /// GET.
@@ -90,10 +106,33 @@ impl Server {
             .method(method)
             .uri(path)
             .header("accept", accept)
-            .header("content-type", content);
-        self.client
-            .request(request.body(body).map_err(kube::Error::HttpError)?)
-            .await
+            .header("content-type", content)
+            .body(kube::client::Body::from(body))
+            .map_err(kube::Error::HttpError)?;
+        let response = self.client.send(request).await?;
+        self.warn(response.headers());
+        let code = response.status();
+        let bytes = response.into_body().collect_bytes().await?;
+        if code.is_success() {
+            serde_json::from_slice(&bytes).map_err(kube::Error::SerdeError)
+        } else {
+            Err(refusal(code.as_u16(), &bytes))
+        }
+    }
+
+    /// Prints the warnings of an answer, each once (§11.4).
+    fn warn(&self, headers: &http::HeaderMap) {
+        for header in headers.get_all(http::header::WARNING) {
+            let text = header.to_str().ok().and_then(warning_text);
+            let Ok(mut warned) = self.warned.lock() else {
+                continue;
+            };
+            if let Some(text) = text
+                && warned.insert(text.clone())
+            {
+                eprintln!("Warning: {text}");
+            }
+        }
     }
 
     /// Every page of a list, as one list.
@@ -172,6 +211,43 @@ impl Server {
     }
 }
 
+/// The text of `299 - "text"`, quotes and backslashes unescaped.
+fn warning_text(header: &str) -> Option<String> {
+    let (_, quoted) = header.split_once('"')?;
+    let mut text = String::new();
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => text.extend(characters.next()),
+            '"' => return Some(text),
+            other => text.push(other),
+        }
+    }
+    None
+}
+
+/// The Status a server refused with; bodies that are none become one.
+fn refusal(code: u16, body: &[u8]) -> kube::Error {
+    let status = serde_json::from_slice::<Status>(body).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(body);
+        let message = if code == 404 {
+            "the server could not find the requested resource".to_owned()
+        } else {
+            format!(
+                "an error on the server ({:?}) has prevented the request from succeeding",
+                text.trim()
+            )
+        };
+        let reason = if code == 404 {
+            "NotFound"
+        } else {
+            "InternalError"
+        };
+        Status::failure(&message, reason).with_code(code)
+    });
+    kube::Error::Api(status.boxed())
+}
+
 fn join(query: &str) -> String {
     if query.is_empty() {
         String::new()
@@ -180,7 +256,8 @@ fn join(query: &str) -> String {
     }
 }
 
-fn read_kubeconfig(global: &Global) -> anyhow::Result<Kubeconfig> {
+/// The kubeconfig that flags, environment and files lead to.
+pub(crate) fn read_kubeconfig(global: &Global) -> anyhow::Result<Kubeconfig> {
     if let Some(path) = &global.kubeconfig {
         return read(path);
     }
@@ -191,10 +268,7 @@ fn read_kubeconfig(global: &Global) -> anyhow::Result<Kubeconfig> {
         }
         return Ok(merged);
     }
-    let engine = global.root.as_ref().map_or_else(
-        || PathBuf::from("/etc/carob/kubeconfig"),
-        |root| root.join("kubeconfig"),
-    );
+    let engine = engine_kubeconfig(global);
     let home = std::env::home_dir().map(|home| home.join(".kube/config"));
     match [Some(engine), home]
         .into_iter()
@@ -208,7 +282,48 @@ fn read_kubeconfig(global: &Global) -> anyhow::Result<Kubeconfig> {
     }
 }
 
+/// Where the engine writes its kubeconfig.
+pub(crate) fn engine_kubeconfig(global: &Global) -> PathBuf {
+    global.root.as_ref().map_or_else(
+        || PathBuf::from("/etc/carob/kubeconfig"),
+        |root| root.join("kubeconfig"),
+    )
+}
+
 fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
     Kubeconfig::read_from(path)
         .with_context(|| format!("error loading config file \"{}\"", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_unescaped() {
+        assert_eq!(
+            warning_text(r#"299 - "unknown field \"spec.x\"""#).as_deref(),
+            Some(r#"unknown field "spec.x""#)
+        );
+        assert_eq!(warning_text("299 - none"), None);
+    }
+
+    #[test]
+    fn a_refusal_without_status_gets_one() {
+        let text = |code, body: &str| match refusal(code, body.as_bytes()) {
+            kube::Error::Api(status) => (status.code, status.message.clone()),
+            other => (0, other.to_string()),
+        };
+        assert_eq!(
+            text(404, "404 page not found"),
+            (
+                404,
+                "the server could not find the requested resource".into()
+            )
+        );
+        assert_eq!(
+            text(409, r#"{"kind":"Status","message":"taken","code":409}"#),
+            (409, "taken".into())
+        );
+    }
 }

@@ -43,6 +43,15 @@ impl Resource {
         format!("{}/{name}", self.collection(namespace))
     }
 
+    /// `v1`, `apps/v1`
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
     /// `pod`, `deployment.apps`: how messages name it.
     pub(crate) fn qualified(&self) -> String {
         let kind = self.kind.to_lowercase();

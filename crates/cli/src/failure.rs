@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use kube::core::Status;
+use kube::core::response::StatusDetails;
 
 /// A failure whose text is complete, with the exit code to end with.
 #[derive(Debug)]
@@ -47,6 +48,18 @@ pub(crate) fn status_of(error: &anyhow::Error) -> Option<&Status> {
         })
 }
 
+/// Prints several failures, and ends with a failure if there is one.
+pub(crate) fn outcome(failures: &[anyhow::Error]) -> ExitCode {
+    for failure in failures {
+        report(failure);
+    }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 /// Whether the server says that the object is not there.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
@@ -70,25 +83,106 @@ fn server_error(status: &Status, prefix: &str) -> String {
     match status
         .details
         .as_ref()
-        .filter(|_| status.reason == "Invalid" && prefix.is_empty())
+        .filter(|_| status.reason == "Invalid")
     {
-        Some(details) => {
-            let causes = details
-                .causes
-                .iter()
-                .map(|cause| format!("{}: {}", cause.field, cause.message))
-                .collect::<Vec<_>>();
-            let kind = if details.group.is_empty() {
-                details.kind.clone()
-            } else {
-                format!("{}.{}", details.kind, details.group)
-            };
-            let body = match causes.as_slice() {
-                [one] => format!(" {one}"),
-                several => several.iter().map(|cause| format!("\n* {cause}")).collect(),
-            };
-            format!("The {kind} \"{}\" is invalid:{body}", details.name)
-        }
+        Some(details) => invalid(details),
+        None if status.reason == "Invalid" => format!("The request is invalid: {}", status.message),
+        None if status.code == 401 => format!(
+            "error: You must be logged in to the server ({prefix}{})",
+            status.message
+        ),
         None => format!("Error from server{reason}: {prefix}{}", status.message),
+    }
+}
+
+/// Refused content, cause by cause. Refusals of a patch name no object.
+fn invalid(details: &StatusDetails) -> String {
+    let mut causes = Vec::new();
+    for cause in &details.causes {
+        let text = match cause.field.as_str() {
+            "" => cause.message.clone(),
+            field => format!("{field}: {}", cause.message),
+        };
+        if !causes.contains(&text) {
+            causes.push(text);
+        }
+    }
+    let subject = match details.kind.as_str() {
+        "" => "request".to_owned(),
+        kind => format!("{kind} {:?}", details.name),
+    };
+    match causes.as_slice() {
+        [] => format!("The {subject} is invalid"),
+        [one] => format!("The {subject} is invalid: {one}"),
+        several => format!("The {subject} is invalid: \n* {}", several.join("\n* ")),
+    }
+}
+
+/// Ends with a code, everything said already.
+pub(crate) fn exit(code: u8) -> anyhow::Error {
+    Exit {
+        message: String::new(),
+        code,
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(status: serde_json::Value, prefix: &str) -> String {
+        let status: Status = serde_json::from_value(status).expect("a status");
+        server_error(&status, prefix)
+    }
+
+    #[test]
+    fn refusals_are_told_as_kubectl_tells_them() {
+        let cause = |field: &str, message: &str| json!({"reason": "FieldValueInvalid", "field": field, "message": message});
+        let invalid = |causes: serde_json::Value| json!({"reason": "Invalid", "message": "m", "code": 422, "details": {"name": "p", "kind": "Pod", "causes": causes}});
+        for (status, prefix, text) in [
+            (
+                json!({"reason": "NotFound", "message": "pods \"x\" not found", "code": 404}),
+                "",
+                "Error from server (NotFound): pods \"x\" not found",
+            ),
+            (
+                json!({"reason": "BadRequest", "message": "no", "code": 400}),
+                "error when creating \"STDIN\": ",
+                "Error from server (BadRequest): error when creating \"STDIN\": no",
+            ),
+            (
+                json!({"message": "odd", "code": 500}),
+                "",
+                "Error from server: odd",
+            ),
+            (
+                json!({"reason": "Unauthorized", "message": "Unauthorized", "code": 401}),
+                "",
+                "error: You must be logged in to the server (Unauthorized)",
+            ),
+            (
+                invalid(json!([cause("a", "bad")])),
+                "error when creating \"STDIN\": ",
+                "The Pod \"p\" is invalid: a: bad",
+            ),
+            (
+                json!({"reason": "Invalid", "message": "patch: bad", "code": 422, "details": {"causes": [cause("patch", "bad")]}}),
+                "",
+                "The request is invalid: patch: bad",
+            ),
+            (
+                invalid(json!([
+                    cause("a", "bad"),
+                    cause("b", "worse"),
+                    cause("a", "bad")
+                ])),
+                "",
+                "The Pod \"p\" is invalid: \n* a: bad\n* b: worse",
+            ),
+        ] {
+            assert_eq!(told(status, prefix), text);
+        }
     }
 }

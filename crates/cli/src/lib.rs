@@ -8,10 +8,13 @@ mod args;
 mod connect;
 mod discovery;
 mod failure;
+mod manifest;
+mod merge;
 mod output;
+mod select;
 mod target;
 mod verbs;
 
-pub use args::{Cli, Command, DownArgs, GetArgs, Global, UpArgs, Verb};
+pub use args::*;
 pub use failure::report;
 pub use verbs::run;

@@ -91,7 +91,7 @@ mod tests {
         let object = json!({"metadata": {"name": "web"}, "l": [1, {"a": "x"}], "z": null});
         assert_eq!(
             columns.print(&[&object]).expect("prints"),
-            "NAME   L             N        Z\nweb    [1 map[a:x]]   <none>   <nil>\n"
+            "NAME   L              N        Z\nweb    [1 map[a:x]]   <none>   <nil>\n"
         );
         assert!(Columns::parse("L").is_err() && Columns::parse("").is_err());
     }

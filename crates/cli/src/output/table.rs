@@ -1,4 +1,4 @@
-//! Tables as kubectl prints them: columns of at least six characters, three blanks between, the last not padded.
+//! Tables as kubectl prints them: columns of at least six characters with the three blanks after them, the last not padded.
 
 const LEAST_WIDTH: usize = 6;
 const PADDING: usize = 3;
@@ -20,7 +20,7 @@ impl TableWriter {
             self.widths
                 .resize(self.widths.len().max(row.len()), LEAST_WIDTH);
             for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.chars().count() + PADDING);
             }
         }
         rows.iter().map(|row| self.line(row)).collect()
@@ -31,7 +31,7 @@ impl TableWriter {
         for (place, cell) in row.iter().enumerate() {
             line.push_str(cell);
             if place + 1 < row.len() {
-                let missing = self.widths[place] - cell.chars().count() + PADDING;
+                let missing = self.widths[place] - cell.chars().count();
                 line.extend(std::iter::repeat_n(' ', missing));
             }
         }
@@ -59,7 +59,7 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned);
         assert_eq!(
             writer.lines(&[row(["NAME", "AGE"]), row(["a", "1s"])]),
-            "NAME     AGE\na        1s\n"
+            "NAME   AGE\na      1s\n"
         );
         assert_eq!(
             writer.lines(&[row(["a-long-name", "1s"])]),

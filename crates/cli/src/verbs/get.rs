@@ -294,11 +294,7 @@ async fn objects(
 
 /// Items of a list do not name their type; printed alone they must.
 fn with_types(mut list: Value, resource: &crate::discovery::Resource) -> Vec<Value> {
-    let version = if resource.group.is_empty() {
-        resource.version.clone()
-    } else {
-        format!("{}/{}", resource.group, resource.version)
-    };
+    let version = resource.api_version();
     let items = list["items"]
         .as_array_mut()
         .map(std::mem::take)

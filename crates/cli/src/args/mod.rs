@@ -1,9 +1,28 @@
-//! What can be typed.
+//! What can be typed. Flags stand where kubectl has them, under the same names.
+
+mod image;
+mod inspect;
+mod play;
+mod write;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::image::{
+    ImageCommand, ImageImportArgs, ImageLoadArgs, ImageLsArgs, ImagePruneArgs, ImagePullArgs,
+    ImageRmArgs, ImageSaveArgs, ImageTagArgs,
+};
+pub use self::inspect::{
+    ApiResourcesArgs, AttachArgs, ConfigCommand, CpArgs, DescribeArgs, EventsArgs, ExecArgs,
+    GetArgs, KubeconfigArgs, LogsArgs, VersionArgs, WaitArgs,
+};
+pub use self::play::PlayArgs;
+pub use self::write::{
+    ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs, CreateSecretArgs,
+    CreateSecretCommand, DeleteArgs, FileArgs, MetadataArgs, PatchArgs, WriteArgs,
+};
 
 /// Kubernetes Pods on one Linux machine.
 #[derive(Debug, Parser)]
@@ -36,6 +55,7 @@ pub struct Global {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, made once")]
 pub enum Command {
     /// Start the engine
     Up(UpArgs),
@@ -51,50 +71,18 @@ pub enum Command {
 pub enum Verb {
     /// Show resources
     Get(GetArgs),
-}
-
-/// `carob get`
-#[derive(Debug, Clone, Args)]
-pub struct GetArgs {
-    /// TYPE [NAME...] or TYPE/NAME...
-    #[arg(value_name = "TYPE")]
-    pub words: Vec<String>,
-    /// Look in all namespaces
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Only objects with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    pub selector: Option<String>,
-    /// Only objects with these fields
-    #[arg(long, value_name = "SELECTOR")]
-    pub field_selector: Option<String>,
-    /// Form of the output: wide, json, yaml, name, jsonpath=..., custom-columns=...
-    #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<String>,
-    /// Go on and show changes
-    #[arg(short, long)]
-    pub watch: bool,
-    /// Show changes only
-    #[arg(long)]
-    pub watch_only: bool,
-    /// Leave the headers out
-    #[arg(long)]
-    pub no_headers: bool,
-    /// Prefix names with their kind
-    #[arg(long)]
-    pub show_kind: bool,
-    /// Show labels in a last column
-    #[arg(long)]
-    pub show_labels: bool,
-    /// Show these labels in columns of their own
-    #[arg(short = 'L', long, value_name = "KEY", value_delimiter = ',')]
-    pub label_columns: Vec<String>,
-    /// Say nothing about what is not there
-    #[arg(long)]
-    pub ignore_not_found: bool,
-    /// Keep metadata.managedFields
-    #[arg(long)]
-    pub show_managed_fields: bool,
+    /// Make resources be as files say
+    Apply(ApplyArgs),
+    /// Make resources from files or flags
+    Create(CreateArgs),
+    /// Delete resources
+    Delete(DeleteArgs),
+    /// Change fields of a resource
+    Patch(PatchArgs),
+    /// Set or remove labels
+    Label(MetadataArgs),
+    /// Set or remove annotations
+    Annotate(MetadataArgs),
 }
 
 /// `carob up`
