@@ -32,6 +32,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("e2e", Role::Beside),
     ("xtask", Role::Beside),
     ("bench-launch", Role::Beside),
+    ("bench-podstart", Role::Beside),
 ];
 
 /// What words and rules must never reach, directly or not: they decide without waiting, files or the kernel.
