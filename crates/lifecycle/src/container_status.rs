@@ -1,8 +1,8 @@
 //! One container's status (§3.4, §3.5).
 
+use cri::{ContainerState, ContainerStatus as Record};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use cri::{ContainerState, ContainerStatus as Record};
 
 use crate::kinds::{self, Member};
 use crate::look::Look;

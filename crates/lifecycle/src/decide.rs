@@ -14,16 +14,16 @@ use crate::termination;
 pub fn plan(pod: &Pod, seen: &Observed, now: Timestamp, policy: &NodePolicy) -> Plan {
     let look = Look { pod, seen, now };
     if let Some(end) = termination::decide(&look) {
-        return termination::plan(&look, end);
+        return termination::plan(&look, end, policy);
     }
     let (init, apps) = status::containers(&look);
     if look::is_terminal(&status::computed_phase(&look, &init, &apps)) {
-        return termination::plan(&look, done(&look));
+        return termination::plan(&look, done(&look), policy);
     }
     match sync::plan(&look, policy) {
         Ok(plan) => plan,
         Err(Ends(why)) => {
-            let mut plan = termination::plan(&look, done(&look));
+            let mut plan = termination::plan(&look, done(&look), policy);
             plan.because(None, why);
             plan
         }

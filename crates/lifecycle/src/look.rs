@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
+use cri::{ContainerState, ContainerStatus, NamespaceMode, SandboxState, SandboxStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use cri::{ContainerState, ContainerStatus, NamespaceMode, SandboxState, SandboxStatus};
 
 use crate::kinds::{self, Member};
 use crate::observed::{Observed, WorkerPhase};

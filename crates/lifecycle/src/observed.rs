@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use jiff::{SignedDuration, Timestamp};
 use cri::{ContainerStatus, Id, SandboxStatus};
+use jiff::{SignedDuration, Timestamp};
 
 /// One look at a Pod's world.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
 use cri::Id;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::look::Look;
 use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};
@@ -18,9 +18,13 @@ pub struct NodePolicy {
     pub back_off_max: SignedDuration,
     /// How long after a failed start without a back-off of its own it is tried again (10 s).
     pub retry_after: SignedDuration,
-    /// How long an exit or a failed pull is shown as what it is before a back-off's reason takes its place (1 s, upstream's
-    /// relist period).
+    /// How long a failed pull is shown before its back-off's reason takes its place, and the last exit of a Pod that has
+    /// completed before its phase does (1 s, upstream's relist period).
     pub shown_for: SignedDuration,
+    /// How long an exit is shown at most before `CrashLoopBackOff` takes its place (60 s, upstream's resync period).
+    pub resync_after: SignedDuration,
+    /// How long before its end a crash back-off is shown at the latest (300 ms).
+    pub announced_before: SignedDuration,
 }
 
 impl Default for NodePolicy {
@@ -30,6 +34,8 @@ impl Default for NodePolicy {
             back_off_max: SignedDuration::from_secs(300),
             retry_after: SignedDuration::from_secs(10),
             shown_for: SignedDuration::from_secs(1),
+            resync_after: SignedDuration::from_secs(60),
+            announced_before: SignedDuration::from_millis(300),
         }
     }
 }

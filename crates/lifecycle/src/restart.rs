@@ -1,8 +1,8 @@
 //! Whether an exited container starts again (§1.8), and when at the earliest (§4.1).
 
+use cri::{ContainerState, ContainerStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use cri::{ContainerState, ContainerStatus};
 
 use crate::kinds::Member;
 use crate::look::Look;

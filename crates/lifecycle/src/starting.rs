@@ -1,8 +1,8 @@
 //! Whether a container that is due may be started now, or what it waits for: crash back-off (§4.1), pull back-off (§4.2), or
 //! the pause after a failed start.
 
-use jiff::Timestamp;
 use cri::ContainerState;
+use jiff::Timestamp;
 
 use crate::events;
 use crate::image;
@@ -69,17 +69,14 @@ pub(crate) fn attempt(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>)
                 text::go_duration(delay),
                 text::clock(until)
             );
-            let announced = text::after(ended, policy.shown_for);
-            if look.now < announced {
-                return Attempt::quietly(announced.min(until), why);
-            }
-            let message = restart::back_off_message(look.pod, member.name(), delay);
+            let announced = announced(ended, until, policy);
+            let is_announced = look.now >= announced;
             Attempt::Later {
-                at: until,
+                at: if is_announced { until } else { announced },
                 why,
-                error: Some(StartError {
+                error: is_announced.then(|| StartError {
                     reason: "CrashLoopBackOff".to_owned(),
-                    message,
+                    message: restart::back_off_message(look.pod, member.name(), delay),
                     at: look.now,
                 }),
                 events: vec![events::crash_back_off(look.pod, member)],
@@ -87,6 +84,15 @@ pub(crate) fn attempt(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>)
             }
         }
     }
+}
+
+/// When `CrashLoopBackOff` takes the place of the exit. Upstream computes the status before it finds the container held, so the
+/// reason shows only with its next sync: the one that ends the wait, or the resync of a long one.
+fn announced(ended: Timestamp, until: Timestamp, policy: &NodePolicy) -> Timestamp {
+    let before_the_end = until.checked_sub(policy.announced_before).unwrap_or(until);
+    text::after(ended, policy.resync_after)
+        .min(before_the_end)
+        .max(ended)
 }
 
 /// The wait that the last failed start asks for, if any.

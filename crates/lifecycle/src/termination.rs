@@ -3,15 +3,15 @@
 //!
 //! The kill is planned as events come in: each look finds which containers are gone by now and stops those whose turn it is.
 
+use cri::{ContainerState, ContainerStatus, SandboxState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use cri::{ContainerStatus, SandboxState};
 
 use crate::events;
 use crate::kinds;
 use crate::look::Look;
 use crate::observed::{ContainerKind, Termination, Verdict, VolumesSeen, WorkerPhase};
-use crate::plan::{Plan, Step, Stop};
+use crate::plan::{NodePolicy, Plan, Step, Stop};
 use crate::text;
 
 /// Least time between the stop signal and SIGKILL, in seconds (§2.3 step 6).
@@ -84,7 +84,7 @@ pub(crate) fn decide(look: &Look<'_>) -> Option<Termination> {
 }
 
 /// Plans the next part of the Pod's end.
-pub(crate) fn plan(look: &Look<'_>, end: Termination) -> Plan {
+pub(crate) fn plan(look: &Look<'_>, end: Termination, policy: &NodePolicy) -> Plan {
     let memory = &look.seen.memory;
     let mut plan = Plan {
         phase: memory.phase.max(WorkerPhase::Terminating),
@@ -113,6 +113,11 @@ pub(crate) fn plan(look: &Look<'_>, end: Termination) -> Plan {
         if !plan.held_by_retry(look) {
             stop_sandboxes(look, &mut plan);
         }
+    } else if let Some(at) =
+        shown_until(look, &end, policy).filter(|_| memory.phase < WorkerPhase::Terminated)
+    {
+        plan.wake_at = Some(at);
+        plan.because(None, "its last exit is shown before its end");
     } else if memory.phase < WorkerPhase::Terminated {
         // The last status is written before anything is cleaned up.
         plan.phase = WorkerPhase::Terminated;
@@ -122,6 +127,25 @@ pub(crate) fn plan(look: &Look<'_>, end: Termination) -> Plan {
         clean_up(look, &mut plan);
     }
     plan
+}
+
+/// Until when a Pod that completed by itself keeps its phase. Upstream's agent needs about a second between the last exit and
+/// the end of its cleaning up, and clients see a Pod whose containers have ended and which still is `Running`.
+fn shown_until(look: &Look<'_>, end: &Termination, policy: &NodePolicy) -> Option<Timestamp> {
+    if look.deleted() || end.verdict.is_some() {
+        return None;
+    }
+    let exits = look
+        .seen
+        .containers
+        .iter()
+        .filter_map(|container| match &container.state {
+            ContainerState::Exited { finished_at, .. } => Some(*finished_at),
+            _ => None,
+        });
+    // An exit in the future is a clock that was set back, and not waited for.
+    let last = exits.max().filter(|last| *last <= look.now)?;
+    Some(text::after(last, policy.shown_for)).filter(|until| look.now < *until)
 }
 
 fn why(look: &Look<'_>, end: &Termination) -> String {

@@ -1,11 +1,11 @@
 //! What is planned for a Pod: one base observation, small changes to it, the plan as text.
 
+use cri::{ContainerStatus, SandboxState};
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::{
     BackOff, NodePolicy, Observed, Plan, PullBackOff, Retry, StartError, Stopping, Termination,
     VolumesSeen, WorkerPhase, plan,
 };
-use cri::{ContainerStatus, SandboxState};
 use testkit::{PodBuilder, at, created, exited, pod, running, sandbox, unknown};
 
 /// A look at a Pod whose sandbox and volumes are ready and that has these records.
@@ -362,9 +362,7 @@ fn init_containers_run_in_order() {
             "killed for memory is failed even with exit code 0 §1.6",
             chain(),
             with(vec![done()], |s| {
-                if let cri::ContainerState::Exited { reason, .. } =
-                    &mut s.containers[0].state
-                {
+                if let cri::ContainerState::Exited { reason, .. } = &mut s.containers[0].state {
                     *reason = "OOMKilled".to_owned();
                 }
             }),

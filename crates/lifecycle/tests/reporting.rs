@@ -1,10 +1,10 @@
 //! Details of the status, of images and of admission that no whole life shows.
 
+use cri::{SandboxState, UserStatus};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{PodCondition, PodReadinessGate};
 use lifecycle::image::{self, Decision, Presence, PullPolicy};
 use lifecycle::{NodePolicy, NodeRoom, Observed, VolumesSeen, admit, kinds, status};
-use cri::{SandboxState, UserStatus};
 use testkit::{at, exited, pod, running, sandbox};
 
 fn seen(containers: Vec<cri::ContainerStatus>) -> Observed {

@@ -73,6 +73,27 @@ fn a_pod_that_ends_well() {
 }
 
 #[test]
+fn the_last_exit_is_seen_before_the_pods_end() {
+    let mut world = lived(
+        pod().policy("Never").app("a"),
+        &[("a", &[Run::ends(3, 0)])],
+        3,
+    );
+    let summary = world.summary();
+    assert!(summary.starts_with("Running"), "{summary}");
+    assert!(
+        summary.ends_with("a #0: terminated Completed 0"),
+        "{summary}"
+    );
+    world.run_to(4);
+    assert!(
+        world.summary().starts_with("Succeeded"),
+        "{}",
+        world.summary()
+    );
+}
+
+#[test]
 fn a_pod_that_ends_with_137() {
     let world = lived(
         pod().policy("Never").app("a"),
@@ -147,26 +168,21 @@ fn a_crashing_container_backs_off() {
         "ContainersReady=False ContainersNotReady: containers with unready status: [a]",
         "PodScheduled=True",
     ];
-    let waiting = "a #1: waiting CrashLoopBackOff (back-off 10s restarting failed container=a pod=p_ns(uid)), last terminated Error 1";
-    shows(&world, &lines("Running", &not_ready, &[waiting]));
+    let ended = "a #1: terminated Error 1, last terminated Error 1";
+    shows(&world, &lines("Running", &not_ready, &[ended]));
     let mut events = start_events("spec.containers{a}");
     events.push("Warning BackOff spec.containers{a}: Back-off restarting failed container a in pod p_ns(uid)".to_owned());
     assert_eq!(world.events, events);
     // Starts at 0, 2, 14, 36, 78 …: each 0, 10, 20, 40 s after the end of a two-second run.
     world.run_to(80);
     assert_eq!(world.watcher.started, ["a#0", "a#1", "a#2", "a#3", "a#4"]);
-}
-
-#[test]
-fn an_exit_is_seen_before_its_back_off() {
-    let world = lived(pod().app("a"), &[("a", &[Run::ends(2, 1)])], 4);
-    assert!(
-        world
-            .summary()
-            .ends_with("a #1: terminated Error 1, last terminated Error 1"),
-        "{}",
-        world.summary()
-    );
+    // The last run ended at 80; a wait that goes on beyond the resync shows its reason from then on.
+    world.run_to(139);
+    let ended = "a #4: terminated Error 1, last terminated Error 1";
+    shows(&world, &lines("Running", &not_ready, &[ended]));
+    world.run_to(141);
+    let waiting = "a #4: waiting CrashLoopBackOff (back-off 1m20s restarting failed container=a pod=p_ns(uid)), last terminated Error 1";
+    shows(&world, &lines("Running", &not_ready, &[waiting]));
 }
 
 #[test]
@@ -530,7 +546,7 @@ fn a_program_that_does_not_exist() {
         5,
     );
     assert!(
-        world.summary().contains("a #1: waiting CrashLoopBackOff"),
+        world.summary().contains("a #1: waiting RunContainerError"),
         "{}",
         world.summary()
     );

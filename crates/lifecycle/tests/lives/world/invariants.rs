@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cri::{ContainerState, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use lifecycle::kinds;
 use lifecycle::{ContainerKind, Memory, Observed, Plan, Start, Step, VolumesSeen};
-use cri::{ContainerState, SandboxState};
 
 /// What a container did in the past.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ mod invariants;
 
 use std::collections::BTreeMap;
 
+use cri::{ContainerState, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,7 +16,6 @@ use lifecycle::{
     Event, Memory, NodePolicy, Observed, Plan, Start, StartError, Step, Stop, Stopping,
     VolumesSeen, WorkerPhase, events,
 };
-use cri::{ContainerState, SandboxState};
 use testkit::{at, created, sandbox};
 
 use invariants::Watcher;
