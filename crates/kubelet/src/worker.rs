@@ -317,7 +317,8 @@ impl Worker {
         true
     }
 
-    /// Abandons the running step when the Pod is to end (spec `§1.1` step 4; sooner than upstream).
+    /// Abandons the running step when the Pod is told to end (spec `§1.1` step 4; sooner than upstream). A Pod that ends by itself
+    /// waits for it: the container that is being started may be the one that has ended.
     async fn interrupt(&mut self) {
         if self.seen.memory.phase != WorkerPhase::Syncing
             || (self.current.is_none() && self.queue.is_empty())
@@ -325,7 +326,10 @@ impl Worker {
             return;
         }
         let plan = self.plan();
-        if plan.phase == WorkerPhase::Syncing {
+        let has_verdict = plan.termination.is_some_and(|end| end.verdict.is_some());
+        let is_told =
+            self.seen.gone || self.pod.metadata.deletion_timestamp.is_some() || has_verdict;
+        if plan.phase == WorkerPhase::Syncing || !is_told {
             return;
         }
         if self.current.take().is_some() {
