@@ -1,10 +1,14 @@
 //! How a failure is told: the server's words under `Error from server`, ours under `error:` (§11.2).
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use kube::core::Status;
 use kube::core::response::StatusDetails;
+
+/// Exit code of a program that SIGPIPE ended, as shells see it.
+const SIGPIPE: u8 = 141;
 
 /// A failure whose text is complete, with the exit code to end with.
 #[derive(Debug)]
@@ -30,6 +34,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             eprintln!("{}", exit.message);
         }
         return ExitCode::from(exit.code);
+    }
+    if is_broken_pipe(error) {
+        return ExitCode::from(SIGPIPE);
     }
     match status_of(error) {
         Some(status) => eprintln!("{}", server_error(status, &prefixes(error))),
@@ -118,13 +125,12 @@ fn invalid(details: &StatusDetails) -> String {
     }
 }
 
-/// Ends with a code, everything said already.
-pub(crate) fn exit(code: u8) -> anyhow::Error {
-    Exit {
-        message: String::new(),
-        code,
-    }
-    .into()
+/// Whether the reader of standard output went away, which is nothing to tell.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -11,8 +11,11 @@ mod failure;
 mod manifest;
 mod merge;
 mod output;
+mod pods;
 mod select;
+mod session;
 mod target;
+mod terminal;
 mod verbs;
 
 pub use args::*;

@@ -77,6 +77,12 @@ pub enum Verb {
     Create(CreateArgs),
     /// Delete resources
     Delete(DeleteArgs),
+    /// Print the logs of containers
+    Logs(LogsArgs),
+    /// Run a command in a container
+    Exec(ExecArgs),
+    /// Attach to a running container
+    Attach(AttachArgs),
     /// Change fields of a resource
     Patch(PatchArgs),
     /// Set or remove labels

@@ -3,7 +3,9 @@
 mod apply;
 mod create;
 mod delete;
+mod exec;
 mod get;
+mod logs;
 mod metadata;
 mod patch;
 mod write;
@@ -24,6 +26,9 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Create(args) => create::create(&server, &args).await,
         Verb::Label(args) => metadata::change(&server, &args, Which::Labels).await,
         Verb::Annotate(args) => metadata::change(&server, &args, Which::Annotations).await,
+        Verb::Logs(args) => logs::logs(&server, &args).await,
+        Verb::Exec(args) => exec::exec(&server, &args).await,
+        Verb::Attach(args) => exec::attach(&server, &args).await,
         Verb::Patch(args) => patch::patch(&server, &args).await,
     }
 }
