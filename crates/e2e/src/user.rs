@@ -33,6 +33,7 @@ pub struct User {
     api: Api,
     board: Board,
     watching: JoinHandle<()>,
+    leaves_namespace: bool,
 }
 
 /// A command that did not succeed, as it should.
@@ -64,7 +65,13 @@ impl User {
             api,
             board,
             watching,
+            leaves_namespace: false,
         })
+    }
+
+    /// Goes away and leaves namespace and Pods behind.
+    pub fn leave(mut self) {
+        self.leaves_namespace = true;
     }
 
     /// The engine.
@@ -198,6 +205,21 @@ impl User {
         }
     }
 
+    /// Waits until the Pod is in this phase.
+    pub fn wait_phase(&self, pod: &str, phase: &str) -> anyhow::Result<()> {
+        let condition = format!("--for=jsonpath={{.status.phase}}={phase}");
+        self.engine
+            .kubectl([
+                "-n",
+                &self.namespace,
+                "wait",
+                &condition,
+                &format!("pod/{pod}"),
+                "--timeout=30s",
+            ])
+            .map(drop)
+    }
+
     /// Every distinct row of a Pod so far.
     pub fn rows(&self, pod: &str) -> Vec<String> {
         self.board.history().remove(pod).unwrap_or_default()
@@ -252,6 +274,9 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         self.watching.abort();
+        if self.leaves_namespace {
+            return;
+        }
         let _ = self
             .engine
             .kubectl(["delete", "namespace", &self.namespace, "--wait=false"]);

@@ -1,7 +1,5 @@
 //! Init containers: order, failure, data for the app, logs.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use e2e::board::Wait;
 use e2e::user::User;
@@ -105,7 +103,7 @@ fn failing_is_retried_with_back_off(user: &User) -> anyhow::Result<()> {
 fn failing_under_never_fails_the_pod(user: &User) -> anyhow::Result<()> {
     user.apply(&failing("never", "Never"))?;
     user.wait("never", "Init:Error", "0/1")?;
-    user.settle(Duration::from_secs(1));
+    user.wait_phase("never", "Failed")?;
     let pod = user.pod("never")?;
     ensure!(pod["status"]["phase"] == "Failed", "{}", pod["status"]);
     ensure!(pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3);

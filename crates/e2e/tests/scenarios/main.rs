@@ -11,6 +11,7 @@ mod volumes;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use e2e::engine::{Engine, Outside};
@@ -20,6 +21,9 @@ use tokio::runtime::Runtime;
 
 /// What a scenario is given.
 type Scenario = fn(&User) -> anyhow::Result<()>;
+
+/// Counts namespaces.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Scenarios at once: they wait more than they work.
 const AT_ONCE: usize = 4;
@@ -89,7 +93,8 @@ fn trial(
     scenario: Scenario,
 ) -> Trial {
     let (engine, runtime, program) = (engine.clone(), runtime.clone(), program.clone());
-    let namespace = format!("{client}-{}", name.replace("::", "-").replace('_', "-"));
+    // Names of scenarios are longer than names of namespaces may be.
+    let namespace = format!("{client}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     Trial::test(format!("{client}::{name}"), move || {
         let played =
             User::new(engine, program, &namespace, runtime).and_then(|user| scenario(&user));

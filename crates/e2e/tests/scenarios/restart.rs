@@ -38,7 +38,7 @@ pub(crate) fn survives(outside: &Outside) -> anyhow::Result<()> {
         user.wait("steady", "Running", "2/2")?;
         let before = ids(&user.pod("steady")?);
         engine.stop()?;
-        std::mem::forget(user); // its namespace must stay
+        user.leave();
         before
     };
     for _ in 0..3 {

@@ -126,8 +126,7 @@ spec:
     user.wait("half", "NotReady", "1/2")?;
     user.run(&["exec", "half", "-c", "goes-on", "--", "touch", "/gate/open"])?;
     user.wait("half", "Error", "0/2")?;
-    ensure!(user.pod("half")?["status"]["phase"] == "Failed");
-    Ok(())
+    user.wait_phase("half", "Failed")
 }
 
 fn a_bad_image_is_healed(user: &User) -> anyhow::Result<()> {

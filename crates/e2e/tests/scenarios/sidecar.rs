@@ -82,9 +82,8 @@ spec:
             .ends_with("app up\n")
     );
     user.run(&["exec", "native", "-c", "app", "--", "touch", "/order/stop"])?;
-    user.wait("native", "Completed", "0/3")?;
+    user.wait_phase("native", "Succeeded")?;
     let pod = user.pod("native")?;
-    ensure!(pod["status"]["phase"] == "Succeeded", "{}", pod["status"]);
     let finished = |index: usize| {
         pod["status"]["initContainerStatuses"][index]["state"]["terminated"]["finishedAt"]
             .as_str()
