@@ -55,6 +55,7 @@ impl Network {
     pub fn open(config: &Config) -> Result<Self, NetworkError> {
         let mut route = Socket::open(Family::Route)
             .map_err(|source| kernel("open a netlink socket", source))?;
+        let _alone = setup::choose_alone()?;
         let chosen = setup::choose(config, &mut route)?;
         let pool = Pool::open(&config.state_dir.join("addresses"), chosen.range)
             .map_err(|source| pool_error("open", source))?;

@@ -38,6 +38,17 @@ struct Record {
     range: String,
 }
 
+/// Held while an engine chooses and makes its bridge, so that two that start at once do not choose the same. The lock is on a
+/// directory every machine has; nothing is made for it.
+pub(crate) fn choose_alone() -> Result<fs::File, NetworkError> {
+    let lock = || -> io::Result<fs::File> {
+        let run = fs::File::open("/run")?;
+        rustix::fs::flock(&run, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(run)
+    };
+    lock().map_err(|error| kernel("wait for other engines to choose their network", error))
+}
+
 /// The earlier choice if there is one, else the settings, else the first name and range nobody uses.
 pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<Chosen, NetworkError> {
     if let Some(chosen) = read(config)? {

@@ -240,3 +240,45 @@ fn link_names() -> Vec<String> {
         .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
         .collect()
 }
+
+#[test]
+fn engines_that_start_at_once_choose_different_networks() {
+    on_a_node(|config| {
+        let node = own_netns();
+        let start = |n: u32| {
+            let config = Config {
+                state_dir: config.state_dir.join(n.to_string()),
+                bridge: None,
+                pod_range: None,
+            };
+            inside(&node, move || {
+                Network::open(&config)
+                    .map(|network| (network.bridge().to_owned(), network.pod_range().to_string()))
+                    .expect("opens")
+            })
+        };
+        let opened: Vec<_> = (0..4).map(start).collect();
+        let chosen: std::collections::BTreeSet<_> = opened
+            .into_iter()
+            .map(|thread| thread.join().expect("opens"))
+            .collect();
+        assert_eq!(
+            chosen
+                .iter()
+                .map(|(bridge, _)| bridge)
+                .collect::<std::collections::BTreeSet<_>>()
+                .len(),
+            4,
+            "{chosen:?}"
+        );
+        assert_eq!(
+            chosen
+                .iter()
+                .map(|(_, range)| range)
+                .collect::<std::collections::BTreeSet<_>>()
+                .len(),
+            4,
+            "{chosen:?}"
+        );
+    });
+}
