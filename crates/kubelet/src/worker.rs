@@ -2,10 +2,12 @@
 //!
 //! It is one task with an inbox. Steps of a plan run one after another as a future the worker holds (dropping it abandons the
 //! step, which is how a deletion cuts a pull short); stops run beside them; the status write is a third, so that nothing waits for
-//! it but what must: a restart waits until the exit before it was stored, and the final DELETE until the final status was.
+//! it but what must: a restart waits until the exit before it was stored, and the final DELETE until the final status was. How soon
+//! a change is written is [`pace`]'s to say.
 //! What is reported is computed from the worker's own last report, not from the API's answer, so writes can be late but never
 //! contradict each other.
 
+mod pace;
 mod perform;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +23,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use lifecycle::{NodePolicy, Observed, Plan, Step, VolumesSeen, WorkerPhase};
 use ports::runtime::{ContainerState, ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::agent::{Agent, View};
 use crate::messages;
@@ -30,9 +33,10 @@ use crate::records::Records;
 use crate::report::{self, Written};
 use crate::sources::Tokens;
 
+use pace::Pace;
 use perform::Done;
 
-/// How long a failed status write or stop waits before it is tried again.
+/// How long a failed stop waits before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
@@ -78,7 +82,9 @@ pub(crate) struct Worker {
     writing: Option<BoxFuture<'static, Written>>,
     /// What the API holds.
     stored: Arc<PodStatus>,
-    write_after: Option<tokio::time::Instant>,
+    pace: Pace,
+    /// When a status that is held back may be written.
+    report_at: Option<Instant>,
     wake_at: Option<Timestamp>,
     finished: bool,
 }
@@ -92,6 +98,8 @@ enum Event {
     VolumeObject,
     StartObject,
     Timer,
+    /// A status that was held back may be written.
+    Report,
 }
 
 impl Worker {
@@ -123,7 +131,8 @@ impl Worker {
             refresh: None,
             writing: None,
             stored,
-            write_after: None,
+            pace: Pace::new(Instant::now()),
+            report_at: None,
             wake_at: None,
             finished: false,
         }
@@ -202,56 +211,72 @@ impl Worker {
     /// Begins steps of the queue until one takes time.
     fn next_step(&mut self) {
         while self.current.is_none() {
-            let Some(step) = self.queue.front() else {
-                return;
-            };
-            if self.must_wait_for_status(step) && self.is_reporting() {
-                return;
+            if self.is_held_up() {
+                self.refresh_status();
+                if !self.is_stored() {
+                    break;
+                }
             }
             let Some(step) = self.queue.pop_front() else {
+                self.pace.idle();
                 return;
             };
             self.begin(step);
         }
+        self.pace.busy(Instant::now());
     }
 
-    /// Steps whose status must be stored before: a restart, and the end.
-    fn must_wait_for_status(&self, step: &Step) -> bool {
-        match step {
-            Step::Start(start) => start.restart_count > 0,
-            Step::DeletePod => true,
+    /// Whether the next step waits for the status before it to be stored: a restart, and the end.
+    fn is_held_up(&self) -> bool {
+        match self.queue.front() {
+            Some(Step::Start(start)) => start.restart_count > 0,
+            Some(Step::DeletePod) => true,
             _ => false,
         }
     }
 
-    fn is_reporting(&self) -> bool {
-        self.writing.is_some() || self.write_after.is_some()
+    /// Whether the API holds what is to be reported.
+    fn is_stored(&self) -> bool {
+        self.seen.gone
+            || (self.writing.is_none() && self.pod.status.as_ref() == Some(&*self.stored))
     }
 
-    /// Computes the status; publishes and writes it if it is new and no write is under way.
-    fn report(&mut self) {
+    /// Computes the status and publishes it.
+    fn refresh_status(&mut self) {
         if self.seen.gone {
             return;
         }
         self.observe();
         let status = lifecycle::status(&self.pod, &self.seen, self.agent.now());
         if self.pod.status.as_ref() != Some(&status) {
-            Arc::make_mut(&mut self.pod).status = Some(status);
+            Arc::make_mut(&mut self.pod).status = Some(status.clone());
         }
-        let reported = self.pod.status.clone().unwrap_or_default();
         self.agent.views.publish(
             &self.uid,
             View {
-                status: reported.clone(),
+                status,
                 containers: self.records.containers.clone(),
             },
         );
-        if !self.is_reporting() && *self.stored != reported {
+    }
+
+    /// Writes the status if it is new, no write is under way, and it is time.
+    fn report(&mut self) {
+        self.refresh_status();
+        self.report_at = None;
+        if self.is_stored() || self.writing.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        let due = self.pace.due(self.current.is_none() && self.is_held_up());
+        self.report_at = due.filter(|at| *at > now);
+        if self.report_at.is_none() {
+            self.pace.written(now);
             self.writing = Some(report::write(
                 &self.agent.client,
                 &self.pod,
                 &self.stored,
-                Arc::new(reported),
+                Arc::new(self.pod.status.clone().unwrap_or_default()),
             ));
         }
     }
@@ -261,7 +286,7 @@ impl Worker {
         let timer = self
             .due()
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let write_after = self.write_after;
+        let report_at = self.report_at;
         tokio::select! {
             biased;
             message = self.inbox.recv() => Event::Message(message),
@@ -272,10 +297,7 @@ impl Worker {
             () = any_change(&mut self.volume_objects) => Event::VolumeObject,
             () = any_change(&mut self.start_objects) => Event::StartObject,
             () = sleep(timer), if timer.is_some() => Event::Timer,
-            () = tokio::time::sleep_until(write_after.unwrap_or_else(tokio::time::Instant::now)), if write_after.is_some() => {
-                self.write_after = None;
-                Event::Timer
-            }
+            () = sleep_until(report_at), if report_at.is_some() => Event::Report,
         }
     }
 
@@ -312,6 +334,8 @@ impl Worker {
             Event::VolumeObject => self.volume_object_changed(),
             Event::StartObject => self.seen.memory.changed_at = Some(self.agent.now()),
             Event::Timer => self.rotate_tokens(),
+            // The next turn writes it.
+            Event::Report => {}
         }
         self.interrupt().await;
         true
@@ -345,7 +369,6 @@ impl Worker {
             Message::Gone => {
                 self.seen.gone = true;
                 self.writing = None;
-                self.write_after = None;
             }
             Message::Runtime(event) => {
                 if let Some(id) = self.records.apply(event) {
@@ -384,7 +407,7 @@ impl Worker {
             Written::Gone => self.seen.gone = true,
             Written::Failed(error) => {
                 tracing::warn!(pod = self.uid, %error, "writing a status");
-                self.write_after = Some(tokio::time::Instant::now() + AGAIN);
+                self.pace.failed(Instant::now());
             }
         }
     }
@@ -520,4 +543,8 @@ async fn any_change(subscriptions: &mut [Subscription]) {
 
 async fn sleep(timer: Option<Duration>) {
     tokio::time::sleep(timer.unwrap_or_default()).await;
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    tokio::time::sleep_until(at.unwrap_or_else(Instant::now)).await;
 }

@@ -331,3 +331,80 @@ async fn a_failed_pull_backs_off() {
         "{message}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_what_steps_lead_to_is_written() {
+    let world = start();
+    let containers = json!([container("a"), container("b")]);
+    world.api.put(P, pod("p", containers, json!({})));
+    world.api.until("running", running).await;
+    let phases: Vec<Value> = world
+        .api
+        .history(P)
+        .iter()
+        .map(|pod| pod["status"]["phase"].clone())
+        .collect();
+    assert_eq!(phases, ["Pending", "Running"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_beside_a_long_pull_is_told_after_a_second() {
+    let world = start();
+    let mut b = container("b");
+    b["image"] = json!("slow:1");
+    let before = tokio::time::Instant::now();
+    world
+        .api
+        .put(P, pod("p", json!([container("a"), b]), json!({})));
+    let told = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        state(&pod, "a")["running"].is_object().then_some(pod)
+    };
+    let seen = world.api.until("told", told).await;
+    assert_eq!(before.elapsed().as_secs(), 1, "{:?}", before.elapsed());
+    assert_eq!(state(&seen, "b")["waiting"]["reason"], "ContainerCreating");
+    assert_eq!(world.api.history(P).len(), 2, "{:#?}", world.api.history(P));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pull_alone_is_told_before_it_ends() {
+    let world = start();
+    let mut a = container("a");
+    a["image"] = json!("slow:1");
+    let before = tokio::time::Instant::now();
+    world.api.put(P, pod("p", json!([a]), json!({})));
+    world
+        .api
+        .until("creating", |api| {
+            (state(&api.get(P)?, "a")["waiting"]["reason"] == "ContainerCreating").then_some(())
+        })
+        .await;
+    let took = before.elapsed().as_millis();
+    assert!((100..150).contains(&took), "{took} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_burst_the_first_change_is_written_at_once() {
+    let world = start();
+    let containers = json!([container("a"), container("b"), container("c")]);
+    world
+        .api
+        .put(P, pod("p", containers, json!({"restartPolicy": "Never"})));
+    world.api.until("running", running).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let before = tokio::time::Instant::now();
+    let ended = |name: &'static str| {
+        move |api: &FakeApi| {
+            state(&api.get(P)?, name)["terminated"]
+                .is_object()
+                .then_some(())
+        }
+    };
+    world.runtime.exit("a", 0);
+    world.api.until("the first exit", ended("a")).await;
+    assert!(before.elapsed().as_millis() <= 5, "{:?}", before.elapsed());
+    world.runtime.exit("b", 0);
+    world.api.until("the second exit", ended("b")).await;
+    let took = before.elapsed().as_millis();
+    assert!((100..150).contains(&took), "{took} ms");
+}

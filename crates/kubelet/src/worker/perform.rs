@@ -324,6 +324,7 @@ impl Worker {
         let name = outcome.start.container.clone();
         match outcome.result {
             Ok(status) => {
+                self.pace.started(tokio::time::Instant::now());
                 self.seen.memory.start_errors.remove(&name);
                 self.seen.memory.pulls.remove(&outcome.image);
                 if let Some(id) = self.records.container(status) {
