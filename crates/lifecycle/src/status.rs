@@ -108,8 +108,15 @@ pub(crate) fn computed_phase(
 /// Writes phase, reason and message; a terminal phase waits until the worker has finished killing (§3.1).
 fn set_phase(out: &mut core::PodStatus, phase: &str, verdict: Option<&Verdict>, released: bool) {
     let already = out.phase.as_deref().is_some_and(look::is_terminal);
-    if already || (look::is_terminal(phase) && !released) {
-        out.phase.get_or_insert_with(|| "Pending".to_owned());
+    if already {
+        return;
+    }
+    if look::is_terminal(phase) && !released {
+        // A Pod whose containers ran and ended between two reports was running all the same.
+        let held = if has_run(out) { "Running" } else { "Pending" };
+        if out.phase.as_deref().is_none_or(|phase| phase == "Pending") {
+            out.phase = Some(held.to_owned());
+        }
         return;
     }
     if out.phase.as_deref() != Some(phase) {
@@ -121,6 +128,18 @@ fn set_phase(out: &mut core::PodStatus, phase: &str, verdict: Option<&Verdict>, 
         out.reason = Some(verdict.reason.clone());
         out.message = Some(verdict.message.clone());
     }
+}
+
+/// Whether an app container runs or has ended.
+fn has_run(out: &core::PodStatus) -> bool {
+    let states = out
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|status| status.state.as_ref());
+    states
+        .into_iter()
+        .any(|state| state.running.is_some() || state.terminated.is_some())
 }
 
 fn set_addresses(look: &Look<'_>, out: &mut core::PodStatus) {

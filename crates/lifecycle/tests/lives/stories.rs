@@ -94,6 +94,17 @@ fn the_last_exit_is_seen_before_the_pods_end() {
 }
 
 #[test]
+fn a_pod_that_ends_before_its_first_report_was_running() {
+    let world = lived(
+        pod().policy("Never").app("a"),
+        &[("a", &[Run::ends(0, 0)])],
+        0,
+    );
+    let summary = world.summary();
+    assert!(summary.starts_with("Running"), "{summary}");
+}
+
+#[test]
 fn a_pod_that_ends_with_137() {
     let world = lived(
         pod().policy("Never").app("a"),
