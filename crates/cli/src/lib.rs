@@ -6,6 +6,7 @@
 
 mod args;
 mod connect;
+mod describe;
 mod discovery;
 mod failure;
 mod manifest;

@@ -64,9 +64,9 @@ pub struct DescribeArgs {
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
-    /// Show events too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
-    pub show_events: bool,
+    /// Show events too, as for a single object without this flag
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub show_events: Option<bool>,
 }
 
 /// `carob logs`

@@ -71,6 +71,8 @@ pub enum Command {
 pub enum Verb {
     /// Show resources
     Get(GetArgs),
+    /// Show a resource in detail, with its events
+    Describe(DescribeArgs),
     /// Make resources be as files say
     Apply(ApplyArgs),
     /// Make resources from files or flags
@@ -89,6 +91,19 @@ pub enum Verb {
     Label(MetadataArgs),
     /// Set or remove annotations
     Annotate(MetadataArgs),
+    /// Wait until resources are in a state
+    Wait(WaitArgs),
+    /// Show events
+    Events(EventsArgs),
+    /// List the types of resources the server has
+    ApiResources(ApiResourcesArgs),
+    /// Show the versions of client and server
+    Version(VersionArgs),
+    /// Look at the kubeconfig
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the engine's kubeconfig, or merge it into one's own
+    Kubeconfig(KubeconfigArgs),
 }
 
 /// `carob up`

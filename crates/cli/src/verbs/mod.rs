@@ -1,13 +1,17 @@
 //! The verbs, one file each. A verb reads its arguments, asks the server, and prints.
 
+mod about;
 mod apply;
 mod create;
 mod delete;
+mod describe;
+mod events;
 mod exec;
 mod get;
 mod logs;
 mod metadata;
 mod patch;
+mod wait;
 mod write;
 
 use std::process::ExitCode;
@@ -18,17 +22,24 @@ use crate::connect::Server;
 
 /// Runs a verb against the server the flags and files name.
 pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
-    let server = Server::connect(global).await?;
+    let server = || Server::connect(global);
     match verb {
-        Verb::Get(args) => get::get(&server, &args).await,
-        Verb::Apply(args) => apply::apply(&server, &args).await,
-        Verb::Delete(args) => delete::delete(&server, &args).await,
-        Verb::Create(args) => create::create(&server, &args).await,
-        Verb::Label(args) => metadata::change(&server, &args, Which::Labels).await,
-        Verb::Annotate(args) => metadata::change(&server, &args, Which::Annotations).await,
-        Verb::Logs(args) => logs::logs(&server, &args).await,
-        Verb::Exec(args) => exec::exec(&server, &args).await,
-        Verb::Attach(args) => exec::attach(&server, &args).await,
-        Verb::Patch(args) => patch::patch(&server, &args).await,
+        Verb::Version(args) => about::version(&args, global).await,
+        Verb::Config(command) => about::config(&command, global),
+        Verb::Kubeconfig(args) => about::kubeconfig(&args, global),
+        Verb::Wait(args) => wait::wait(&server().await?, &args).await,
+        Verb::Events(args) => events::events(&server().await?, &args).await,
+        Verb::ApiResources(args) => about::api_resources(&server().await?, &args).await,
+        Verb::Get(args) => get::get(&server().await?, &args).await,
+        Verb::Describe(args) => describe::describe(&server().await?, &args).await,
+        Verb::Apply(args) => apply::apply(&server().await?, &args).await,
+        Verb::Delete(args) => delete::delete(&server().await?, &args).await,
+        Verb::Create(args) => create::create(&server().await?, &args).await,
+        Verb::Label(args) => metadata::change(&server().await?, &args, Which::Labels).await,
+        Verb::Annotate(args) => metadata::change(&server().await?, &args, Which::Annotations).await,
+        Verb::Logs(args) => logs::logs(&server().await?, &args).await,
+        Verb::Exec(args) => exec::exec(&server().await?, &args).await,
+        Verb::Attach(args) => exec::attach(&server().await?, &args).await,
+        Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
 }
