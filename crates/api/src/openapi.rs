@@ -1,7 +1,13 @@
-//! OpenAPI v3 documents (spec kubectl-and-api §4.2), generated from registry and schema: what `kubectl apply`, `create -f` and `explain`
-//! need. They are large; build them on request and let the caller decide whether to keep them.
+//! OpenAPI documents (spec kubectl-and-api §4), generated from registry and schema: version 3, what `kubectl apply`, `create -f` and
+//! `explain` need, and version 2 for what they do not find there. They are large; build them on request and let the caller decide
+//! whether to keep them.
 
+mod gnostic;
 mod paths;
+mod v2;
+
+pub use gnostic::encode as encode_v2;
+pub use v2::document as document_v2;
 
 use crate::gvk::GroupVersion;
 use crate::resource::{RESOURCES, group_versions};

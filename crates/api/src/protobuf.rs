@@ -3,7 +3,7 @@
 
 mod decode;
 mod encode;
-mod wire;
+pub(crate) mod wire;
 
 pub use decode::decode;
 pub use encode::encode;

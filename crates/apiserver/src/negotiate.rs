@@ -111,6 +111,19 @@ fn is_aggregated(clause: &Clause) -> bool {
         && clause.get("profile").is_empty()
 }
 
+/// OpenAPI v2 in protobuf.
+pub(crate) const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// How client-go asks for it. It refuses answers of this type, because `@` may not be in one.
+const OPENAPI_V2_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Whether the client prefers OpenAPI v2 in protobuf to JSON.
+pub(crate) fn wants_openapi_v2_protobuf(headers: &HeaderMap) -> bool {
+    let is_protobuf = |clause: &Clause| [OPENAPI_V2, OPENAPI_V2_OLD].contains(&&*clause.media);
+    let clauses = clauses(headers);
+    let first = clauses.iter().find(|c| c.is_json() || is_protobuf(c));
+    first.is_some_and(is_protobuf)
+}
+
 /// Media type of the body, without parameters and in lower case; empty means JSON.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers
@@ -161,6 +174,22 @@ mod tests {
             assert_eq!(form(&accepts(accept)).ok(), want, "{accept}");
         }
         assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Object));
+    }
+
+    #[test]
+    fn openapi_v2_is_protobuf_for_who_names_it_first() {
+        for (accept, want) in [
+            (OPENAPI_V2_OLD, true),
+            (&format!("{OPENAPI_V2}, */*"), true),
+            (&format!("application/json, {OPENAPI_V2}"), false),
+        ] {
+            assert_eq!(
+                wants_openapi_v2_protobuf(&accepts(accept)),
+                want,
+                "{accept}"
+            );
+        }
+        assert!(!wants_openapi_v2_protobuf(&HeaderMap::new()));
     }
 
     #[test]

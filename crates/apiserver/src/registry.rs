@@ -10,17 +10,34 @@ use api::resource::Resource;
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use http::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
 pub(crate) use namespace::is_terminating;
 
-use crate::respond::Body;
+use crate::request::Target;
+use crate::respond::{self, Body};
 use crate::rest::{self, Rest};
+use crate::server::Inner;
 
 /// The kind behind a resource name.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     api::resource::find(group, version, plural)
+}
+
+/// Answers for a resource that is not served. kubectl, before it says that it does not know a kind, lists the kinds users have
+/// defined: none, as none can be.
+pub(crate) fn unknown(inner: &Inner, verb: &str, target: &Target) -> Response<Body> {
+    let words = (&*target.group, &*target.version, &*target.resource);
+    let definitions = ("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    if words != definitions || verb != "list" {
+        return rest::page_not_found();
+    }
+    let list = json!({
+        "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"resourceVersion": inner.store.revision().to_string()}, "items": [],
+    });
+    respond::json(200, list.to_string())
 }
 
 /// What the keys of all objects of a kind begin with, in one namespace unless that is empty.

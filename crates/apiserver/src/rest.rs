@@ -46,7 +46,7 @@ pub(crate) async fn serve(
 ) -> Result<Response<Body>, StatusError> {
     let target = call.info.resource.take().unwrap_or_default();
     let Some(kind) = registry::find(&target.group, &target.version, &target.resource) else {
-        return Ok(page_not_found());
+        return Ok(registry::unknown(&inner, call.info.verb, &target));
     };
     let own_namespace = kind.plural == "namespaces";
     if !kind.namespaced && !target.namespace.is_empty() && !own_namespace {

@@ -68,6 +68,7 @@ fn documents(inner: &Inner, call: &Call, path: &str) -> Response<Body> {
         ["api", version] => discovery::resource_list("", version),
         ["apis", group] => discovery::group(group),
         ["apis", group, version] => discovery::resource_list(group, version),
+        ["openapi", "v2"] => return openapi_v2(call),
         ["openapi", "v3"] => Some(openapi::root()),
         ["openapi", "v3", "api", version] => openapi::document("", version),
         ["openapi", "v3", "apis", group, version] => openapi::document(group, version),
@@ -81,8 +82,21 @@ fn documents(inner: &Inner, call: &Call, path: &str) -> Response<Body> {
 
 /// A document that changes with the version only: named by its content, and not sent again to who has it.
 fn cached(call: &Call, content_type: &str, document: &Value) -> Response<Body> {
-    let body = document.to_string();
-    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    cached_bytes(call, content_type, document.to_string().into())
+}
+
+/// client-go reads this document in protobuf only; everyone else gets JSON.
+fn openapi_v2(call: &Call) -> Response<Body> {
+    let document = openapi::document_v2();
+    if negotiate::wants_openapi_v2_protobuf(&call.parts.headers) {
+        let bytes = openapi::encode_v2(&document);
+        return cached_bytes(call, negotiate::OPENAPI_V2, bytes.into());
+    }
+    cached(call, respond::JSON, &document)
+}
+
+fn cached_bytes(call: &Call, content_type: &str, body: Bytes) -> Response<Body> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &body);
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest.as_ref()));
     let known = call
         .parts

@@ -6,7 +6,7 @@ type Read<T> = Result<T, ProtobufError>;
 
 /// A field's content.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 1.
@@ -61,7 +61,7 @@ impl<'a> Content<'a> {
 }
 
 /// Reads a message field by field.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub(super) fn varint(&mut self) -> Read<u64> {
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and content.
-    pub(super) fn field(&mut self) -> Read<Option<(u32, Content<'a>)>> {
+    pub(crate) fn field(&mut self) -> Read<Option<(u32, Content<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -119,10 +119,10 @@ impl<'a> Reader<'a> {
 
 /// Writes a message field by field.
 #[derive(Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    pub(super) fn varint(&mut self, mut value: u64) {
+    pub(crate) fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
@@ -134,17 +134,17 @@ impl Writer {
         self.varint(u64::from(number) << 3 | u64::from(wire_type));
     }
 
-    pub(super) fn number(&mut self, number: u32, value: u64) {
+    pub(crate) fn number(&mut self, number: u32, value: u64) {
         self.key(number, 0);
         self.varint(value);
     }
 
-    pub(super) fn double(&mut self, number: u32, value: f64) {
+    pub(crate) fn double(&mut self, number: u32, value: f64) {
         self.key(number, 1);
         self.0.extend(value.to_bits().to_le_bytes());
     }
 
-    pub(super) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.key(number, 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);

@@ -526,6 +526,9 @@ async fn what_is_no_resource_is_answered_too() {
     )];
     let aggregated = server.ask_as("GET", "/apis", Value::Null, &accept).await;
     assert_eq!(aggregated.body["kind"], "APIGroupDiscoveryList");
+    assert_eq!(server.get("/openapi/v2").await.body["swagger"], "2.0");
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(server.get(definitions).await.body["items"], json!([]));
     server.api.stop();
     assert_eq!(
         server.text("/readyz").await,
