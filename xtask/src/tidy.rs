@@ -14,6 +14,7 @@ use crate::run;
 const LAYERS: &[(&str, Role)] = &[
     ("api", Role::Words),
     ("cri", Role::Words),
+    ("spdy", Role::Words),
     ("ports", Role::Ports),
     ("lifecycle", Role::Rules),
     ("admission", Role::Rules),
