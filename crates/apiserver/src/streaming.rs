@@ -2,6 +2,8 @@
 //! pod-lifecycle §13.2).
 
 mod channels;
+mod process;
+mod spdy;
 mod upgrade;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::SignedDuration;
 use ports::node::{LogOptions, NodeError, NodeServer, Target};
-use ports::streams::ExecRequest;
+use ports::streams::{ExecRequest, Session};
 use serde_json::Value;
 
 use crate::respond::{self, Body, BoxError};
@@ -200,7 +202,9 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
             rest.target.name
         )));
     }
-    let upgrade = upgrade::prepare(rest)?;
+    let Some(way) = Way::prepare(rest)? else {
+        return Ok(spdy::none_known(&process::PROTOCOLS));
+    };
     let node = node(rest)?;
     let target = target(&pod, container);
     let session = if subresource == "exec" {
@@ -222,8 +226,43 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
     } else {
         node.attach(&target, wanted.stdin).await
     };
-    let session = session.map_err(node_error)?;
-    Ok(upgrade.accept(move |socket, protocol| channels::serve(socket, protocol, session, wanted)))
+    Ok(match session {
+        Ok(session) => way.accept(session, wanted),
+        Err(error) => refused(&error),
+    })
+}
+
+/// What the node answers instead of upgrading is passed on as it is, and that is no Status: kubectl puts words of its own before it.
+fn refused(error: &NodeError) -> Response<Body> {
+    respond::text(error.code, error.message.clone())
+}
+
+/// How streams are carried.
+enum Way {
+    WebSocket(upgrade::Upgrade),
+    Spdy(spdy::Handshake),
+}
+
+impl Way {
+    /// What the client asks for; `None` when there is no protocol in common.
+    fn prepare(rest: &Rest) -> Result<Option<Way>, StatusError> {
+        let parts = &rest.call.parts;
+        if spdy::is_wanted(parts) {
+            return Ok(spdy::prepare(parts, &process::PROTOCOLS)?.map(Way::Spdy));
+        }
+        upgrade::prepare(rest).map(|upgrade| Some(Way::WebSocket(upgrade)))
+    }
+
+    fn accept(self, session: Session, wanted: channels::Wanted) -> Response<Body> {
+        match self {
+            Way::WebSocket(upgrade) => upgrade
+                .accept(move |socket, protocol| channels::serve(socket, protocol, session, wanted)),
+            Way::Spdy(handshake) => {
+                let protocol = handshake.protocol();
+                handshake.accept(move |streams| process::serve(streams, protocol, session, wanted))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 /// Bytes of output in one message.
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
 
 /// The streams the client asked for.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,12 @@ pub(super) struct Wanted {
 struct Size {
     width: u16,
     height: u16,
+}
+
+/// A terminal's size as clients send it.
+pub(super) fn size(data: &[u8]) -> Option<TerminalSize> {
+    let Size { width, height } = serde_json::from_slice(data).ok()?;
+    Some(TerminalSize { width, height })
 }
 
 pub(super) fn encode(bytes: &[u8]) -> String {
@@ -153,14 +159,9 @@ async fn receive(
                 }
             }
             Some((RESIZE, data)) => {
-                if let (Some(sender), Ok(size)) = (&resize, serde_json::from_slice::<Size>(&data)) {
+                if let (Some(sender), Some(size)) = (&resize, size(&data)) {
                     // A process that has ended needs no size.
-                    let _ = sender
-                        .send(TerminalSize {
-                            width: size.width,
-                            height: size.height,
-                        })
-                        .await;
+                    let _ = sender.send(size).await;
                 }
             }
             _ => {}
@@ -174,7 +175,7 @@ async fn finish(
     exit: Result<ExitStatus, oneshot::error::RecvError>,
 ) {
     let mut sink = sink.lock().await;
-    if let Some(text) = last_word(protocol, exit.ok()) {
+    if let Some(text) = last_word(protocol.status, exit.ok()) {
         // A client that left does not want to know.
         let _ = sink.send(message(protocol, ERROR, text.as_bytes())).await;
     }
@@ -186,17 +187,15 @@ async fn finish(
     let _ = sink.send(Message::Close(Some(frame))).await;
 }
 
-/// What the error channel says at the end; `None` when the process was lost sight of.
-fn last_word(protocol: Protocol, exit: Option<ExitStatus>) -> Option<String> {
+/// What the error channel says at the end, as a Status for who understands it; `None` when the process was lost sight of.
+pub(super) fn last_word(as_status: bool, exit: Option<ExitStatus>) -> Option<String> {
     let status = match exit {
         Some(ExitStatus { code: 0 }) => {
-            return protocol
-                .status
-                .then(|| json!({"metadata": {}, "status": "Success"}).to_string());
+            return as_status.then(|| json!({"metadata": {}, "status": "Success"}).to_string());
         }
         Some(ExitStatus { code }) => {
             let text = format!("command terminated with non-zero exit code: exit status {code}");
-            if !protocol.status {
+            if !as_status {
                 return Some(text);
             }
             json!({
@@ -206,7 +205,7 @@ fn last_word(protocol: Protocol, exit: Option<ExitStatus>) -> Option<String> {
         }
         None => {
             let text = "the connection to the process was lost";
-            if !protocol.status {
+            if !as_status {
                 return Some(text.to_owned());
             }
             json!({

@@ -72,7 +72,7 @@ pub(super) struct Upgrade {
     on_upgrade: OnUpgrade,
 }
 
-fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> &'a str {
+pub(super) fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> &'a str {
     parts
         .headers
         .get(name)
@@ -104,18 +104,19 @@ fn negotiate(parts: &Parts, known: &[Protocol]) -> Option<Protocol> {
     }
 }
 
+/// The connection beneath a request.
+pub(super) fn connection(parts: &Parts) -> Result<OnUpgrade, StatusError> {
+    let found = parts.extensions.get::<OnUpgrade>().cloned();
+    found
+        .ok_or_else(|| status::bad_request("unable to upgrade: this connection cannot be upgraded"))
+}
+
 fn begin(rest: &Rest, known: &[Protocol]) -> Result<Upgrade, StatusError> {
     let parts = &rest.call.parts;
     if !is_wanted(parts) {
-        return Err(status::bad_request(
-            "unable to upgrade: only WebSocket connections are served",
-        ));
+        return Err(status::bad_request("Upgrade request required"));
     }
-    let Some(on_upgrade) = parts.extensions.get::<OnUpgrade>().cloned() else {
-        return Err(status::bad_request(
-            "unable to upgrade: this connection cannot be upgraded",
-        ));
-    };
+    let on_upgrade = connection(parts)?;
     let Some(protocol) = negotiate(parts, known) else {
         return Err(status::bad_request(
             "unable to upgrade: none of the sub-protocols is known",
