@@ -12,6 +12,7 @@ mod failure;
 mod manifest;
 mod merge;
 mod output;
+mod play;
 mod pods;
 mod select;
 mod session;
@@ -21,4 +22,5 @@ mod verbs;
 
 pub use args::*;
 pub use failure::report;
+pub use play::play;
 pub use verbs::run;

@@ -112,12 +112,9 @@ pub struct ImageImportArgs {
     /// Name of the image
     #[arg(value_name = "IMAGE")]
     pub image: String,
-    /// Dockerfile instructions for its configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
+    /// Dockerfile instructions for its configuration: CMD, ENTRYPOINT, ENV, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
-    /// Words for the history
-    #[arg(short, long, value_name = "TEXT")]
-    pub message: Option<String>,
 }
 
 /// `carob image tag`

@@ -61,6 +61,9 @@ pub enum Command {
     Up(UpArgs),
     /// Stop the engine; containers go on
     Down(DownArgs),
+    /// Pull, list, load, save and remove images
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// A verb that talks to the server
     #[command(flatten)]
     Verb(Verb),
@@ -73,6 +76,8 @@ pub enum Verb {
     Get(GetArgs),
     /// Show a resource in detail, with its events
     Describe(DescribeArgs),
+    /// Run what files describe in the foreground
+    Play(PlayArgs),
     /// Make resources be as files say
     Apply(ApplyArgs),
     /// Make resources from files or flags

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::write::{DryRun, Writer};
-use crate::args::ApplyArgs;
+use crate::args::{ApplyArgs, WriteArgs};
 use crate::connect::{JSON, Server};
 use crate::discovery::Resources;
 use crate::failure::{self, is_not_found};
@@ -17,6 +17,8 @@ use crate::select::{Item, Selection};
 
 /// Where the last applied state of an object is kept.
 pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Who owns fields that were applied.
+const MANAGER: &str = "kubectl-client-side-apply";
 /// How often a patch is computed anew when the object changes under it.
 const RETRIES: usize = 5;
 
@@ -30,11 +32,7 @@ pub(crate) async fn apply(server: &Server, args: &ApplyArgs) -> anyhow::Result<E
             "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"
         );
     }
-    let manager = if args.server_side {
-        "kubectl"
-    } else {
-        "kubectl-client-side-apply"
-    };
+    let manager = if args.server_side { "kubectl" } else { MANAGER };
     let writer = Writer::new(&args.write, manager)?;
     let resources = Resources::discover(server).await?;
     let selection = Selection {
@@ -60,7 +58,10 @@ pub(crate) async fn apply(server: &Server, args: &ApplyArgs) -> anyhow::Result<E
         } else {
             applier.here(item).await
         };
-        failures.extend(applied.err());
+        let told = applied.and_then(|(participle, object)| {
+            applier.writer.done(&item.label(), participle, &object)
+        });
+        failures.extend(told.err());
     }
     Ok(failure::outcome(&failures))
 }
@@ -101,19 +102,34 @@ pub(crate) fn with_last_applied(object: &Value) -> Value {
     object
 }
 
-struct Applier<'a> {
+/// What became of an object: a participle, and the object as it is now.
+pub(crate) type Applied = (&'static str, Value);
+
+/// Applies objects one by one.
+pub(crate) struct Applier<'a> {
     server: &'a Server,
     writer: Writer,
     validation: &'static str,
     force: bool,
 }
 
-impl Applier<'_> {
+impl<'a> Applier<'a> {
+    /// Applies as the flags' defaults say.
+    pub(crate) fn plain(server: &'a Server) -> anyhow::Result<Applier<'a>> {
+        Ok(Applier {
+            server,
+            writer: Writer::new(&WriteArgs::default(), MANAGER)?,
+            validation: validation(""),
+            force: false,
+        })
+    }
+
     fn query(&self) -> String {
         self.writer.query(&[("fieldValidation", self.validation)])
     }
 
-    async fn here(&self, item: &Item) -> anyhow::Result<()> {
+    /// Three-way merge.
+    pub(crate) async fn here(&self, item: &Item) -> anyhow::Result<Applied> {
         let object = item.object.as_ref().context("a manifest")?;
         let source = item.source.as_deref().unwrap_or_default();
         if item.name.is_empty() {
@@ -126,7 +142,9 @@ impl Applier<'_> {
             }
         }
         let wanted = with_last_applied(object);
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let current = match self.server.get(&item.path(), JSON).await {
                 Ok(current) => current,
                 Err(error) if is_not_found(&error) => {
@@ -141,8 +159,8 @@ impl Applier<'_> {
             };
             self.warn_about(item, &current);
             match self.patch(item, &wanted, &current).await {
-                Ok(()) => return Ok(()),
-                Err((error, _)) if is_conflict(&error) && attempt < RETRIES => {}
+                Ok(applied) => return Ok(applied),
+                Err((error, _)) if is_conflict(&error) && attempt <= RETRIES => {}
                 Err((error, _)) if self.force && (is_conflict(&error) || is_invalid(&error)) => {
                     return self.replace(item, &wanted, source).await;
                 }
@@ -155,10 +173,9 @@ impl Applier<'_> {
                 }
             }
         }
-        Ok(())
     }
 
-    async fn create(&self, item: &Item, wanted: &Value, source: &str) -> anyhow::Result<()> {
+    async fn create(&self, item: &Item, wanted: &Value, source: &str) -> anyhow::Result<Applied> {
         let made = if self.writer.dry_run == DryRun::Client {
             wanted.clone()
         } else {
@@ -168,7 +185,7 @@ impl Applier<'_> {
                 .await
                 .with_context(|| format!("error when creating {source:?}"))?
         };
-        self.writer.done(&item.label(), "created", &made)
+        Ok(("created", made))
     }
 
     async fn patch(
@@ -176,7 +193,7 @@ impl Applier<'_> {
         item: &Item,
         wanted: &Value,
         current: &Value,
-    ) -> Result<(), (anyhow::Error, Value)> {
+    ) -> Result<Applied, (anyhow::Error, Value)> {
         let ty = Schema::get().of(
             &item.resource.group,
             &item.resource.version,
@@ -187,13 +204,11 @@ impl Applier<'_> {
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_else(|| json!({}));
         let patch = three_way(&original, wanted, current, ty);
-        let done =
-            |participle: &str, object: &Value| self.writer.done(&item.label(), participle, object);
         if patch == json!({}) {
-            return done("unchanged", current).map_err(|error| (error, patch));
+            return Ok(("unchanged", current.clone()));
         }
         if self.writer.dry_run == DryRun::Client {
-            return done("configured", wanted).map_err(|error| (error, patch));
+            return Ok(("configured", wanted.clone()));
         }
         let media_type = if ty.is_some() {
             "application/strategic-merge-patch+json"
@@ -202,13 +217,13 @@ impl Applier<'_> {
         };
         let path = format!("{}{}", item.path(), self.query());
         match self.server.patch(&path, media_type, &patch).await {
-            Ok(object) => done("configured", &object).map_err(|error| (error, patch)),
+            Ok(object) => Ok(("configured", object)),
             Err(error) => Err((error.into(), patch)),
         }
     }
 
     /// `--force`: what cannot be changed is deleted and made anew.
-    async fn replace(&self, item: &Item, wanted: &Value, source: &str) -> anyhow::Result<()> {
+    async fn replace(&self, item: &Item, wanted: &Value, source: &str) -> anyhow::Result<Applied> {
         let body = json!({"propagationPolicy": "Background"});
         self.server
             .write(Method::DELETE, &item.path(), &body)
@@ -220,7 +235,7 @@ impl Applier<'_> {
             .write(Method::POST, &path, wanted)
             .await
             .with_context(|| format!("error when creating {source:?}"))?;
-        self.writer.done(&item.label(), "configured", &made)
+        Ok(("configured", made))
     }
 
     fn warn_about(&self, item: &Item, current: &Value) {
@@ -239,7 +254,7 @@ impl Applier<'_> {
         }
     }
 
-    async fn on_the_server(&self, item: &Item, force: bool) -> anyhow::Result<()> {
+    async fn on_the_server(&self, item: &Item, force: bool) -> anyhow::Result<Applied> {
         let object = item.object.as_ref().context("a manifest")?;
         let force = if force { "true" } else { "false" };
         let query = self
@@ -251,9 +266,7 @@ impl Applier<'_> {
             .patch(&path, "application/apply-patch+yaml", object)
             .await;
         match applied {
-            Ok(object) => self
-                .writer
-                .done(&item.label(), "serverside-applied", &object),
+            Ok(object) => Ok(("serverside-applied", object)),
             Err(kube::Error::Api(status)) if status.reason == "Conflict" => bail!(
                 "{}\nOther managers own these fields. Either leave them out of the file, or give them the values the server has, or take them over with --force-conflicts.",
                 status.message

@@ -1,9 +1,9 @@
 //! The verbs, one file each. A verb reads its arguments, asks the server, and prints.
 
 mod about;
-mod apply;
+pub(crate) mod apply;
 mod create;
-mod delete;
+pub(crate) mod delete;
 mod describe;
 mod events;
 mod exec;
@@ -31,6 +31,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Events(args) => events::events(&server().await?, &args).await,
         Verb::ApiResources(args) => about::api_resources(&server().await?, &args).await,
         Verb::Get(args) => get::get(&server().await?, &args).await,
+        Verb::Play(args) => crate::play::run(server().await?, &args).await,
         Verb::Describe(args) => describe::describe(&server().await?, &args).await,
         Verb::Apply(args) => apply::apply(&server().await?, &args).await,
         Verb::Delete(args) => delete::delete(&server().await?, &args).await,
