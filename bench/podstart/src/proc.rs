@@ -146,9 +146,15 @@ pub(crate) fn machine() -> String {
     format!(
         "{cores} cores, {gibibytes:.0} GiB, {} {} {}, {cgroups}",
         uname.sysname().to_string_lossy(),
-        uname.release().to_string_lossy(),
+        series(&uname.release().to_string_lossy()),
         uname.machine().to_string_lossy(),
     )
+}
+
+/// The series of a kernel's release: `6.1` of `6.1.0-13-cloud-amd64`.
+fn series(release: &str) -> String {
+    let parts: Vec<&str> = release.splitn(3, '.').take(2).collect();
+    parts.join(".")
 }
 
 /// Load average over the last minute.
@@ -211,6 +217,12 @@ Private_Dirty:       108 kB
         assert!(memory.private_dirty > 0);
         let before = Usage::default();
         assert_eq!(before.since(Usage::of_all(&[own])), Usage::default());
+    }
+
+    #[test]
+    fn a_release_is_told_by_its_series() {
+        assert_eq!(series("6.1.0-13-cloud-amd64"), "6.1");
+        assert_eq!(series("7"), "7");
     }
 
     #[test]

@@ -49,14 +49,18 @@ impl Report {
             text.push('\n');
         }
         text.push_str("\nhow\n");
-        for measure in &self.measures {
-            let _ = writeln!(
-                text,
-                "  {} (n {}): {}",
-                measure.what.trim_start(),
-                measure.carob.n,
-                measure.how
-            );
+        for (index, measure) in self.measures.iter().enumerate() {
+            let alike = |other: &&Measure| other.how == measure.how;
+            if self.measures[..index].iter().any(|other| alike(&other)) {
+                continue;
+            }
+            let lines: Vec<&str> = self.measures[index..]
+                .iter()
+                .filter(alike)
+                .map(|line| line.what.trim_start())
+                .collect();
+            let (lines, n) = (lines.join("; "), measure.carob.n);
+            let _ = writeln!(text, "  {lines} (n {n}): {}", measure.how);
         }
         for (word, list) in [("skipped", &self.skipped), ("failed", &self.failed)] {
             for entry in list {

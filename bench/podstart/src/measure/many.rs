@@ -16,7 +16,7 @@ const HOW_BURST: &str = "one-container Pods made on 10 connections at once; from
      last of them runs";
 const HOW_CLEARED: &str = "the same Pods deleted on one connection, grace period 0; from the first DELETE to the last DELETED event";
 const HOW_PER_POD: &str = "private memory of the processes that exist per Pod (not its containers') plus the growth of the lasting \
-     ones, divided by the number of one-container Pods; after a rest";
+     ones, divided by the number of one-container Pods; after a rest, and after the same Pods had been there once before";
 const HOW_PAUSE: &str =
     "private memory of the processes that exist per Pod, divided by the number of Pods";
 
@@ -90,6 +90,9 @@ struct Cost {
 
 async fn cost(target: &Target, pods: &[Value]) -> anyhow::Result<Cost> {
     let mut session = target.session().await?;
+    // Once that does not count: what is allocated once, by the first Pods, is not a cost of each.
+    session.start_all(pods).await?;
+    session.end_all(pods).await?;
     tokio::time::sleep(SETTLE).await;
     let others = Memory::of_all(&target.processes.per_pod());
     let before = Memory::of_all(&target.processes.lasting());
