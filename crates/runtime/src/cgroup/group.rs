@@ -140,6 +140,16 @@ impl Group {
         &self.path
     }
 
+    /// Moves a process with all its threads into it. Blocks for an RCU grace period, some 10 ms, unless a process of the node was
+    /// moved a moment ago.
+    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
+        let entry = self.entry();
+        for directory in entry.v2.iter().chain(entry.v1.values()) {
+            write(&directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Directories a process enters to be in it.
     pub fn entry(&self) -> CgroupEntry {
         let v1 = self

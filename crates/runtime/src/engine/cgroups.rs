@@ -7,7 +7,7 @@ use ports::runtime::{Resources, RuntimeError, SeccompProfile, SecurityContext, S
 use super::record::{ContainerRecord, SandboxRecord};
 use super::{Inner, lock};
 use crate::cgroup::{CgroupError, Devices, Group, Role, Tree, detect};
-use crate::launch::{CgroupEntry, SeccompProgram, capabilities};
+use crate::launch::{SeccompProgram, capabilities};
 use crate::seccomp;
 
 /// What was killed has left its group by then, or hangs in the kernel.
@@ -39,7 +39,7 @@ impl Cgroups {
     }
 
     /// The Pod's group with its limits, and pause's in it.
-    pub(super) fn make_sandbox(&self, sandbox: &SandboxRecord) -> Result<CgroupEntry, CgroupError> {
+    pub(super) fn make_sandbox(&self, sandbox: &SandboxRecord) -> Result<(), CgroupError> {
         let pod = self.pod(sandbox);
         pod.create(&sandbox.config.resources, Role::Parent, Devices::All)?;
         let pause = pod.child(&sandbox.id);
@@ -47,8 +47,7 @@ impl Cgroups {
             &Resources::default(),
             Role::Container { oom_group: false },
             Devices::All,
-        )?;
-        Ok(pause.entry())
+        )
     }
 
     /// A container's group with its limits.

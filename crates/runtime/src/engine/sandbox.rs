@@ -209,31 +209,59 @@ pub(super) async fn run(
 }
 
 async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
-    let mut record = sandbox.record();
+    let record = sandbox.record();
     let run = inner.directories.sandbox_run(&sandbox.id);
     prepare(inner, sandbox, &record, &run)?;
-    let failed = |error| RuntimeError::Io {
+    let mut pause = spawn::pause(&inner.config.pause, &run).map_err(pause_failed)?;
+    let started = pause.pid();
+    // A move between cgroups takes longer than everything else here, so it begins first and the rest is done beside it.
+    let (placed, wired) = tokio::join!(
+        place(inner, &record, started),
+        wire(inner, sandbox, &mut pause, &run)
+    );
+    // Not before it was placed: until then its PID must stay its own.
+    pause.leave();
+    match wired? {
+        serving if serving == started => placed,
+        // With a PID namespace of its own, a child of what was started serves.
+        serving => place(inner, &record, serving).await,
+    }
+}
+
+fn pause_failed(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Io {
         what: "failed to start the Pod's pause".into(),
-        source: io::Error::other(error),
-    };
-    spawn::pause(&inner.config.pause, &run)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    let connected = link::connect(&run)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+        source: io::Error::other(error.to_string()),
+    }
+}
+
+/// Moves a pause into its cgroup.
+async fn place(inner: &Inner, record: &SandboxRecord, pid: u32) -> Result<(), RuntimeError> {
+    let group = inner.cgroups.container(record, &record.id);
+    let placed = blocking(move || group.enter(pid).map_err(io::Error::other)).await;
+    placed.map_err(io_error("failed to move the Pod's pause into its cgroup"))
+}
+
+/// Connects to a pause that is coming up, and its network namespace to the network; the PID of the process that serves.
+async fn wire(
+    inner: &Arc<Inner>,
+    sandbox: &Arc<Sandbox>,
+    pause: &mut spawn::Starting,
+    run: &Path,
+) -> Result<u32, RuntimeError> {
+    pause.up().await.map_err(pause_failed)?;
+    let connected = link::connect(run).await.map_err(pause_failed)?;
+    let pid = connected.pid().map_err(pause_failed)?;
     sandbox.connect(inner, connected);
     if let Some(netns) = sandbox.netns() {
         let attached = inner.network.attach(&sandbox.id, netns.as_fd()).await;
-        record.ips = attached
-            .map_err(|source| RuntimeError::Network {
-                id: sandbox.id.clone(),
-                source,
-            })?
-            .ips;
-        lock(&sandbox.record).ips = record.ips;
+        let attached = attached.map_err(|source| RuntimeError::Network {
+            id: sandbox.id.clone(),
+            source,
+        })?;
+        lock(&sandbox.record).ips = attached.ips;
     }
-    Ok(())
+    Ok(pid)
 }
 
 /// Everything pause finds when it starts.
@@ -260,7 +288,7 @@ fn prepare(
         Ok(())
     };
     write().map_err(io_error("failed to write the sandbox's files"))?;
-    let cgroup = inner
+    inner
         .cgroups
         .make_sandbox(record)
         .map_err(cgroup_error("failed to make the Pod's cgroup"))?;
@@ -272,7 +300,6 @@ fn prepare(
         new_pid: namespaces.pid == NamespaceMode::Pod,
         hostname: record.config.hostname.clone(),
         sysctls: record.config.sysctls.clone(),
-        cgroup,
         oom_score_adj: PAUSE_OOM_SCORE_ADJ,
     };
     let text = serde_json::to_vec(&spec)

@@ -33,34 +33,58 @@ pub(crate) enum SpawnError {
     Failed(String),
 }
 
-/// Starts a pause and returns once it listens. To be run to its end: a pause must not die with the task that started it.
-pub(crate) async fn pause(command: &PauseCommand, run_dir: &Path) -> Result<(), SpawnError> {
-    let mut child = Command::new(&command.program)
+/// A pause that was started and may not listen yet.
+pub(crate) struct Starting {
+    child: Child,
+    pid: u32,
+}
+
+/// Starts a pause. It inherits the working directory, since the standard library forks to change it, and a fork copies the engine's
+/// page tables; pause goes to its run directory by itself.
+pub(crate) fn pause(command: &PauseCommand, run_dir: &Path) -> Result<Starting, SpawnError> {
+    let child = Command::new(&command.program)
         .args(&command.args)
         .arg(run_dir)
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(SpawnError::Execute)?;
-    let outcome = match tokio::time::timeout(READY_WITHIN, ready(&mut child)).await {
-        Ok(Ok(Ready::Listening { .. })) => Ok(()),
-        Ok(Ok(Ready::Failed { reason })) => Err(SpawnError::Failed(reason)),
-        Ok(Err(error)) => Err(SpawnError::Failed(error.to_string())),
-        Err(_) => Err(SpawnError::Failed(format!(
-            "not ready after {} s",
-            READY_WITHIN.as_secs()
-        ))),
-    };
-    if outcome.is_err() {
-        // It may have ended by itself.
-        let _ = child.start_kill();
+    let pid = child
+        .id()
+        .ok_or_else(|| SpawnError::Failed("it ended without a word".into()))?;
+    Ok(Starting { child, pid })
+}
+
+impl Starting {
+    /// Its PID; with a PID namespace of its own, a child of it will serve.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
-    // It outlives the engine; as long as the engine lives, somebody has to reap it.
-    tokio::spawn(async move { child.wait().await });
-    outcome
+
+    /// Returns once it listens. To be run to its end: a pause must not die with the task that started it.
+    pub(crate) async fn up(&mut self) -> Result<(), SpawnError> {
+        let outcome = match tokio::time::timeout(READY_WITHIN, ready(&mut self.child)).await {
+            Ok(Ok(Ready::Listening { .. })) => Ok(()),
+            Ok(Ok(Ready::Failed { reason })) => Err(SpawnError::Failed(reason)),
+            Ok(Err(error)) => Err(SpawnError::Failed(error.to_string())),
+            Err(_) => Err(SpawnError::Failed(format!(
+                "not ready after {} s",
+                READY_WITHIN.as_secs()
+            ))),
+        };
+        if outcome.is_err() {
+            // It may have ended by itself.
+            let _ = self.child.start_kill();
+        }
+        outcome
+    }
+
+    /// Lets go of it. It outlives the engine; as long as the engine lives, somebody has to reap it.
+    pub(crate) fn leave(mut self) {
+        tokio::spawn(async move { self.child.wait().await });
+    }
 }
 
 async fn ready(child: &mut Child) -> io::Result<Ready> {

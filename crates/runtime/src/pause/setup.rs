@@ -1,4 +1,4 @@
-//! Becoming a Pod's sandbox: cgroup, namespaces, host name, sysctls, loopback, socket.
+//! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. The engine moves it into its cgroup meanwhile.
 
 use std::ffi::CString;
 use std::io;
@@ -10,7 +10,6 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
-use crate::launch::CgroupEntry;
 use crate::wire::{PauseSpec, SOCKET_NAME, SPEC_NAME, VERSION};
 
 /// Why a pause did not come up.
@@ -78,7 +77,6 @@ pub(super) fn enter(run_dir: &Path) -> Result<Sandbox, SetupError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Lowering it takes a capability that not every root has.
     let _ = std::fs::write("/proc/self/oom_score_adj", spec.oom_score_adj.to_string());
-    join_cgroup(&spec.cgroup).map_err(SetupError::step("join the cgroup"))?;
     unshare(&spec).map_err(SetupError::step("make namespaces"))?;
     configure(&spec)?;
     if spec.new_pid {
@@ -113,14 +111,6 @@ pub(super) fn detach_stdout() {
 fn close_inherited() {
     // SAFETY: no file but the standard three has been opened yet, so no owner is robbed of its descriptor.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-}
-
-/// Moves this process (PID 0 stands for the writer) into every hierarchy's directory.
-fn join_cgroup(entry: &CgroupEntry) -> io::Result<()> {
-    for directory in entry.v2.iter().chain(entry.v1.values()) {
-        std::fs::write(directory.join("cgroup.procs"), "0")?;
-    }
-    Ok(())
 }
 
 fn unshare(spec: &PauseSpec) -> io::Result<()> {

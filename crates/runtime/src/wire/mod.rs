@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use ports::runtime::UserStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::launch::{CgroupEntry, ExecSpec, LaunchSpec};
+use crate::launch::{ExecSpec, LaunchSpec};
 
 pub use frame::{FrameError, Incoming, MAX_FRAME_BYTES, MAX_FRAME_FDS, Outgoing};
 
@@ -46,8 +46,6 @@ pub struct PauseSpec {
     pub hostname: String,
     /// Sysctls by dotted name, set in the new namespaces.
     pub sysctls: BTreeMap<String, String>,
-    /// Cgroups pause itself enters.
-    pub cgroup: CgroupEntry,
     /// Its `oom_score_adj`, best effort.
     pub oom_score_adj: i32,
 }
