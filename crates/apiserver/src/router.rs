@@ -131,7 +131,8 @@ impl Call {
             .resource
             .as_ref()
             .map_or("", |t| t.subresource.as_str());
-        self.info.verb == "watch" || matches!(subresource, "log" | "exec" | "attach")
+        self.info.verb == "watch"
+            || matches!(subresource, "log" | "exec" | "attach" | "portforward")
     }
 }
 

@@ -1,10 +1,13 @@
-//! Logs, exec and attach: which container is meant, and the way to the node that has it (spec kubectl-and-api §13,
+//! Logs, exec, attach and port forwarding: which container is meant, and the way to the node that has it (spec kubectl-and-api §13,
 //! pod-lifecycle §13.2).
 
 mod channels;
+mod forward;
 mod process;
 mod spdy;
 mod upgrade;
+
+pub(crate) use forward::connect as port_forward;
 
 use std::sync::Arc;
 
@@ -87,6 +90,16 @@ fn is_assigned(pod: &Value) -> bool {
         .as_str()
         .unwrap_or_default()
         .is_empty()
+}
+
+fn check_assigned(rest: &Rest, pod: &Value) -> Result<(), StatusError> {
+    if is_assigned(pod) {
+        return Ok(());
+    }
+    let name = &rest.target.name;
+    Err(status::bad_request(format!(
+        "pod {name} does not have a host assigned"
+    )))
 }
 
 /// `GET pods/…/log`.
@@ -196,12 +209,7 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
             "you must specify at least 1 of stdin, stdout, stderr",
         ));
     }
-    if !is_assigned(&pod) {
-        return Err(status::bad_request(format!(
-            "pod {} does not have a host assigned",
-            rest.target.name
-        )));
-    }
+    check_assigned(rest, &pod)?;
     let Some(way) = Way::prepare(rest)? else {
         return Ok(spdy::none_known(&process::PROTOCOLS));
     };

@@ -1,4 +1,4 @@
-//! Logs, exec and attach: the agent's side of the API's streaming verbs (spec `§13.2`).
+//! Logs, exec, attach and port forwarding: the agent's side of the API's streaming verbs (spec `§13.2`).
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ContainerStatus as Reported;
 use lifecycle::RUNTIME_NAME;
 use ports::node::{LogOptions, NodeError, NodeServer, Target};
-use ports::runtime::{ContainerState, ContainerStatus};
-use ports::streams::{ExecRequest, LogStream, Session, StreamError};
+use ports::runtime::{ContainerState, ContainerStatus, SandboxState};
+use ports::streams::{ExecRequest, LogStream, Reader, Session, StreamError, Writer};
 
 use crate::agent::{Agent, View};
 use crate::logs;
@@ -82,6 +82,29 @@ impl NodeServer for Server {
             .attach(&container.id, stdin)
             .await
             .map_err(refused)
+    }
+
+    async fn port_forward(
+        &self,
+        target: &Target,
+        port: u16,
+    ) -> Result<(Reader, Writer), NodeError> {
+        let runtime = &self.agent.runtime;
+        let sandboxes = runtime.list_sandboxes(Some(&target.uid)).await;
+        let ready = sandboxes.iter().find(|s| s.state == SandboxState::Ready);
+        let sandbox = ready.ok_or_else(|| NodeError {
+            code: 404,
+            message: "pod does not exist".into(),
+        })?;
+        let connected = runtime.port_forward(&sandbox.id, port).await;
+        connected.map_err(|error| NodeError {
+            code: 500,
+            message: format!(
+                "error forwarding port {port} to pod {}, uid : {}",
+                sandbox.id,
+                crate::pull::chain(&error)
+            ),
+        })
     }
 }
 

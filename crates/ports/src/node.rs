@@ -1,10 +1,10 @@
-//! What a node agent serves to the API server (upstream's kubelet server on port 10250): logs, exec, attach.
+//! What a node agent serves to the API server (upstream's kubelet server on port 10250): logs, exec, attach, port forwarding.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::streams::{ExecRequest, LogStream, Session};
+use crate::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 
 /// Which container of which Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,4 +55,7 @@ pub trait NodeServer: Send + Sync {
     async fn exec(&self, target: &Target, request: ExecRequest) -> Result<Session, NodeError>;
     /// A container's own streams.
     async fn attach(&self, target: &Target, stdin: bool) -> Result<Session, NodeError>;
+    /// A new connection to a TCP port of a Pod, as if from inside it; `target` names no container.
+    async fn port_forward(&self, target: &Target, port: u16)
+    -> Result<(Reader, Writer), NodeError>;
 }

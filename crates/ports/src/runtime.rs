@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use cri::*;
 use thiserror::Error;
 
-use crate::streams::{ExecRequest, Session, StreamError};
+use crate::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 
 /// Something that happened, told at the moment it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,12 @@ pub trait ContainerRuntime: Send + Sync {
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<Session, StreamError>;
     /// Joins the first process's streams. With a terminal, there is no separate stderr.
     async fn attach(&self, id: &str, stdin: bool) -> Result<Session, StreamError>;
+    /// Connects to a TCP port on the loopback of a sandbox's network, IPv4 first.
+    async fn port_forward(
+        &self,
+        sandbox_id: &str,
+        port: u16,
+    ) -> Result<(Reader, Writer), StreamError>;
 
     /// Everything that happens from now on, in order. A receiver that lags by more than the channel's bound is told so
     /// (`RecvError::Lagged`) and lists again.

@@ -51,7 +51,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn message(protocol: Protocol, channel: u8, data: &[u8]) -> Message {
+pub(super) fn message(protocol: Protocol, channel: u8, data: &[u8]) -> Message {
     if protocol.base64 {
         return Message::text(format!("{channel}{}", encode(data)));
     }
@@ -62,7 +62,7 @@ fn message(protocol: Protocol, channel: u8, data: &[u8]) -> Message {
 }
 
 /// Channel and data of a client's message. Under the binary protocols some clients send text, whose first character is the channel.
-fn parse(protocol: Protocol, message: Message) -> Option<(u8, Bytes)> {
+pub(super) fn parse(protocol: Protocol, message: Message) -> Option<(u8, Bytes)> {
     let data: Bytes = match message {
         Message::Binary(data) => data,
         Message::Text(text) => Bytes::from(text),
@@ -108,7 +108,8 @@ pub(super) async fn serve(socket: Socket, protocol: Protocol, session: Session, 
     let _ = sink.lock().await.close().await;
 }
 
-type Sink = Mutex<SplitSink<Socket, Message>>;
+/// Where messages go.
+pub(super) type Sink = Mutex<SplitSink<Socket, Message>>;
 
 /// Output to its channel; what was not asked for is read and dropped, so that the process does not wait for it.
 async fn copy(sink: &Sink, protocol: Protocol, channel: u8, reader: Option<Reader>, wanted: bool) {

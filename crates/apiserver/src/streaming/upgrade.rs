@@ -59,6 +59,14 @@ const CHANNELS: [Protocol; 6] = [
     protocol("base64.channel.k8s.io", true, false, false),
     protocol("", false, false, false),
 ];
+/// SPDY inside a WebSocket.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const PORTS: [Protocol; 4] = [
+    protocol(TUNNEL, false, false, false),
+    protocol("v4.channel.k8s.io", false, false, false),
+    protocol("v4.base64.channel.k8s.io", true, false, false),
+    protocol("", false, false, false),
+];
 const LOGS: [Protocol; 3] = [
     protocol("binary.k8s.io", false, false, false),
     protocol("base64.binary.k8s.io", true, false, false),
@@ -134,7 +142,17 @@ pub(super) fn prepare(rest: &Rest) -> Result<Upgrade, StatusError> {
     begin(rest, &CHANNELS)
 }
 
+/// Checks that a port forwarding can become a WebSocket.
+pub(super) fn prepare_ports(rest: &Rest) -> Result<Upgrade, StatusError> {
+    begin(rest, &PORTS)
+}
+
 impl Upgrade {
+    /// Whether messages are pieces of one stream of bytes.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.protocol.name == TUNNEL
+    }
+
     /// Answers 101 and lets `serve` talk once the connection is there.
     pub(super) fn accept<F>(
         self,

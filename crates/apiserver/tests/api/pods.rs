@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use ports::node::{LogOptions, NodeError, NodeServer, Target};
-use ports::streams::{ExecRequest, LogStream, Session};
+use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -217,6 +217,12 @@ impl NodeServer for Echo {
     }
     async fn attach(&self, target: &Target, _: bool) -> Result<Session, NodeError> {
         self.exec(target, ExecRequest::default()).await
+    }
+    async fn port_forward(&self, _: &Target, _: u16) -> Result<(Reader, Writer), NodeError> {
+        Err(NodeError {
+            code: 500,
+            message: "no ports here".into(),
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Resources,
     RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
-use ports::streams::{ExecRequest, Session, StreamError};
+use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 use ports::volumes::{VolumeError, VolumeSpec, Volumes};
 use tokio::sync::broadcast;
 
@@ -244,6 +244,10 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    async fn port_forward(&self, id: &str, _port: u16) -> Result<(Reader, Writer), StreamError> {
         Err(StreamError::NotRunning { id: id.into() })
     }
 

@@ -10,6 +10,7 @@
 mod assemble;
 mod cgroups;
 mod container;
+mod forward;
 mod link;
 mod record;
 mod recovery;
@@ -36,7 +37,7 @@ use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerStatus, Id, Resources, RuntimeError, RuntimeEvent,
     SandboxConfig, SandboxStatus, Stats,
 };
-use ports::streams::{ExecRequest, Session, StreamError};
+use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 use tokio::sync::broadcast;
 
 use container::Container;
@@ -329,6 +330,14 @@ impl ContainerRuntime for Runtime {
 
     async fn attach(&self, id: &str, stdin: bool) -> Result<Session, StreamError> {
         streams::attach(&self.inner, id, stdin).await
+    }
+
+    async fn port_forward(
+        &self,
+        sandbox_id: &str,
+        port: u16,
+    ) -> Result<(Reader, Writer), StreamError> {
+        forward::connect(&self.inner, sandbox_id, port).await
     }
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {

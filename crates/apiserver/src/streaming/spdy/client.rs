@@ -82,24 +82,40 @@ impl Client {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) async fn until_closed(mut self) -> Seen {
-        let mut bytes = Vec::new();
-        self.io.read_to_end(&mut bytes).await.unwrap();
+    pub(crate) async fn until_closed(self) -> Seen {
+        self.until_finished(&[]).await
+    }
+
+    /// Reads until the server has finished these streams, or to the end of the connection.
+    pub(crate) async fn until_finished(mut self, streams: &[u32]) -> Seen {
         let mut decoder = Decoder::default();
-        decoder.feed(&bytes);
         let mut seen = Seen::default();
+        let mut bytes = [0; 256];
+        loop {
+            let n = self.io.read(&mut bytes).await.unwrap();
+            decoder.feed(&bytes[..n]);
+            seen.take(&mut decoder);
+            let finished = |s: &u32| seen.data.get(s).is_some_and(|(_, fin)| *fin);
+            if n == 0 || (!streams.is_empty() && streams.iter().all(finished)) {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn take(&mut self, decoder: &mut Decoder) {
         while let Some(frame) = decoder.next_frame().unwrap() {
             match frame {
-                Frame::SynReply { stream, .. } => seen.replied.push(stream),
+                Frame::SynReply { stream, .. } => self.replied.push(stream),
                 Frame::Data { stream, fin, data } => {
-                    let (all, finished) = seen.data.entry(stream).or_default();
+                    let (all, finished) = self.data.entry(stream).or_default();
                     all.extend(data);
                     *finished |= fin;
                 }
-                Frame::Ping(id) => seen.pings.push(id),
+                Frame::Ping(id) => self.pings.push(id),
                 other => panic!("{other:?}"),
             }
         }
-        seen
     }
 }
