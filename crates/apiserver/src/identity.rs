@@ -69,20 +69,66 @@ impl UserInfo {
         self.name == "system:anonymous"
     }
 
-    fn may_do_everything(&self) -> bool {
+    pub(crate) fn may_do_everything(&self) -> bool {
         let trusted = |group: &String| group == MASTERS || group == NODES;
         self.groups.iter().any(trusted) || COMPONENTS.contains(&self.name.as_str())
     }
 }
 
+/// Everyone may read these.
+pub(crate) const OPEN_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
+/// Everyone who is somebody may read these, and what is below them.
+pub(crate) const KNOWN_PATHS: [&str; 3] = ["/api", "/apis", "/openapi"];
+/// Everyone who is somebody may ask about themselves: group and resources.
+pub(crate) const SELF_REVIEWS: [(&str, &[&str]); 2] = [
+    ("authentication.k8s.io", &["selfsubjectreviews"]),
+    (
+        "authorization.k8s.io",
+        &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+    ),
+];
+
+/// Whether `user` may do this to a resource, in any namespace and under any name.
+pub(crate) fn may_use(
+    user: &UserInfo,
+    verb: &str,
+    group: &str,
+    resource: &str,
+    subresource: &str,
+) -> bool {
+    let about_self = SELF_REVIEWS
+        .iter()
+        .any(|(g, resources)| *g == group && resources.contains(&resource));
+    let self_review = verb == "create" && about_self && subresource.is_empty();
+    user.may_do_everything() || (self_review && !user.is_anonymous())
+}
+
+/// Whether `user` may do this to a path that is no resource.
+pub(crate) fn may_visit(user: &UserInfo, verb: &str, path: &str) -> bool {
+    let under = |root: &&str| {
+        path == *root
+            || path
+                .strip_prefix(*root)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let known = !user.is_anonymous() && KNOWN_PATHS.iter().any(under);
+    user.may_do_everything() || (verb == "get" && (known || OPEN_PATHS.contains(&path)))
+}
+
 /// Refuses with upstream's 403 text unless `user` may do what `info` says.
 pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
-    if user.may_do_everything() {
-        return Ok(());
-    }
     let Some(target) = &info.resource else {
         return authorize_path(user, info);
     };
+    if may_use(
+        user,
+        info.verb,
+        &target.group,
+        &target.resource,
+        &target.subresource,
+    ) {
+        return Ok(());
+    }
     let resource = if target.subresource.is_empty() {
         target.resource.clone()
     } else {
@@ -106,17 +152,7 @@ pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), Statu
 
 fn authorize_path(user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
     let path = info.path.as_str();
-    let open = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
-    let known = ["/api", "/apis", "/openapi"];
-    let under = |root: &&str| {
-        path == *root
-            || path
-                .strip_prefix(*root)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
-    if info.verb == "get"
-        && (open.contains(&path) || (!user.is_anonymous() && known.iter().any(under)))
-    {
+    if may_visit(user, info.verb, path) {
         return Ok(());
     }
     let why = format!(

@@ -2,6 +2,7 @@
 
 mod namespace;
 mod pod;
+mod review;
 mod service;
 mod serviceaccount;
 
@@ -126,6 +127,7 @@ pub(crate) fn check_delete(rest: &Rest, name: &str) -> Result<(), StatusError> {
 pub(crate) async fn virtual_kind(rest: &Rest) -> Result<Response<Body>, StatusError> {
     match (rest.kind.plural, rest.call.info.verb) {
         ("bindings", "create") if rest.target.name.is_empty() => pod::bind_named(rest).await,
+        (_, "create") if rest.target.name.is_empty() => review::create(rest),
         _ => Err(status::method_not_allowed(
             &rest.group_resource(),
             rest.call.info.verb,

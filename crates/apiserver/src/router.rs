@@ -40,6 +40,7 @@ pub(crate) struct Call {
     pub(crate) info: RequestInfo,
     pub(crate) query: Query,
     pub(crate) body: Bytes,
+    pub(crate) user: Arc<UserInfo>,
 }
 
 impl Router {
@@ -84,6 +85,7 @@ impl Router {
             info,
             query,
             body,
+            user,
         };
         if call.info.resource.is_none() {
             return Ok(system::serve(&self.inner, &call));

@@ -132,6 +132,42 @@ pub static RESOURCES: &[Resource] = &[
         .short(&["ev"])
         .fields(EVENTS_FIELDS)
         .put_creates(),
+    Resource::new(
+        "authentication.k8s.io",
+        "v1",
+        "SelfSubjectReview",
+        "selfsubjectreviews",
+        "selfsubjectreview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    Resource::new(
+        "authentication.k8s.io",
+        "v1",
+        "TokenReview",
+        "tokenreviews",
+        "tokenreview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    Resource::new(
+        "authorization.k8s.io",
+        "v1",
+        "SelfSubjectAccessReview",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    Resource::new(
+        "authorization.k8s.io",
+        "v1",
+        "SelfSubjectRulesReview",
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+    )
+    .cluster()
+    .verbs(CREATE),
     Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease").put_creates(),
     Resource::new(
         "discovery.k8s.io",

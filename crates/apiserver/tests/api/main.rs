@@ -3,5 +3,6 @@
 mod https;
 mod objects;
 mod pods;
+mod reviews;
 mod support;
 mod watches;

@@ -1,0 +1,78 @@
+//! Reviews: the requester asks about themselves, and about tokens.
+
+use apiserver::UserInfo;
+use serde_json::json;
+
+use crate::support::Server;
+
+const ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+const RULES: &str = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+const TOKEN: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+#[tokio::test]
+async fn reviews_say_what_authorization_does() {
+    let mut server = Server::start().await;
+    let pods = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}});
+    let paths = json!({"spec": {"nonResourceAttributes": {"verb": "get", "path": "/apis/apps"}}});
+    for (user, may_list, may_visit) in [
+        (UserInfo::admin("boss"), true, true),
+        (UserInfo::new("guest", &[]), false, true),
+    ] {
+        let name = user.name.clone();
+        server.admin = server.api.router().with_user(user);
+        let who = server.ask("POST", WHO, json!({})).await;
+        assert_eq!(
+            (who.code, &who.body["status"]["userInfo"]["username"]),
+            (201, &json!(name))
+        );
+        for (body, want) in [(&pods, may_list), (&paths, may_visit)] {
+            let answer = server.ask("POST", ACCESS, body.clone()).await;
+            assert_eq!(answer.body["status"]["allowed"], want, "{name} {body}");
+        }
+        let listed = server.get("/api/v1/pods").await;
+        assert_eq!(listed.code, if may_list { 200 } else { 403 });
+        let rules = server
+            .ask("POST", RULES, json!({"spec": {"namespace": "default"}}))
+            .await;
+        let first = &rules.body["status"]["resourceRules"][0]["verbs"][0];
+        assert_eq!(first, if may_list { "*" } else { "create" });
+        let token = server
+            .ask("POST", TOKEN, json!({"spec": {"token": "x"}}))
+            .await;
+        assert_eq!(token.code, if may_list { 201 } else { 403 });
+    }
+    server.admin = server.api.router();
+    assert_eq!(server.ask("POST", WHO, json!({})).await.code, 403);
+}
+
+#[tokio::test]
+async fn tokens_are_reviewed() {
+    let server = Server::start().await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"metadata": {"name": "a"}});
+    server.ask("POST", accounts, account).await;
+    let issued = server
+        .ask("POST", &format!("{accounts}/a/token"), json!({}))
+        .await;
+    let token = &issued.body["status"]["token"];
+    let known = server
+        .ask("POST", TOKEN, json!({"spec": {"token": token}}))
+        .await;
+    assert_eq!(known.body["status"]["authenticated"], true);
+    assert_eq!(
+        known.body["status"]["user"]["username"],
+        "system:serviceaccount:default:a"
+    );
+    for spec in [
+        json!({"token": "x"}),
+        json!({"token": token, "audiences": ["vault"]}),
+    ] {
+        let unknown = server.ask("POST", TOKEN, json!({"spec": spec})).await;
+        assert_eq!(unknown.code, 201);
+        assert_ne!(unknown.body["status"]["authenticated"], true);
+        assert!(unknown.body["status"]["error"].is_string());
+    }
+    let both = server.ask("POST", ACCESS, json!({"spec": {}})).await;
+    assert_eq!(both.code, 400);
+}
