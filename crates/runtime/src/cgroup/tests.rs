@@ -177,7 +177,16 @@ fn oom_kills_are_counted() {
         .wait()
         .unwrap();
     assert!(!status.success());
-    assert_eq!(group.oom_kills().unwrap(), 1);
+    let kills = group.oom_kills().unwrap();
+    if own.0.mode() == Mode::Unified {
+        // The kernel counts the one it chose twice.
+        assert!(
+            kills >= 3,
+            "the shell and both programs die together: {kills}"
+        );
+    } else {
+        assert_eq!(kills, 1);
+    }
 }
 
 #[test]

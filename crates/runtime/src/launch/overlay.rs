@@ -50,23 +50,23 @@ pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
     };
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|e| failed("fsopen overlay".into(), e))?;
-    match configure(fs.as_fd(), &layers) {
-        // A kernel before 6.5 knows no `lowerdir+`.
-        Err((option, Errno(libc::EINVAL))) if option == "lowerdir+" && !layers.lower.is_empty() => {
-            mount_at_once(&layers)
-        }
-        Err((option, errno)) => Err(described(fs.as_fd(), option, errno)),
-        Ok(()) => {
-            let mounted = rustix::mount::fsconfig_create(fs.as_fd()).and_then(|()| {
-                rustix::mount::fsmount(
-                    fs.as_fd(),
-                    FsMountFlags::FSMOUNT_CLOEXEC,
-                    MountAttrFlags::empty(),
-                )
-            });
-            mounted.map_err(|e| described(fs.as_fd(), "mount overlay", e.into()))
-        }
+    match configure(fs.as_fd(), &layers).and_then(|()| create(fs.as_fd())) {
+        Ok(mounted) => Ok(mounted),
+        Err((option, errno)) => match (complaint(fs.as_fd()), errno) {
+            (Some(what), errno) => Err(LaunchError::Rootfs { what, errno }),
+            // A kernel before 6.5 takes any option for the time being, refuses all of them in the end, and does not say why.
+            (None, Errno(libc::EINVAL)) => mount_at_once(&layers),
+            (None, errno) => Err(failed(option.to_owned(), errno)),
+        },
     }
+}
+
+fn create(fs: BorrowedFd<'_>) -> Result<OwnedFd, (&'static str, Errno)> {
+    let mounted = rustix::mount::fsconfig_create(fs).and_then(|()| {
+        let attributes = MountAttrFlags::empty();
+        rustix::mount::fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    });
+    mounted.map_err(|e| ("mount overlay", e.into()))
 }
 
 fn failed(what: String, errno: impl Into<Errno>) -> LaunchError {
@@ -80,26 +80,19 @@ fn configure(fs: BorrowedFd<'_>, layers: &Layers) -> Result<(), (&'static str, E
     let set = |key: &'static str, value: &str| {
         rustix::mount::fsconfig_set_string(fs, key, value).map_err(|e| (key, e.into()))
     };
-    for (n, layer) in layers.lower.iter().enumerate() {
-        // Only the first refusal can mean that the option is unknown.
-        set("lowerdir+", &fd_path(layer))
-            .map_err(|(key, e)| (if n == 0 { key } else { "lowerdir" }, e))?;
+    for layer in &layers.lower {
+        set("lowerdir+", &fd_path(layer))?;
     }
     set("upperdir", &fd_path(&layers.upper))?;
     set("workdir", &fd_path(&layers.work))
 }
 
-/// The error with what the kernel wrote into the context's log.
-fn described(fs: BorrowedFd<'_>, option: &str, errno: Errno) -> LaunchError {
+/// What the kernel wrote into the context's log, if anything.
+fn complaint(fs: BorrowedFd<'_>) -> Option<String> {
     let mut log = [0u8; 512];
-    let what = match rustix::io::read(fs, &mut log) {
-        Ok(n) => String::from_utf8_lossy(&log[..n])
-            .trim_start_matches("e ")
-            .trim()
-            .to_owned(),
-        Err(_) => option.to_owned(),
-    };
-    LaunchError::Rootfs { what, errno }
+    let length = rustix::io::read(fs, &mut log).ok()?;
+    let text = String::from_utf8_lossy(&log[..length]);
+    Some(text.trim_start_matches("e ").trim().to_owned())
 }
 
 /// The way of older kernels: one `mount(2)` with every layer in one string. It needs a place, and the upper directory lends

@@ -37,6 +37,7 @@ fn main() {
         return;
     }
     let mut failed = Vec::new();
+    let count = chosen.len();
     for (name, scenario) in chosen {
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -54,5 +55,11 @@ fn main() {
             failed.push(name);
         }
     }
+    println!(
+        "\ntest result: {}. {} passed; {} failed; 0 ignored",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        count - failed.len(),
+        failed.len()
+    );
     assert!(failed.is_empty(), "failed: {failed:?}");
 }

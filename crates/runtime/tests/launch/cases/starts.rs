@@ -1,6 +1,6 @@
 //! Programs found and executed, or not, and in which words.
 
-use runtime::cgroup::{Devices, Role, Tree, detect};
+use runtime::cgroup::{Devices, Mode, Role, Tree, detect};
 use runtime::launch::{LaunchFds, Launcher, PidNamespace, Rlimit};
 
 use super::Case;
@@ -165,24 +165,25 @@ fn processes_are_born_in_their_cgroups(launcher: &Launcher) {
     );
     tree.prepare().unwrap();
     let group = tree.group("c");
-    group
-        .create(
-            &Default::default(),
-            Role::Container { oom_group: true },
-            Devices::Default,
-        )
-        .unwrap();
+    let limits = ports::runtime::Resources {
+        pids_limit: Some(77),
+        ..Default::default()
+    };
+    let role = Role::Container { oom_group: true };
+    group.create(&limits, role, Devices::Default).unwrap();
     let bundle = Bundle::new();
-    let mut spec = bundle.spec("cat /proc/self/cgroup; ls -l /sys/fs/cgroup; touch /sys/fs/cgroup/x; mknod /tmp/m c 1 11; cat /tmp/m");
+    let mut spec = bundle.spec("cat /proc/self/cgroup; cat /sys/fs/cgroup/pids.max; ls -l /sys/fs/cgroup; touch /sys/fs/cgroup/x; mknod /tmp/m c 1 11; cat /tmp/m");
     spec.cgroup = group.entry();
     let out = run(launcher, &spec).unwrap().out;
     let path = format!("/{}", group.path().display());
     let joined = out.lines().filter(|l| l.ends_with(&path)).count();
-    assert_eq!(
-        joined,
-        spec.cgroup.v1.len() + usize::from(spec.cgroup.v2.is_some()),
-        "{out}"
-    );
+    if tree.mode() == Mode::Unified {
+        // Its group is the root of its cgroup namespace, and its files tell which one it is.
+        assert!(out.starts_with("0::/\n77\n"), "{out}");
+    } else {
+        let groups = spec.cgroup.v1.len() + usize::from(spec.cgroup.v2.is_some());
+        assert_eq!(joined, groups, "{out}");
+    }
     for name in spec.cgroup.v1.keys() {
         assert!(out.contains(&format!(" {name}\n")), "{name}: {out}");
     }
