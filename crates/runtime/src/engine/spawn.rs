@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::launch::protect;
 use crate::wire::Ready;
 
 /// A pause that has not come up by then will not.
@@ -42,7 +44,14 @@ pub(crate) struct Starting {
 /// Starts a pause. It inherits the working directory, since the standard library forks to change it, and a fork copies the engine's
 /// page tables; pause goes to its run directory by itself.
 pub(crate) fn pause(command: &PauseCommand, run_dir: &Path) -> Result<Starting, SpawnError> {
-    let child = Command::new(&command.program)
+    // Dropped once it is executed; the process keeps the mount.
+    let program = protected(&command.program);
+    let path = program.as_ref().map_or_else(
+        || command.program.clone(),
+        |file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+    );
+    let child = Command::new(path)
+        .arg0(&command.program)
         .args(&command.args)
         .arg(run_dir)
         .env_clear()
@@ -85,6 +94,13 @@ impl Starting {
     pub(crate) fn leave(mut self) {
         tokio::spawn(async move { self.child.wait().await });
     }
+}
+
+/// The program out of containers' reach, where the kernel can do that.
+fn protected(program: &Path) -> Option<OwnedFd> {
+    protect::readonly_file(program)
+        .inspect_err(|error| tracing::warn!(%error, "containers could reach the engine's file"))
+        .ok()
 }
 
 async fn ready(child: &mut Child) -> io::Result<Ready> {

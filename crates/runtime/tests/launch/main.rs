@@ -1,13 +1,16 @@
 //! Containers really launched, looked at from inside. Needs root.
 //!
 //! The launcher wants a process with one thread, so these cases run one after the other in `main` instead of under libtest's
-//! threads. Arguments that are no options select cases by part of their name. Like pause, the program executes itself again from
-//! a protected copy of its file before it launches anything.
+//! threads. Arguments that are no options select cases by part of their name. The program is started again the way pause is, from
+//! a read-only mount of its file.
 
 mod bundle;
 mod cases;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Set once the program runs from the read-only mount.
+const PROTECTED: &str = "CAROB_TEST_PROTECTED";
 
 fn main() {
     if std::env::var_os("CAROB_TEST_OPEN_SELF").is_some() {
@@ -33,7 +36,9 @@ fn main() {
         cases.iter().for_each(|(name, _)| println!("{name}: test"));
         return;
     }
-    runtime::launch::protect::reexecute().expect("launch tests need root");
+    if std::env::var_os(PROTECTED).is_none() {
+        execute_protected();
+    }
     let launcher = runtime::launch::Launcher::new().expect("launch tests need root");
     let before = Traces::take();
     let mut failed = Vec::new();
@@ -45,7 +50,8 @@ fn main() {
         }
     }
     println!(
-        "\n{} passed, {} failed",
+        "\ntest result: {}. {} passed; {} failed; 0 ignored",
+        if failed.is_empty() { "ok" } else { "FAILED" },
         cases.len() - failed.len(),
         failed.len()
     );
@@ -55,6 +61,19 @@ fn main() {
         Traces::take(),
         "descriptors, mounts, children or signals have changed"
     );
+}
+
+/// Executes this program again, out of containers' reach.
+fn execute_protected() -> ! {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    let own = std::env::current_exe().expect("own path");
+    let file = runtime::launch::protect::readonly_file(&own).expect("launch tests need root");
+    let error = std::process::Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .args(std::env::args_os().skip(1))
+        .env(PROTECTED, "1")
+        .exec();
+    panic!("{error}");
 }
 
 /// What a launcher must leave as it found it.

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_pause_that_died_unseen_leaves_its_exits,
         logs_go_on_in_a_new_file,
         a_pause_is_small,
+        a_pauses_program_cannot_be_written,
     ]
 }
 
@@ -219,6 +220,22 @@ async fn logs_go_on_in_a_new_file() {
             .expect("rotated")
             .ends_with("stdout F old\n")
     );
+    world.finish().await;
+}
+
+/// Whatever way somebody inside comes by the link to pause's program (CVE-2019-5736), the mount behind it is read-only. Even for
+/// the node's root, who tries here.
+async fn a_pauses_program_cannot_be_written() {
+    let world = World::new(ImageConfig::default());
+    let sandbox = world.sandbox().await;
+    let program = format!("/proc/{}/exe", pause_of(&world, &sandbox));
+    // Truncating asks the mount first; a file being executed could not be opened for writing anyway, until it ends.
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(program);
+    let error = opened.expect_err("opened for writing");
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     world.finish().await;
 }
 
