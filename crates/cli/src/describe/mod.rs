@@ -3,6 +3,7 @@
 mod events;
 mod other;
 mod pod;
+mod service;
 mod tabs;
 mod volumes;
 
@@ -16,8 +17,17 @@ const HIDDEN: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Longest annotation that stands behind its key.
 const LONGEST_ANNOTATION: usize = 140;
 
-/// Describes an object of any kind, with its events if they are given.
-pub(crate) fn describe(object: &Value, events: Option<&[Value]>, now: Timestamp) -> String {
+/// What an object is described with.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Its events; `None` shows none.
+    pub(crate) events: Option<Vec<Value>>,
+    /// The EndpointSlices of a Service.
+    pub(crate) slices: Vec<Value>,
+}
+
+/// Describes an object of any kind.
+pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> String {
     let mut out = Tabs::default();
     let mut with_events = true;
     match (text(&object["apiVersion"]), text(&object["kind"])) {
@@ -27,10 +37,15 @@ pub(crate) fn describe(object: &Value, events: Option<&[Value]>, now: Timestamp)
             other::secret(&mut out, object);
             with_events = false;
         }
+        ("v1", "Service") => service::service(&mut out, object, &beside.slices),
+        ("v1", "Namespace") => {
+            service::namespace(&mut out, object);
+            with_events = false;
+        }
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),
         _ => other::generic(&mut out, object),
     }
-    if let Some(events) = events.filter(|_| with_events) {
+    if let Some(events) = beside.events.as_ref().filter(|_| with_events) {
         events::table(&mut out, events, now);
     }
     out.finish()

@@ -178,5 +178,9 @@ Events:
 #[test]
 fn a_pod_is_described() {
     let now = NOW.parse().expect("a time");
-    assert_eq!(describe(&pod(), Some(&events()), now), DESCRIBED);
+    let beside = Beside {
+        events: Some(events()),
+        ..Beside::default()
+    };
+    assert_eq!(describe(&pod(), &beside, now), DESCRIBED);
 }

@@ -105,7 +105,14 @@ fn indented(object: &Value) -> anyhow::Result<String> {
 }
 
 fn yaml(object: &Value) -> anyhow::Result<String> {
-    let mut text = serde_saphyr::to_string(object)?;
+    // Long lines stay whole: people search and compare them.
+    let options = serde_saphyr::ser_options! {
+        min_fold_chars: usize::MAX,
+        folded_wrap_chars: usize::MAX,
+        yaml_12: false,
+        compact_list_indent: true,
+    };
+    let mut text = serde_saphyr::to_string_with_options(object, options)?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::write::print;
 use crate::args::{DescribeArgs, FileArgs};
 use crate::connect::{JSON, Server};
-use crate::describe::describe as text_of;
+use crate::describe::{Beside, describe as text_of};
 use crate::discovery::Resources;
 use crate::failure::{self, is_not_found};
 use crate::output::percent;
@@ -44,11 +44,14 @@ pub(crate) async fn describe(server: &Server, args: &DescribeArgs) -> anyhow::Re
         match objects(server, item).await {
             Ok(objects) => {
                 for object in objects {
-                    let events = match with_events {
-                        true => events(server, &object).await?,
-                        false => None,
+                    let beside = Beside {
+                        events: match with_events {
+                            true => events(server, &object).await?,
+                            false => None,
+                        },
+                        slices: slices(server, &object).await?,
                     };
-                    texts.push(text_of(&object, events.as_deref(), Timestamp::now()));
+                    texts.push(text_of(&object, &beside, Timestamp::now()));
                 }
             }
             Err(error) => failures.push(error),
@@ -114,4 +117,23 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
     let path = format!("/api/v1/namespaces/{namespace}/events");
     let mut list = server.list(&path, &query, JSON).await?;
     Ok(list["items"].as_array_mut().map(std::mem::take))
+}
+
+/// The EndpointSlices of a Service; nothing of anything else.
+async fn slices(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
+    if object["kind"] != "Service" || object["apiVersion"] != "v1" {
+        return Ok(Vec::new());
+    }
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let path = format!(
+        "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+        text("namespace")
+    );
+    let selector = format!("kubernetes.io/service-name={}", text("name"));
+    let query = format!("labelSelector={}", percent(&selector));
+    let mut list = server.list(&path, &query, JSON).await?;
+    Ok(list["items"]
+        .as_array_mut()
+        .map(std::mem::take)
+        .unwrap_or_default())
 }
