@@ -264,7 +264,9 @@ impl Worker {
     fn report(&mut self) {
         self.refresh_status();
         self.report_at = None;
-        if self.is_stored() || self.writing.is_some() {
+        // What has been told already is taken in first: a container that was started and has ended is not reported as running.
+        let is_behind = !self.inbox.is_empty();
+        if is_behind || self.is_stored() || self.writing.is_some() || self.is_being_deleted() {
             return;
         }
         let now = Instant::now();
@@ -279,6 +281,13 @@ impl Worker {
                 Arc::new(self.pod.status.clone().unwrap_or_default()),
             ));
         }
+    }
+
+    /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of
+    /// all of it: a watch goes from `Terminating` to the end.
+    fn is_being_deleted(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+            && self.seen.memory.phase == WorkerPhase::Terminating
     }
 
     async fn wait(&mut self) -> Event {

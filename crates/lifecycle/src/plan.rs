@@ -18,9 +18,10 @@ pub struct NodePolicy {
     pub back_off_max: SignedDuration,
     /// How long after a failed start without a back-off of its own it is tried again (10 s).
     pub retry_after: SignedDuration,
-    /// How long a failed pull is shown before its back-off's reason takes its place, and the last exit of a Pod that has
-    /// completed before its phase does (1 s, upstream's relist period).
+    /// How long a failed pull is shown before its back-off's reason takes its place (1 s, upstream's relist period).
     pub shown_for: SignedDuration,
+    /// How long the last exit of a Pod that completed is shown before its phase says so (1.5 s; upstream needs one to two).
+    pub completed_after: SignedDuration,
     /// How long an exit is shown at most before `CrashLoopBackOff` takes its place (60 s, upstream's resync period).
     pub resync_after: SignedDuration,
     /// How long before its end a crash back-off is shown at the latest (300 ms).
@@ -34,6 +35,7 @@ impl Default for NodePolicy {
             back_off_max: SignedDuration::from_secs(300),
             retry_after: SignedDuration::from_secs(10),
             shown_for: SignedDuration::from_secs(1),
+            completed_after: SignedDuration::from_millis(1500),
             resync_after: SignedDuration::from_secs(60),
             announced_before: SignedDuration::from_millis(300),
         }

@@ -145,7 +145,7 @@ fn shown_until(look: &Look<'_>, end: &Termination, policy: &NodePolicy) -> Optio
         });
     // An exit in the future is a clock that was set back, and not waited for.
     let last = exits.max().filter(|last| *last <= look.now)?;
-    Some(text::after(last, policy.shown_for)).filter(|until| look.now < *until)
+    Some(text::after(last, policy.completed_after)).filter(|until| look.now < *until)
 }
 
 fn why(look: &Look<'_>, end: &Termination) -> String {

@@ -85,7 +85,7 @@ fn the_last_exit_is_seen_before_the_pods_end() {
         summary.ends_with("a #0: terminated Completed 0"),
         "{summary}"
     );
-    world.run_to(4);
+    world.run_to(5);
     assert!(
         world.summary().starts_with("Succeeded"),
         "{}",
