@@ -90,6 +90,8 @@ pub enum Verb {
     Exec(ExecArgs),
     /// Attach to a running container
     Attach(AttachArgs),
+    /// Copy files to and from containers
+    Cp(CpArgs),
     /// Change fields of a resource
     Patch(PatchArgs),
     /// Set or remove labels

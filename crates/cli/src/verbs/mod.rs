@@ -2,6 +2,7 @@
 
 mod about;
 pub(crate) mod apply;
+mod cp;
 mod create;
 pub(crate) mod delete;
 mod describe;
@@ -40,6 +41,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Annotate(args) => metadata::change(&server().await?, &args, Which::Annotations).await,
         Verb::Logs(args) => logs::logs(&server().await?, &args).await,
         Verb::Exec(args) => exec::exec(&server().await?, &args).await,
+        Verb::Cp(args) => cp::cp(server().await?, &args).await,
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
