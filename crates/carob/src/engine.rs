@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::images::Service;
+use crate::images::socket::Socket;
 use crate::instance::Instance;
 use crate::node;
 use crate::settings::Settings;
@@ -36,7 +38,7 @@ pub(crate) struct Engine {
 /// The effects of one engine, opened.
 pub(crate) struct Effects {
     pub(crate) network: Arc<network::Network>,
-    pub(crate) images: Arc<images::Store>,
+    pub(crate) images: Arc<::images::Store>,
     pub(crate) volumes: Arc<volumes::LocalVolumes>,
     pub(crate) runtime: Arc<runtime::Runtime>,
 }
@@ -45,22 +47,20 @@ impl Effects {
     /// Opens everything that touches the machine, and finds the Pods an earlier engine left running.
     pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Effects> {
         let paths = &settings.paths;
+        // First what only reads files: when it fails, nothing was made.
+        let images = Arc::new(open_images(settings)?);
         let network_config = network_config(settings);
         let network = tokio::task::spawn_blocking(move || network::Network::open(&network_config))
             .await?
             .context("bring the Pod network up")?;
         let network = Arc::new(network);
-        let images = Arc::new(
-            images::Store::open(&paths.state.join("images"), hosts_config(settings))
-                .context("open the image store")?,
-        );
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let volumes = Arc::new(volumes::LocalVolumes::new(
             paths.state.join("kubelet"),
             clock,
         ));
         let config = runtime::Config {
-            state_dir: paths.state.join("runtime"),
+            state_dir: paths.runtime(),
             run_dir: paths.run.join("pods"),
             cgroup_root: network.bridge().to_owned(),
             pause: runtime::PauseCommand {
@@ -82,13 +82,21 @@ impl Effects {
     }
 }
 
+/// Opens the image store, which one process holds at a time.
+pub(crate) fn open_images(settings: &Settings) -> anyhow::Result<::images::Store> {
+    ::images::Store::open(&settings.paths.state.join("images"), hosts_config(settings))
+        .context("open the image store")
+}
+
 /// Where registries are, and who we are to them.
-pub(crate) fn hosts_config(settings: &Settings) -> images::HostsConfig {
-    let docker_config = std::env::home_dir().map(|home| home.join(".docker/config.json"));
-    images::HostsConfig {
+fn hosts_config(settings: &Settings) -> ::images::HostsConfig {
+    let directory = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from);
+    let directory = directory.or_else(|| Some(std::env::home_dir()?.join(".docker")));
+    let docker_config = directory.map(|directory| directory.join("config.json"));
+    ::images::HostsConfig {
         certs_dir: Some(settings.paths.certs_d.clone()),
         docker_config,
-        ..images::HostsConfig::default()
+        ..::images::HostsConfig::default()
     }
 }
 
@@ -115,6 +123,8 @@ impl Engine {
         let store =
             Arc::new(store::Store::open(&paths.state.join("store.db")).context("open the store")?);
         let effects = Effects::open(settings).await?;
+        let socket = Socket::bind(&paths.run)
+            .with_context(|| format!("make the socket below {}", paths.run.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let api = Arc::new(
             ApiServer::new(api_config(settings, address)?, store.clone(), clock.clone())
@@ -149,6 +159,8 @@ impl Engine {
             )
             .run(shutdown.clone()),
         );
+        let service = Service::new(effects.images.clone(), paths.runtime());
+        tasks.spawn(socket.serve(service, shutdown.clone()));
         let serving = (api.clone(), shutdown.clone());
         tasks.spawn(async move { serving.0.serve(listener, serving.1.cancelled_owned()).await });
 

@@ -4,6 +4,7 @@
 
 mod down;
 mod engine;
+mod images;
 mod instance;
 mod node;
 mod settings;
@@ -36,18 +37,30 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
         Command::Up(args) => up::foreground(settings.with(&args)),
         Command::Down(args) => down::down(&settings, &args),
-        Command::Verb(verb) => return run_verb(verb, &typed.global),
+        Command::Image(command) => return block_on(images::run(command, &settings)),
+        Command::Verb(verb) => return block_on(cli::run(verb, &typed.global)),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A verb needs one thread and no settings of the engine.
-fn run_verb(verb: cli::Verb, global: &cli::Global) -> anyhow::Result<ExitCode> {
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(cli::run(verb, global))
+        .build()?;
+    let ended = runtime.block_on(command);
+    // A thread may still wait for input that nobody wants any more.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Everything that touches the machine does so as root.
+fn require_root() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        anyhow::bail!("carob needs root: namespaces, mounts and cgroups are made by it alone");
+    }
+    Ok(())
 }

@@ -63,7 +63,7 @@ fn pretty_name(os_release: &str) -> String {
 }
 
 /// Go's name of the processor, as the API uses it.
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

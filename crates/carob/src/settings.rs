@@ -69,6 +69,11 @@ impl Paths {
         self.state.join("network")
     }
 
+    /// Records of sandboxes and containers.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.state.join("runtime")
+    }
+
     /// The running engine's mark.
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("engine.lock")
