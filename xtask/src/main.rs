@@ -7,6 +7,7 @@ mod setup;
 mod test;
 mod tidy;
 mod tools;
+mod vm;
 
 use anyhow::{Context, bail};
 
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build            build the release binary and say where it is
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
+  vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, powercut
 ";
 
 fn main() {
@@ -39,6 +41,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),
         Some(("schema", [])) => schema::generate(),
         Some(("tidy", [])) => tidy::check(),
+        Some(("vm", parts)) => vm::run(parts),
         None | Some(("help" | "-h" | "--help", _)) => {
             print!("{USAGE}");
             Ok(())

@@ -27,9 +27,15 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Installs the packages that are missing. Needs root only if there are any.
 pub(crate) fn install() -> anyhow::Result<()> {
-    let missing: Vec<&str> = PACKAGES
+    let names: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).collect();
+    install_packages(&names)
+}
+
+/// The same for packages that one command alone needs.
+pub(crate) fn install_packages(names: &[&str]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = names
         .iter()
-        .map(|(name, _)| *name)
+        .copied()
         .filter(|name| !is_installed(name))
         .collect();
     if missing.is_empty() {
