@@ -90,8 +90,10 @@ impl Recipe {
     }
 }
 
-/// The same Pod for runtimes that know no sidecars: they become ordinary containers.
-pub(crate) fn without_sidecars(mut pod: Value) -> Value {
+/// The same Pod for podman, which knows no sidecars: they become ordinary containers. Its init containers are kept when they
+/// have ended (podman-kube-play(1)), for removing one at once fails while podman still takes it for running.
+pub(crate) fn for_podman(mut pod: Value) -> Value {
+    pod["metadata"]["annotations"] = json!({"io.podman.annotations.init.container.type": "always"});
     let spec = &mut pod["spec"];
     let inits = spec.get_mut("initContainers").and_then(Value::as_array_mut);
     let Some(inits) = inits else {
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn sidecars_become_containers_elsewhere() {
-        let pod = without_sidecars(recipe().pod("a", Shape::Multi));
+        let pod = for_podman(recipe().pod("a", Shape::Multi));
         assert_eq!(
             pod["spec"]["initContainers"].as_array().map(Vec::len),
             Some(1)
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(pod["spec"]["containers"][1]["name"], "side");
         assert!(pod["spec"]["containers"][1]["restartPolicy"].is_null());
         let one = recipe().pod("a", Shape::One);
-        assert_eq!(without_sidecars(one.clone()), one);
+        assert_eq!(for_podman(one.clone())["spec"], one["spec"]);
     }
 
     #[test]

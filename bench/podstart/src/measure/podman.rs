@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::figures::{Figures, Measure, Unit};
-use crate::pods::{Recipe, Shape, without_sidecars};
+use crate::pods::{Recipe, Shape, for_podman};
 
 const HOW: &str = "from starting `podman kube play` to its return, the sidecar as an ordinary container, storage of its own, serial; \
      beside it Carob's created to running of this run";
@@ -41,7 +41,7 @@ pub(crate) fn measure(
             image: image.clone(),
             ..recipe.clone()
         };
-        let pod = without_sidecars(recipe.pod(&recipe.name("podman", index), Shape::Multi));
+        let pod = for_podman(recipe.pod(&recipe.name("podman", index), Shape::Multi));
         let time = podman.play(&serde_json::to_vec(&pod)?)?;
         if index > 0 {
             times.push(time);
