@@ -11,6 +11,7 @@ use crate::settings::Settings;
 
 /// Ends the engine. With `--all` every Pod is stopped, and network, mounts and cgroups are removed; what the API knows stays.
 pub(crate) fn down(settings: &Settings, args: &DownArgs) -> anyhow::Result<()> {
+    crate::require_root()?;
     let was_running = instance::stop(&settings.paths.lock())?;
     if !was_running && !args.all {
         eprintln!("no engine is running");
@@ -25,10 +26,13 @@ pub(crate) fn down(settings: &Settings, args: &DownArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the async runtime")?;
-    runtime.block_on(clear(settings))
+    runtime.block_on(clear(settings))?;
+    eprintln!("the engine and its Pods have ended");
+    Ok(())
 }
 
-async fn clear(settings: &Settings) -> anyhow::Result<()> {
+/// Stops every Pod and removes network, mounts and cgroups; no engine may run.
+pub(crate) async fn clear(settings: &Settings) -> anyhow::Result<()> {
     let _instance = Instance::acquire(&settings.paths.lock())?;
     if !settings.paths.network().join("network.json").exists() {
         return Ok(());
@@ -54,6 +58,5 @@ async fn clear(settings: &Settings) -> anyhow::Result<()> {
         .network
         .remove(&engine::network_config(settings))
         .context("remove the Pod network")?;
-    eprintln!("the engine and its Pods have ended");
     Ok(())
 }

@@ -186,6 +186,12 @@ impl Engine {
         self.address
     }
 
+    /// The administrator, without a connection.
+    pub(crate) fn client(&self) -> kube::Client {
+        let user = UserInfo::admin("kubernetes-admin");
+        kube::Client::new(self.api.router().with_user(user), "default")
+    }
+
     /// Ends every component; containers go on.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();

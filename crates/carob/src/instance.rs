@@ -41,6 +41,15 @@ impl Instance {
     }
 }
 
+/// Whether an engine runs.
+pub(crate) fn is_running(path: &Path) -> anyhow::Result<bool> {
+    match File::open(path) {
+        Ok(lock) => Ok(flock(&lock, FlockOperation::NonBlockingLockShared).is_err()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
+    }
+}
+
 /// Asks the running engine to end and waits until it has; `false` if none runs.
 pub(crate) fn stop(path: &Path) -> anyhow::Result<bool> {
     let mut lock = match File::open(path) {
@@ -81,7 +90,9 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let path = root.path().join("run/engine.lock");
         assert!(!stop(&path).expect("no engine"), "nothing runs yet");
+        assert!(!is_running(&path).expect("no engine"));
         let first = Instance::acquire(&path).expect("the lock");
+        assert!(is_running(&path).expect("an engine"));
         let refused = Instance::acquire(&path)
             .expect_err("it is taken")
             .to_string();

@@ -7,6 +7,7 @@ mod engine;
 mod images;
 mod instance;
 mod node;
+mod play;
 mod settings;
 mod up;
 
@@ -19,6 +20,9 @@ use crate::settings::Settings;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Most time that threads have after a command has ended.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
@@ -35,16 +39,19 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::resolve(&typed.global)?;
     match typed.command {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
-        Command::Up(args) => up::foreground(settings.with(&args)),
+        Command::Up(args) => up::foreground(&settings.with(&args)),
         Command::Down(args) => down::down(&settings, &args),
         Command::Image(command) => return block_on(images::run(command, &settings)),
+        Command::Verb(cli::Verb::Play(args)) => {
+            return play::play(args, &typed.global, settings);
+        }
         Command::Verb(verb) => return block_on(cli::run(verb, &typed.global)),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A verb needs one thread and no settings of the engine.
-fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
@@ -52,8 +59,8 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::
         .enable_all()
         .build()?;
     let ended = runtime.block_on(command);
-    // A thread may still wait for input that nobody wants any more.
-    runtime.shutdown_background();
+    // What blocks for a moment comes to its end; input that nobody wants any more is not waited for.
+    runtime.shutdown_timeout(LINGER);
     ended
 }
 

@@ -184,6 +184,7 @@ mod tests {
     fn a_root_moves_everything() {
         let settings = Settings::resolve(&Global {
             root: Some("/srv/one".into()),
+            ..Global::default()
         })
         .expect("resolves");
         assert_eq!(settings.paths.kubeconfig, Path::new("/srv/one/kubeconfig"));

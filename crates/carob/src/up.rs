@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use cli::UpArgs;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::engine::Engine;
 use crate::settings::Settings;
@@ -15,8 +15,12 @@ use crate::settings::Settings;
 /// Tells a detached engine to say on its standard output when it is Ready: the line is the kubeconfig's path.
 const READY_LINE: &str = "ready ";
 
-/// Runs the engine until it is told to end (SIGTERM, SIGINT).
-pub(crate) fn foreground(settings: Settings) -> anyhow::Result<()> {
+/// Exit code of an engine that a second signal ended.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the engine until it is told to end (SIGTERM, SIGINT); told a second time, it ends at once.
+pub(crate) fn foreground(settings: &Settings) -> anyhow::Result<()> {
+    crate::require_root()?;
     init_logging();
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -26,35 +30,53 @@ pub(crate) fn foreground(settings: Settings) -> anyhow::Result<()> {
         .build()
         .context("start the async runtime")?;
     runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
-        let engine = Engine::start(&settings).await?;
+        let mut signals = Signals::new()?;
+        let engine = tokio::select! {
+            started = Engine::start(settings) => started?,
+            () = signals.next() => bail!("interrupted before the node was Ready"),
+        };
+        let kubeconfig = settings.paths.kubeconfig.display();
         let mut stdout = std::io::stdout();
         // Whoever started us may have gone; the engine serves all the same.
-        let _ = writeln!(
-            stdout,
-            "{READY_LINE}{}",
-            settings.paths.kubeconfig.display()
-        )
-        .and_then(|()| stdout.flush());
+        let _ = writeln!(stdout, "{READY_LINE}{kubeconfig}").and_then(|()| stdout.flush());
         eprintln!(
-            "serving at https://{}; export KUBECONFIG={}",
-            engine.address(),
-            settings.paths.kubeconfig.display()
+            "serving at https://{}; export KUBECONFIG={kubeconfig}",
+            engine.address()
         );
+        signals.next().await;
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = engine.stop() => Ok(()),
+            // What it left is what a crash leaves: the next engine finds its way.
+            () = signals.next() => std::process::exit(INTERRUPTED),
         }
-        engine.stop().await;
-        Ok(())
     })
+}
+
+/// What tells an engine to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Starts the engine in a session of its own and returns once its node is Ready.
 pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()> {
+    crate::require_root()?;
     fs::create_dir_all(&settings.paths.state)
         .with_context(|| format!("make {}", settings.paths.state.display()))?;
     let log_path = settings.paths.log();
@@ -90,11 +112,20 @@ pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()>
     let Some(kubeconfig) = said.trim_end().strip_prefix(READY_LINE) else {
         let status = engine.wait()?;
         let text = fs::read_to_string(&log_path).unwrap_or_default();
-        let last = text
+        let said = text
             .get(usize::try_from(said_before).unwrap_or_default()..)
-            .unwrap_or_default()
-            .trim();
-        bail!("the engine did not start ({status}):\n{last}");
+            .unwrap_or_default();
+        match said
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("error: "))
+        {
+            Some(reason) => bail!("{reason}"),
+            None => bail!(
+                "the engine did not start ({status}), see {}",
+                log_path.display()
+            ),
+        }
     };
     eprintln!("the engine is Ready; export KUBECONFIG={kubeconfig}");
     Ok(())

@@ -84,7 +84,7 @@ impl From<Credentials> for AuthConfig {
 #[serde(rename_all = "camelCase")]
 enum Told {
     Progress(PullProgress),
-    Image(Image),
+    Image(Box<Image>),
     Failed(Failure),
 }
 

@@ -116,7 +116,7 @@ impl Service {
             });
             let pulled = store.pull_image(&reference, credentials.map(Into::into), Some(sink));
             match pulled.await {
-                Ok(image) => Told::Image(image),
+                Ok(image) => Told::Image(Box::new(image)),
                 Err(error) => Told::Failed(Failure {
                     message: words(&error),
                 }),

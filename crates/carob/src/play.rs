@@ -1,0 +1,46 @@
+//! `carob play`: on the running engine, or on one of its own for as long as it lasts.
+
+use std::process::ExitCode;
+
+use cli::{Global, PlayArgs, Verb};
+
+use crate::down;
+use crate::engine::Engine;
+use crate::instance;
+use crate::settings::Settings;
+
+/// Runs what the files describe. An engine of its own listens at a port of the kernel's choice; at the end it goes, and with
+/// it everything it made, unless containers were there before or are to stay.
+pub(crate) fn play(
+    args: PlayArgs,
+    global: &Global,
+    mut settings: Settings,
+) -> anyhow::Result<ExitCode> {
+    let names_a_server = global.kubeconfig.is_some() || global.context.is_some();
+    if names_a_server || instance::is_running(&settings.paths.lock())? {
+        let mut global = global.clone();
+        if !names_a_server {
+            global.kubeconfig = Some(settings.paths.kubeconfig);
+        }
+        return crate::block_on(cli::run(Verb::Play(args), &global));
+    }
+    crate::require_root()?;
+    let had_pods = has_pods(&settings);
+    settings.listen.set_port(0);
+    let played = crate::block_on(async {
+        let engine = Engine::start(&settings).await?;
+        let played = cli::play(engine.client(), &args).await;
+        engine.stop().await;
+        played
+    });
+    // The engine's last tasks went with their async runtime, and let go of the stores.
+    if !args.keep && !had_pods {
+        crate::block_on(down::clear(&settings))?;
+    }
+    played
+}
+
+/// Whether an earlier engine left Pods, which are not ours to end.
+fn has_pods(settings: &Settings) -> bool {
+    std::fs::read_dir(settings.paths.runtime()).is_ok_and(|mut entries| entries.next().is_some())
+}
