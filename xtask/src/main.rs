@@ -1,5 +1,6 @@
 //! `cargo xtask`: the front door for developers. Everything CI does is one of these commands.
 
+mod demo;
 mod images;
 mod run;
 mod schema;
@@ -13,9 +14,11 @@ use anyhow::{Context, bail};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  test [PART...]   install what is missing and run what CI runs; PART: tidy, crates, e2e, golden
+  demo             build, start an engine, run a multi-container Pod, show it, and leave nothing
+  test [PART...]   install what is missing and run what CI runs; PART: tidy, schema, crates, e2e, golden
   setup            install what is missing: Debian packages, kubectl, test images' programs
   build            build the release binary and say where it is
+  images           serve stand-in images from a registry on loopback, or fill --registry HOST:PORT
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
   vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, powercut
@@ -37,6 +40,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
     {
         Some(("setup", [])) => setup::install().and_then(|()| tools::build_all().map(drop)),
         Some(("build", [])) => run::build_release().map(|binary| println!("{}", binary.display())),
+        Some(("demo", [])) => demo::demo(),
         Some(("test", parts)) => test::test(parts),
         Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),
         Some(("schema", [])) => schema::generate(),

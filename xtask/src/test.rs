@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
-use crate::{images, run, setup, tidy, tools};
+use crate::{images, run, schema, setup, tidy, tools};
 
 /// The parts, in the order they run.
-const PARTS: [&str; 4] = ["tidy", "crates", "e2e", "golden"];
+const PARTS: [&str; 5] = ["tidy", "schema", "crates", "e2e", "golden"];
 
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,9 +33,18 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
         eprintln!("== {part}");
         let ended = match *part {
             "tidy" => house_rules(),
+            "schema" => schema::check(),
             "crates" => cargo_test(&["--workspace", "--exclude", "e2e"], &[], &mut count),
             "e2e" => end_to_end(
-                &["--lib", "--test", "scenarios", "--test", "leaks"],
+                &[
+                    "--lib",
+                    "--test",
+                    "scenarios",
+                    "--test",
+                    "images",
+                    "--test",
+                    "leaks",
+                ],
                 &mut count,
             ),
             _ => end_to_end(&["--test", "golden"], &mut count),

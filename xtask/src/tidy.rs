@@ -183,7 +183,8 @@ fn sources() -> anyhow::Result<Vec<String>> {
     for file in rust_files(&["crates", "xtask", "bench"])? {
         let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        if code.lines().count() > LONGEST_FILE {
+        let is_test = file.components().any(|part| part.as_os_str() == "tests");
+        if !is_test && code.lines().count() > LONGEST_FILE {
             breaches.push(format!(
                 "{} is {} lines long: make it two",
                 file.display(),
