@@ -150,8 +150,13 @@ fn read(path: &Path) -> anyhow::Result<File> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(&text)
-        .with_context(|| format!("{} is no valid settings file", path.display()))
+    serde_saphyr::from_str(&text).map_err(|error| {
+        // The first line says it all; a picture of the place follows.
+        let words = error.to_string();
+        let first = words.lines().next().unwrap_or_default();
+        let reason = first.strip_prefix("error: ").unwrap_or(first);
+        anyhow::anyhow!("{} is no valid settings file: {reason}", path.display())
+    })
 }
 
 /// The machine's name as a Node's: lower case (RFC 1123).
