@@ -32,7 +32,6 @@ const LAYERS: &[(&str, Role)] = &[
     ("testkit", Role::Beside),
     ("e2e", Role::Beside),
     ("xtask", Role::Beside),
-    ("bench-launch", Role::Beside),
     ("bench-podstart", Role::Beside),
 ];
 

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::error::{Errno, LaunchError};
@@ -48,6 +48,7 @@ pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
         upper: open(&root.upper)?,
         work: open(&root.work)?,
     };
+    forget_volatile(&layers.work);
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|e| failed("fsopen overlay".into(), e))?;
     match configure(fs.as_fd(), &layers).and_then(|()| create(fs.as_fd())) {
@@ -58,6 +59,16 @@ pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
             (None, Errno(libc::EINVAL)) => mount_at_once(&layers),
             (None, errno) => Err(failed(option.to_owned(), errno)),
         },
+    }
+}
+
+/// An earlier launch from the same directories marked them as not to be trusted after a crash, and the kernel refuses them until
+/// the mark is gone. Nothing of that launch is built upon.
+fn forget_volatile(work: &OwnedFd) {
+    let mark = "work/incompat/volatile";
+    if rustix::fs::unlinkat(work, format!("{mark}/dirty"), AtFlags::empty()).is_ok() {
+        // What cannot be removed is complained about by the mount.
+        let _ = rustix::fs::unlinkat(work, mark, AtFlags::REMOVEDIR);
     }
 }
 
@@ -84,7 +95,9 @@ fn configure(fs: BorrowedFd<'_>, layers: &Layers) -> Result<(), (&'static str, E
         set("lowerdir+", &fd_path(layer))?;
     }
     set("upperdir", &fd_path(&layers.upper))?;
-    set("workdir", &fd_path(&layers.work))
+    set("workdir", &fd_path(&layers.work))?;
+    // A container's writable layer ends with the container, so nothing of it needs to be on disk when it is unmounted.
+    rustix::mount::fsconfig_set_flag(fs, "volatile").map_err(|e| ("volatile", e.into()))
 }
 
 /// What the kernel wrote into the context's log, if anything.
@@ -100,7 +113,7 @@ fn complaint(fs: BorrowedFd<'_>) -> Option<String> {
 fn mount_at_once(layers: &Layers) -> Result<OwnedFd, LaunchError> {
     let lower: Vec<String> = layers.lower.iter().map(fd_path).collect();
     let data = format!(
-        "lowerdir={},upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={},volatile",
         lower.join(":"),
         fd_path(&layers.upper),
         fd_path(&layers.work)

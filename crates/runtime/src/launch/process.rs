@@ -40,7 +40,8 @@ impl OpenCgroups {
             .transpose()?;
         let (mut procs, mut paths) = (Vec::new(), Vec::new());
         for path in entry.v1.values() {
-            let file = path.join("cgroup.procs");
+            // The child is one thread, which `tasks` moves at once; `cgroup.procs` would wait for an RCU grace period.
+            let file = path.join("tasks");
             procs.push(
                 rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
                     .map_err(failed(path))?,
