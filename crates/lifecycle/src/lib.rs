@@ -5,7 +5,7 @@
 //! Nothing here waits, acts, or asks what time it is: same input, same output. The node agent, the simulator and `carob plan`
 //! all drive these same functions.
 //!
-//! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on) in `docs/spec.md`.
+//! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on).
 
 mod admit;
 mod conditions;
