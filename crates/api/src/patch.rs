@@ -5,7 +5,7 @@ mod json;
 mod strategic;
 
 pub use json::json;
-pub use strategic::strategic_merge;
+pub use strategic::{Level, Meta, strategic_merge};
 
 use crate::schema::TypeId;
 use crate::status::{self, StatusError};

@@ -5,62 +5,11 @@
 
 use std::cmp::Ordering;
 
-use api::schema::{Field, PatchStrategy, Schema, Shape, TypeId};
+use api::patch::{Level, Meta};
+use api::schema::TypeId;
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
-
-/// What the schema knows about the fields of a map.
-#[derive(Clone, Copy)]
-enum Level<'a> {
-    Type(TypeId),
-    Values(&'a Shape),
-    Unknown,
-}
-
-/// What the schema knows about one field.
-#[derive(Clone, Copy)]
-struct Meta<'a> {
-    level: Level<'a>,
-    strategy: PatchStrategy,
-    merge_key: Option<&'a str>,
-}
-
-impl<'a> Level<'a> {
-    fn of(shape: &'a Shape) -> Self {
-        match shape {
-            Shape::Object(id) => Level::Type(*id),
-            Shape::Map(values) => Level::Values(values),
-            Shape::List(element) => Self::of(element),
-            _ => Level::Unknown,
-        }
-    }
-
-    fn field(self, name: &str) -> Meta<'a> {
-        let plain = |level| Meta {
-            level,
-            strategy: PatchStrategy::default(),
-            merge_key: None,
-        };
-        match self {
-            Level::Unknown => plain(Level::Unknown),
-            Level::Values(shape) => plain(Level::of(shape)),
-            Level::Type(id) => match Schema::get().ty(id).field(name) {
-                Some(Field {
-                    shape,
-                    patch,
-                    merge_key,
-                    ..
-                }) => Meta {
-                    level: Level::of(shape),
-                    strategy: *patch,
-                    merge_key: *merge_key,
-                },
-                None => plain(Level::Unknown),
-            },
-        }
-    }
-}
 
 /// A strategic merge patch for a known type, a JSON merge patch for any other; `{}` when there is nothing to do.
 pub(crate) fn three_way(
@@ -235,6 +184,8 @@ fn by_text(a: &Value, b: &Value) -> Ordering {
 
 #[cfg(test)]
 mod tests {
+    use api::schema::Schema;
+
     use super::*;
 
     fn pod_patch(original: Value, modified: Value, current: Value) -> Value {

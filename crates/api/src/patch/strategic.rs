@@ -25,8 +25,8 @@ pub fn strategic_merge(object: &mut Value, patch: Value, ty: TypeId) -> Done {
 }
 
 /// What the schema knows about the fields of a map.
-#[derive(Clone, Copy)]
-enum Level<'a> {
+#[derive(Debug, Clone, Copy)]
+pub enum Level<'a> {
     /// An object type.
     Type(TypeId),
     /// A map whose values have a shape.
@@ -36,11 +36,14 @@ enum Level<'a> {
 }
 
 /// What the schema knows about one field.
-#[derive(Clone, Copy)]
-struct Meta<'a> {
-    level: Level<'a>,
-    strategy: PatchStrategy,
-    merge_key: Option<&'a str>,
+#[derive(Debug, Clone, Copy)]
+pub struct Meta<'a> {
+    /// What is known below it.
+    pub level: Level<'a>,
+    /// How patches treat it.
+    pub strategy: PatchStrategy,
+    /// Which field tells the items of a merged list apart.
+    pub merge_key: Option<&'a str>,
 }
 
 impl<'a> Level<'a> {
@@ -53,7 +56,8 @@ impl<'a> Level<'a> {
         }
     }
 
-    fn field(self, name: &str) -> Meta<'a> {
+    /// What is known about a field of this map.
+    pub fn field(self, name: &str) -> Meta<'a> {
         let plain = |level| Meta {
             level,
             strategy: PatchStrategy::default(),
