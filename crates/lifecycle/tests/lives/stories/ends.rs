@@ -1,0 +1,147 @@
+//! Pods that are stopped, replaced, or held up by their image.
+
+use super::*;
+
+#[test]
+fn a_deadline_fails_the_pod_after_its_containers_stopped() {
+    let world = lived(pod().deadline(3).app("a").grace(5), &[], 10);
+    shows(
+        &world,
+        &lines("Failed", &FAILED, &["a #0: terminated Completed 0"]),
+    );
+    let status = world.pod.status.clone().unwrap_or_default();
+    assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
+    assert_eq!(
+        status.message.as_deref(),
+        Some("Pod was active on the node longer than the specified deadline")
+    );
+    let events: Vec<_> = world.events.iter().skip(3).map(String::as_str).collect();
+    let want = [
+        "Normal DeadlineExceeded: Pod was active on the node longer than the specified deadline",
+        "Normal Killing spec.containers{a}: Stopping container a",
+    ];
+    assert_eq!(events, want);
+}
+
+#[test]
+fn images_that_are_not_asked_for() {
+    let row = |pods: PodBuilder, reason: &str, message: &str, events: [&str; 2]| {
+        let world = lived(pods, &[("a", &[Run::fails(Starts::NoImage)])], 2);
+        assert!(
+            world
+                .summary()
+                .ends_with(&format!("a #0: waiting {reason} ({message})")),
+            "{}",
+            world.summary()
+        );
+        assert_eq!(world.events, events);
+    };
+    let missing = "Container image \"docker.io/library/busybox:1.36\" is not present with pull policy of Never";
+    row(
+        pod().app("a").pull("Never"),
+        "ErrImageNeverPull",
+        missing,
+        [
+            &format!("Warning ErrImageNeverPull spec.containers{{a}}: {missing}"),
+            "Warning Failed spec.containers{a}: Error: ErrImageNeverPull",
+        ],
+    );
+    let bad = "Failed to apply default image tag \"Bad Name\": couldn't parse image name \"Bad Name\": invalid reference format: repository name (library/Bad Name) must be lowercase";
+    row(
+        pod().app("a").image("Bad Name"),
+        "InvalidImageName",
+        bad,
+        [
+            &format!("Warning InspectFailed spec.containers{{a}}: {bad}"),
+            "Warning Failed spec.containers{a}: Error: InvalidImageName",
+        ],
+    );
+}
+
+#[test]
+fn a_container_that_ignores_its_stop_signal_is_killed() {
+    let deaf = Run {
+        on_stop: None,
+        ..Run::on()
+    };
+    let mut world = lived(pod().app("a").grace(2), &[("a", &[deaf])], 5);
+    world.outside(Outside::Delete(2));
+    world.run_to(20);
+    assert_eq!(world.watcher.phases, ["Pending", "Running", "Failed"]);
+    assert!(world.seen.gone);
+}
+
+#[test]
+fn a_force_deleted_pod_leaves_nothing() {
+    let deaf = Run {
+        on_stop: None,
+        ..Run::on()
+    };
+    let mut world = lived(pod().app("a"), &[("a", &[deaf])], 5);
+    world.outside(Outside::Force);
+    world.run_to(8);
+    assert!(world.seen.containers.is_empty() && world.seen.sandboxes.is_empty());
+    assert_eq!(
+        world.events.last().map(String::as_str),
+        Some("Normal Killing spec.containers{a}: Stopping container a")
+    );
+}
+
+#[test]
+fn a_pod_deleted_before_anything_started_fails() {
+    let mut world = lived(
+        pod().app("a").image("no-such"),
+        &[("a", &[Run::fails(Starts::NoImage)])],
+        3,
+    );
+    world.outside(Outside::Delete(30));
+    world.run_to(3);
+    let lost = "a #0: terminated ContainerStatusUnknown 137 (The container could not be located when the pod was terminated)";
+    shows(&world, &lines("Failed", &FAILED, &[lost]));
+    assert!(world.seen.gone);
+}
+
+#[test]
+fn a_dead_sandbox_is_replaced_and_init_containers_run_again() {
+    let mut world = lived(
+        pod().init("i").sidecar("side").app("app"),
+        &[("i", &[Run::ends(0, 0)])],
+        5,
+    );
+    world.outside(Outside::SandboxDies);
+    world.run_to(20);
+    assert_eq!(
+        world.watcher.started,
+        ["i#0", "side#0", "app#0", "i#1", "side#1", "app#1"],
+        "§1.5"
+    );
+    let event = "Normal SandboxChanged: Pod sandbox changed, it will be killed and re-created.";
+    assert!(
+        world.events.iter().any(|e| e == event),
+        "{:?}",
+        world.events
+    );
+}
+
+#[test]
+fn an_agent_that_dies_picks_up_where_it_was() {
+    for steps in 0..12 {
+        let mut world = World::new(
+            pod().init("i").sidecar("side").app("app").grace(5).build(),
+            &[("i", &[Run::ends(1, 0)])],
+        );
+        world.outside(Outside::AgentDies(steps));
+        world.run_to(10);
+        assert_eq!(
+            world.watcher.started,
+            ["i#0", "side#0", "app#0"],
+            "died after {steps} steps"
+        );
+        world.outside(Outside::Delete(5));
+        world.run_to(20);
+        assert!(
+            world.seen.gone && world.seen.sandboxes.is_empty(),
+            "died after {steps} steps"
+        );
+    }
+}
