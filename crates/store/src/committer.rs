@@ -1,9 +1,8 @@
-//! The committer thread: batches, checks, writes, applies, tells, answers.
+//! The committer thread: batches, checks, writes, applies and tells. Answers that wait for the disk are the syncer's.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
 
 use ports::store::{
     Change, Durability, Entry, Expect, Revision, StoreError, WatchEvent, WatchKind,
@@ -13,11 +12,10 @@ use tokio::sync::oneshot;
 
 use crate::disk::{Checkpointer, Disk, RESTART_GAP, Row};
 use crate::memory::Memory;
+use crate::syncer::{Answer, Syncer, Written};
 
 /// Changes taken into one transaction at most.
 const BATCH: usize = 512;
-/// Relaxed changes are synced after this long.
-const RELAXED: Duration = Duration::from_secs(2);
 /// History on disk may be this much longer than in memory before it is cut.
 const COMPACT_EVERY: Revision = 1024;
 /// SQLite's page size, for counting what the write-ahead log grew by.
@@ -41,17 +39,10 @@ pub(crate) struct Request {
 #[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
-    replies: Vec<oneshot::Sender<Result<Entry, StoreError>>>,
+    replies: Vec<(Durability, oneshot::Sender<Result<Entry, StoreError>>)>,
     /// Keys changed by this batch: their state after it.
     overlay: HashMap<String, Option<Entry>>,
-    synced: bool,
     pages: i64,
-}
-
-/// Unsynced changes on disk.
-struct Unsynced {
-    since: Instant,
-    count: Revision,
 }
 
 pub(crate) struct Committer {
@@ -59,8 +50,8 @@ pub(crate) struct Committer {
     memory: Arc<RwLock<Memory>>,
     queue: Receiver<Command>,
     checkpoints: Checkpointer,
+    syncer: Syncer,
     runtime: Handle,
-    unsynced: Option<Unsynced>,
     revision: Revision,
     pages: i64,
 }
@@ -71,6 +62,7 @@ impl Committer {
         memory: Arc<RwLock<Memory>>,
         queue: Receiver<Command>,
         checkpoints: Checkpointer,
+        syncer: Syncer,
         runtime: Handle,
     ) -> Committer {
         let revision = memory.read().unwrap_or_else(|e| e.into_inner()).revision();
@@ -79,44 +71,25 @@ impl Committer {
             memory,
             queue,
             checkpoints,
+            syncer,
             runtime,
-            unsynced: None,
             revision,
             pages: 0,
         }
     }
 
     pub(crate) fn run(mut self) {
-        while let Some(first) = self.next() {
+        // It ends when the store closes or nobody can send any more.
+        while let Ok(first) = self.queue.recv() {
             if !self.serve(first) {
                 break;
             }
-        }
-        if self.unsynced.is_some() {
-            self.sync();
         }
         self.memory
             .write()
             .unwrap_or_else(|e| e.into_inner())
             .watchers
             .close();
-    }
-
-    /// The next command; syncs relaxed changes when their time has come. `None` when nobody can send any more.
-    fn next(&mut self) -> Option<Command> {
-        loop {
-            let Some(unsynced) = &self.unsynced else {
-                return self.queue.recv().ok();
-            };
-            match self
-                .queue
-                .recv_timeout(RELAXED.saturating_sub(unsynced.since.elapsed()))
-            {
-                Ok(command) => return Some(command),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.sync(),
-            }
-        }
     }
 
     /// Serves `first` and whatever waits behind it. False when the store closes.
@@ -184,7 +157,6 @@ impl Committer {
             entry.key.clone(),
             (kind != WatchKind::Deleted).then(|| entry.clone()),
         );
-        batch.synced |= request.durability == Durability::Synced;
         let previous = current.as_ref().map_or(0, |e| e.mod_revision);
         let event = Arc::new(WatchEvent {
             kind,
@@ -192,28 +164,25 @@ impl Committer {
             previous: current.map(|e| e.value),
         });
         batch.rows.push(Row { event, previous });
-        batch.replies.push(request.reply);
+        batch.replies.push((request.durability, request.reply));
     }
 
-    /// Writes the batch, shows it to readers and watchers, and answers.
+    /// Writes the batch, shows it to readers and watchers, and answers or leaves it to the syncer.
+    ///
+    /// Watchers hear of a change before it is durable. They can not outlive a loss: a power cut ends them all, and those who
+    /// come again afterwards are told to list again (see [`Disk::load`]).
     fn commit(&mut self, batch: Batch) {
         if batch.rows.is_empty() {
             return;
         }
-        let full = self
-            .unsynced
-            .as_ref()
-            .is_some_and(|u| u.count + batch.rows.len() as Revision >= RESTART_GAP / 2);
-        let synced = batch.synced || full;
-        if let Err(error) = self.disk.write(&batch.rows, synced) {
+        if let Err(error) = self.write(&batch.rows) {
             tracing::error!(%error, "a commit failed");
-            for reply in batch.replies {
+            for (_, reply) in batch.replies {
                 // The caller may have gone.
                 let _ = reply.send(Err(StoreError::Storage(error.to_string())));
             }
             return;
         }
-        self.count_unsynced(synced, batch.rows.len() as Revision);
         let events: Vec<_> = batch.rows.into_iter().map(|row| row.event).collect();
         let mut memory = self.memory.write().unwrap_or_else(|e| e.into_inner());
         for event in &events {
@@ -221,30 +190,33 @@ impl Committer {
         }
         memory.publish(&events, &self.memory, &self.runtime);
         drop(memory);
-        for (event, reply) in events.into_iter().zip(batch.replies) {
-            // The caller may have gone; the change stands.
-            let _ = reply.send(Ok(event.entry.clone()));
+        let mut answers = Vec::new();
+        for (event, (durability, reply)) in events.into_iter().zip(batch.replies) {
+            let entry = event.entry.clone();
+            match durability {
+                Durability::Synced => answers.push(Answer { reply, entry }),
+                Durability::Relaxed => {
+                    // The caller may have gone; the change stands.
+                    let _ = reply.send(Ok(entry));
+                }
+            }
         }
+        self.syncer.wrote(Written {
+            revision: self.revision,
+            answers,
+        });
         self.pages = self.checkpoints.note(self.pages + batch.pages);
     }
 
-    fn count_unsynced(&mut self, synced: bool, count: Revision) {
-        if synced {
-            self.unsynced = None;
-            return;
+    /// Writes rows unless the disk has failed; never further ahead of it than restarts leave numbers out.
+    fn write(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+        if self.syncer.has_failed() {
+            return Err(StoreError::Storage("an earlier sync failed".into()));
         }
-        let unsynced = self.unsynced.get_or_insert(Unsynced {
-            since: Instant::now(),
-            count: 0,
-        });
-        unsynced.count += count;
-    }
-
-    fn sync(&mut self) {
-        self.unsynced = None;
-        if let Err(error) = self.disk.sync(self.revision) {
-            tracing::error!(%error, "relaxed changes could not be synced");
+        if self.revision - self.syncer.durable() >= RESTART_GAP {
+            self.syncer.sync(rows[0].event.entry.mod_revision - 1)?;
         }
+        self.disk.write(rows)
     }
 
     fn compact(&mut self, revision: Revision) -> Result<(), StoreError> {

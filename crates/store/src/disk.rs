@@ -17,7 +17,7 @@ use crate::Limits;
 use crate::memory::Memory;
 
 /// Revisions left out after a restart, so that numbers given to unsynced changes which a power cut took are never given again.
-/// The committer syncs before this many are unsynced.
+/// The committer never gets further ahead of the disk.
 pub(crate) const RESTART_GAP: Revision = 1024;
 /// The write-ahead log is checkpointed whenever it grew by this many pages.
 const CHECKPOINT_PAGES: i64 = 1000;
@@ -26,8 +26,8 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS log (
     revision INTEGER PRIMARY KEY, key TEXT NOT NULL, kind INTEGER NOT NULL,
     created INTEGER NOT NULL, previous INTEGER NOT NULL, value BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), compacted INTEGER NOT NULL, synced INTEGER NOT NULL);
-INSERT OR IGNORE INTO meta VALUES (1, 0, 0);
+CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), compacted INTEGER NOT NULL, boot TEXT NOT NULL);
+INSERT OR IGNORE INTO meta VALUES (1, 0, '');
 ";
 
 const CREATED: i64 = 0;
@@ -83,6 +83,10 @@ impl Disk {
                 .map_err(storage)?;
             sync_directory(path)?;
         }
+        // From here on the log is synced by the syncer. (NORMAL still syncs around checkpoints.)
+        connection
+            .pragma_update(None, "synchronous", "normal")
+            .map_err(storage)?;
         let compacted = connection
             .query_row("SELECT compacted FROM meta", [], |r| r.get::<_, i64>(0))
             .map_err(storage)?;
@@ -93,6 +97,9 @@ impl Disk {
     }
 
     /// Reads everything into memory.
+    ///
+    /// Watches can go on from where they were, unless the machine was started anew since: then changes that were watched may be
+    /// lost, so everybody has to list again.
     pub(crate) fn load(&mut self, limits: Limits) -> Result<Memory, StoreError> {
         let mut memory = Memory::new(limits, self.compacted);
         let mut statement = self
@@ -118,12 +125,25 @@ impl Disk {
         if memory.revision() > 0 {
             memory.skip_to(memory.revision() + RESTART_GAP);
         }
+        if !self.is_same_boot()? {
+            memory.compact(memory.revision());
+        }
         Ok(memory)
     }
 
-    /// Writes `rows` in one transaction; with `synced` it, and everything before it, has reached the disk on return.
-    pub(crate) fn write(&mut self, rows: &[Row], synced: bool) -> Result<(), StoreError> {
-        self.set_synchronous(synced)?;
+    /// Whether the machine was not started anew since the store was last open; remembers this boot.
+    fn is_same_boot(&self) -> Result<bool, StoreError> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map_err(|e| StoreError::Storage(format!("read the boot id: {e}")))?;
+        let changed = self
+            .connection
+            .execute("UPDATE meta SET boot = ?1 WHERE boot != ?1", [boot.trim()])
+            .map_err(storage)?;
+        Ok(changed == 0)
+    }
+
+    /// Writes `rows` in one transaction, which is not yet synced.
+    pub(crate) fn write(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         let transaction = self.connection.transaction().map_err(storage)?;
         {
             let mut insert = transaction
@@ -156,22 +176,12 @@ impl Disk {
         transaction.commit().map_err(storage)
     }
 
-    /// Makes earlier unsynced writes durable: a small synced write takes them along.
-    pub(crate) fn sync(&mut self, revision: Revision) -> Result<(), StoreError> {
-        self.set_synchronous(true)?;
-        self.connection
-            .execute("UPDATE meta SET synced = ?1", [revision as i64])
-            .map_err(storage)?;
-        Ok(())
-    }
-
     /// Forgets on disk what was superseded or deleted up to and including `revision`.
     pub(crate) fn compact(&mut self, revision: Revision) -> Result<(), StoreError> {
         if revision <= self.compacted {
             return Ok(());
         }
         // Losing a compaction to a power cut only means that it is done again.
-        self.set_synchronous(false)?;
         let transaction = self.connection.transaction().map_err(storage)?;
         let range = params![self.compacted as i64, revision as i64];
         let superseded = "DELETE FROM log WHERE revision IN
@@ -189,13 +199,6 @@ impl Disk {
 
     pub(crate) fn compacted(&self) -> Revision {
         self.compacted
-    }
-
-    fn set_synchronous(&self, synced: bool) -> Result<(), StoreError> {
-        // In WAL mode NORMAL leaves out the sync at commit; a later FULL commit syncs the whole log up to itself.
-        self.connection
-            .pragma_update(None, "synchronous", if synced { "full" } else { "normal" })
-            .map_err(storage)
     }
 }
 

@@ -1,11 +1,13 @@
-//! The revisioned store on SQLite: current objects and recent history in memory, every change durable before it is told.
+//! The revisioned store on SQLite: current objects and recent history in memory, every change durable before its caller is told.
 //!
 //! One committer thread owns the write connection. It takes whatever changes wait, checks their expectations against memory and
-//! against the changes before them in the same batch, writes one transaction, applies the batch to memory, hands the events to
-//! the watchers and only then answers the callers. A second thread checkpoints the write-ahead log, so a commit never waits for
-//! the database file. Reads and watches are served from memory.
+//! against the changes before them in the same batch, writes one transaction, applies the batch to memory and hands the events to
+//! the watchers. The syncer thread makes written transactions durable, as many as have gathered with one sync, and answers the
+//! callers; a third checkpoints the write-ahead log, so a commit never waits for the database file. Reads and watches are served
+//! from memory. So what follows from a change (binding a new Pod, starting it) goes on while the disk is still at work on it.
 //!
-//! Invariants: memory never shows what is not in SQLite; a watcher sees every change under its prefix exactly once and in order,
+//! Invariants: memory never shows what is not in SQLite; a change survives a crash of the process from the moment it is shown, and
+//! a power cut from the moment its caller is answered; a watcher sees every change under its prefix exactly once and in order,
 //! or its channel closes; revisions only grow, also over restarts and lost unsynced changes; nothing is written while nothing changes.
 //!
 //! What objects are, how they are encoded and who may see them is left to the API server.
@@ -13,6 +15,7 @@
 mod committer;
 mod disk;
 mod memory;
+mod syncer;
 mod watch;
 
 use std::path::Path;
@@ -29,6 +32,7 @@ use tokio::sync::oneshot;
 use crate::committer::{Command, Committer};
 use crate::disk::{Checkpointer, Disk};
 use crate::memory::Memory;
+use crate::syncer::Syncer;
 
 /// How much history is kept for watches. Objects are always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +76,11 @@ impl Store {
         let runtime = Handle::try_current().map_err(|e| StoreError::Storage(e.to_string()))?;
         let mut disk = Disk::open(path)?;
         let memory = Arc::new(RwLock::new(disk.load(limits)?));
+        let loaded = memory.read().unwrap_or_else(|e| e.into_inner()).revision();
         let (checkpoints, checkpointer) = Checkpointer::start(path)?;
+        let (syncer, sync_thread) = Syncer::start(path, loaded)?;
         let (commands, queue) = mpsc::channel();
-        let committer = Committer::new(disk, memory.clone(), queue, checkpoints, runtime);
+        let committer = Committer::new(disk, memory.clone(), queue, checkpoints, syncer, runtime);
         let thread = std::thread::Builder::new()
             .name("store-commit".into())
             .spawn(move || committer.run())
@@ -82,7 +88,7 @@ impl Store {
         Ok(Store {
             memory,
             commands,
-            threads: Mutex::new(vec![thread, checkpointer]),
+            threads: Mutex::new(vec![thread, checkpointer, sync_thread]),
         })
     }
 

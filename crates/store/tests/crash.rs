@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ports::store::{Change, Durability, Expect, RevisionedStore};
+use ports::store::{Change, Durability, Expect, RevisionedStore, StoreError};
 use rand::Rng;
 use store::Store;
 
@@ -154,4 +154,35 @@ fn nothing_is_written_while_idle_and_numbers_never_return() {
         store.watch("/", first).unwrap();
         assert_eq!(sizes(), before);
     });
+}
+
+#[test]
+fn watches_do_not_resume_over_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let first = runtime().block_on(async {
+        let store = Store::open(&path).unwrap();
+        let change = Change::Put(Box::new(|_| Bytes::from_static(b"x")));
+        let stored = store.commit("/n/a", Expect::Absent, change, Durability::Relaxed);
+        stored.await.unwrap().mod_revision
+    });
+    let resumes = || {
+        runtime().block_on(async {
+            let store = Store::open(&path).unwrap();
+            assert_eq!(store.range("/", None, 0).1.len(), 1);
+            let (revision, _) = store.range("/", None, 0);
+            store.watch("/", revision).unwrap();
+            match store.watch("/", first) {
+                Ok(_) => true,
+                Err(StoreError::Compacted { .. }) => false,
+                Err(other) => panic!("{other}"),
+            }
+        })
+    };
+    assert!(resumes());
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute("UPDATE meta SET boot = 'another'", [])
+        .unwrap();
+    assert!(!resumes());
 }
