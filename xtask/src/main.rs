@@ -1,6 +1,8 @@
 //! `cargo xtask`: the front door for developers. Everything CI does is one of these commands.
 
+mod conformance;
 mod demo;
+mod engine;
 mod images;
 mod run;
 mod schema;
@@ -15,10 +17,13 @@ use anyhow::{Context, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   demo             build, start an engine, run a multi-container Pod, show it, and leave nothing
-  test [PART...]   install what is missing and run what CI runs; PART: tidy, schema, crates, e2e, golden
+  test [PART...]   install what is missing and run what CI runs; PART: tidy, schema, crates, e2e, golden,
+                   conformance
   setup            install what is missing: Debian packages, kubectl, test images' programs
   build            build the release binary and say where it is
   images           serve stand-in images from a registry on loopback, or fill --registry HOST:PORT
+  conformance [LABEL-FILTER | --fast]
+                   run upstream's end-to-end suite against an engine; --fast: what is known to pass, and quickly
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
   vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, powercut
@@ -43,6 +48,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         Some(("demo", [])) => demo::demo(),
         Some(("test", parts)) => test::test(parts),
         Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),
+        Some(("conformance", rest)) => conformance::command(rest),
         Some(("schema", [])) => schema::generate(),
         Some(("tidy", [])) => tidy::check(),
         Some(("vm", parts)) => vm::run(parts),

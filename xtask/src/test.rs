@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
-use crate::{images, run, schema, setup, tidy, tools};
+use crate::{conformance, images, run, schema, setup, tidy, tools};
 
 /// The parts, in the order they run.
-const PARTS: [&str; 5] = ["tidy", "schema", "crates", "e2e", "golden"];
+const PARTS: [&str; 6] = ["tidy", "schema", "crates", "e2e", "golden", "conformance"];
 
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, Clone, Copy)]
@@ -47,7 +47,8 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
                 ],
                 &mut count,
             ),
-            _ => end_to_end(&["--test", "golden"], &mut count),
+            "golden" => end_to_end(&["--test", "golden"], &mut count),
+            _ => conformance(&mut count),
         };
         if let Err(error) = ended {
             eprintln!("{part}: {error:#}");
@@ -81,7 +82,7 @@ fn house_rules() -> anyhow::Result<()> {
 fn end_to_end(selection: &[&str], count: &mut Count) -> anyhow::Result<()> {
     let tools = tools::build_all()?;
     let carob = run::build_release()?;
-    let registry = images::Registry::start_filled(&tools.agnhost)?;
+    let registry = images::Registry::start_filled(&tools)?;
     let environment: [(&str, OsString); 4] = [
         ("CAROB_BIN", carob.into()),
         ("CAROB_KUBECTL", tools.kubectl.into()),
@@ -93,6 +94,15 @@ fn end_to_end(selection: &[&str], count: &mut Count) -> anyhow::Result<()> {
         &environment,
         count,
     )
+}
+
+/// Upstream's specs that passed before and are fast, against the release binary.
+fn conformance(count: &mut Count) -> anyhow::Result<()> {
+    let mut tally = conformance::Tally::default();
+    let ended = conformance::fast(&mut tally);
+    count.passed += tally.passed;
+    count.failed += tally.failed;
+    ended
 }
 
 /// Runs `cargo test`, shows what it says, and adds its result lines up.

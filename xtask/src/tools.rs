@@ -16,6 +16,17 @@ pub(crate) struct Tools {
     pub older_kubectl: PathBuf,
     /// Upstream's test image's program.
     pub agnhost: PathBuf,
+    /// Upstream's program that says which effective user it has.
+    pub nonewprivs: PathBuf,
+}
+
+/// Upstream's end-to-end suite.
+#[derive(Debug, Clone)]
+pub(crate) struct Suite {
+    /// The suite, which is a test program.
+    pub program: PathBuf,
+    /// What runs several of it side by side.
+    pub ginkgo: PathBuf,
 }
 
 /// Builds what is missing; Go's own cache makes a second build a matter of a second.
@@ -40,11 +51,57 @@ pub(crate) fn build_all() -> anyhow::Result<Tools> {
         &out.join("agnhost"),
         "1.36.3",
     )?;
+    let nonewprivs = build(
+        "conformance",
+        "k8s.io/kubernetes/test/images/nonewprivs",
+        &out.join("nonewprivs"),
+        "1.36.3",
+    )?;
     Ok(Tools {
         kubectl,
         older_kubectl,
         agnhost,
+        nonewprivs,
     })
+}
+
+/// Can the suite be built? The error is a line that says why not.
+pub(crate) fn can_have_suite() -> anyhow::Result<()> {
+    require_go()?;
+    // A Go that is too old fetches the one that go.mod names, which may fail as well.
+    let fetched = Command::new("go")
+        .current_dir("conformance")
+        .args(["mod", "download"])
+        .output()?;
+    if !fetched.status.success() {
+        let said = String::from_utf8_lossy(&fetched.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        bail!("the suite's Go modules cannot be fetched: {last}");
+    }
+    Ok(())
+}
+
+/// Builds the suite, which takes minutes the first time, and gives way to other work meanwhile.
+pub(crate) fn suite() -> anyhow::Result<Suite> {
+    require_go()?;
+    let out = run::target_dir().join("tools");
+    let program = out.join("e2e.test");
+    let flags = flags("1.36.3");
+    let mut command = Command::new("nice");
+    command
+        .args(["-n", "10", "go", "test", "-c"])
+        .args(["-trimpath", "-mod=readonly", "-ldflags", &flags, "-o"])
+        .args([program.as_os_str(), ".".as_ref()])
+        .current_dir("conformance")
+        .env("CGO_ENABLED", "0");
+    run::command(&mut command)?;
+    let ginkgo = build(
+        "conformance",
+        "github.com/onsi/ginkgo/v2/ginkgo",
+        &out.join("ginkgo"),
+        "1.36.3",
+    )?;
+    Ok(Suite { program, ginkgo })
 }
 
 fn require_go() -> anyhow::Result<()> {
@@ -57,13 +114,17 @@ fn require_go() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds one program, with the version it is to report.
-fn build(module: &str, package: &str, to: &Path, version: &str) -> anyhow::Result<PathBuf> {
+/// Linker flags that stamp the version a program is to report.
+fn flags(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let stamp = "k8s.io/component-base/version";
-    let flags = format!(
+    format!(
         "-s -w -X {stamp}.gitVersion=v{version} -X {stamp}.gitMajor=1 -X {stamp}.gitMinor={minor} -X {stamp}.gitTreeState=clean"
-    );
+    )
+}
+
+/// Builds one program, with the version it is to report.
+fn build(module: &str, package: &str, to: &Path, version: &str) -> anyhow::Result<PathBuf> {
     let built = Command::new("go")
         .current_dir(module)
         .env("CGO_ENABLED", "0")
@@ -72,7 +133,7 @@ fn build(module: &str, package: &str, to: &Path, version: &str) -> anyhow::Resul
             "-trimpath",
             "-mod=readonly",
             "-ldflags",
-            &flags,
+            &flags(version),
             "-o",
         ])
         .args([to.as_os_str(), package.as_ref()])

@@ -8,6 +8,7 @@ mod push;
 mod recipes;
 mod server;
 mod tree;
+mod upstream;
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{run, tools};
+use crate::run;
+use crate::tools::{self, Tools};
 use recipes::Recipe;
 pub(crate) use server::Registry;
 
@@ -38,7 +40,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<()> {
         _ => bail!("usage: cargo xtask images [--registry HOST:PORT]"),
     };
     let tools = tools::build_all()?;
-    let filled = fill(named, &run::target_dir(), Some(&tools.agnhost))?;
+    let filled = fill(named, &run::target_dir(), Some(&tools))?;
     for image in &filled.images {
         println!("{}/{image}", filled.address);
     }
@@ -60,23 +62,19 @@ impl Registry {
     ///
     /// # Errors
     /// As [`fill`].
-    pub(crate) fn start_filled(agnhost: &Path) -> Result<Self> {
-        fill(None, &run::target_dir(), Some(agnhost))?
+    pub(crate) fn start_filled(tools: &Tools) -> Result<Self> {
+        fill(None, &run::target_dir(), Some(tools))?
             .registry
             .context("no registry was started")
     }
 }
 
 /// Fills the registry at `registry` (`HOST:PORT`, plain HTTP), or one started here, with all stand-ins. Builds are kept in
-/// `target/images` of the directory `target`. The images around upstream's `agnhost` need that program.
+/// `target/images` of the directory `target`. The images around upstream's programs need those.
 ///
 /// # Errors
 /// When a program or package is missing, or the registry refuses.
-pub(crate) fn fill(
-    registry: Option<&str>,
-    target: &Path,
-    agnhost: Option<&Path>,
-) -> Result<Filled> {
+pub(crate) fn fill(registry: Option<&str>, target: &Path, tools: Option<&Tools>) -> Result<Filled> {
     let cache = target.join("images");
     fs::create_dir_all(cache.join("built")).with_context(|| format!("make {}", cache.display()))?;
     let own = match registry {
@@ -88,7 +86,7 @@ pub(crate) fn fill(
         .context("no registry")?
         .to_owned();
     let mut images = Vec::new();
-    for recipe in recipes::all(&cache, agnhost)? {
+    for recipe in recipes::all(&cache, tools)? {
         let built = Built::of(&recipe, &cache.join("built"))
             .with_context(|| format!("build {}", recipe.name))?;
         for (repository, tags) in recipe.repositories {

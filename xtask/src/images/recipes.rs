@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::tree::Tree;
+use super::upstream;
+use crate::tools::Tools;
 
 /// An image to be: root file system, run-time defaults, and repositories (as a registry has them) with tags.
 pub(super) struct Recipe {
@@ -19,7 +21,7 @@ pub(super) struct Recipe {
     pub(super) repositories: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbin:x:2:2:bin:/bin:/bin/false\n\
     www-data:x:33:33:www-data:/var/www:/bin/false\nnginx:x:101:101:nginx:/nonexistent:/bin/false\n\
@@ -34,12 +36,12 @@ const NSLOOKUP: &str = "#!/bin/sh\nout=$(/bin/busybox nslookup \"$@\" 2>&1)\ncod
 const PAUSE: &str =
     "#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do\n  sleep 2147483647 &\n  wait $!\ndone\n";
 
-/// All that can be made here. Without `agnhost`, upstream's test program built with CGO_ENABLED=0, only those that take seconds.
-pub(super) fn all(cache: &Path, agnhost: Option<&Path>) -> Result<Vec<Recipe>> {
+/// All that can be made here. Without upstream's test programs, only those that take seconds.
+pub(super) fn all(cache: &Path, tools: Option<&Tools>) -> Result<Vec<Recipe>> {
     let mut recipes = small()?;
-    if let Some(agnhost) = agnhost {
+    if let Some(tools) = tools {
         recipes.push(debian(cache)?);
-        recipes.extend(test_images(&busybox()?, cache, agnhost)?);
+        recipes.extend(upstream::all(&busybox()?, cache, tools)?);
     }
     Ok(recipes)
 }
@@ -51,16 +53,13 @@ pub(super) fn small() -> Result<Vec<Recipe>> {
         name: "busybox",
         tree: base.clone(),
         config: json!({"Env": [PATH], "Cmd": ["sh"]}),
-        repositories: &[
-            (
-                "library/busybox",
-                &[
-                    "latest", "stable", "glibc", "musl", "1.28", "1.35", "1.35.0", "1.36",
-                    "1.36.1", "1.37", "1.37.0",
-                ],
-            ),
-            ("e2e-test-images/busybox", &["1.37.0-1", "1.36.1-1"]),
-        ],
+        repositories: &[(
+            "library/busybox",
+            &[
+                "latest", "stable", "glibc", "musl", "1.28", "1.35", "1.35.0", "1.36", "1.36.1",
+                "1.37", "1.37.0",
+            ],
+        )],
     };
     Ok(vec![busybox, alpine(&base), nginx(&base)?, pause(&base)])
 }
@@ -255,97 +254,7 @@ fn debian(cache: &Path) -> Result<Recipe> {
     })
 }
 
-/// Upstream's test images around the `agnhost` program.
-fn test_images(base: &Tree, cache: &Path, agnhost: &Path) -> Result<Vec<Recipe>> {
-    let mut tools = base.clone();
-    for (program, needed) in [
-        ("bash", true),
-        ("curl", true),
-        ("dig", false),
-        ("ip", false),
-        ("ss", false),
-        ("iperf", false),
-        ("getent", false),
-        ("hostname", false),
-    ] {
-        match found(program) {
-            // What BusyBox has as a link is replaced by the real thing.
-            Ok(path) => {
-                tools.program(&format!("bin/{program}"), &path)?;
-            }
-            Err(e) if needed => return Err(e),
-            Err(_) => {}
-        }
-    }
-    let (certificate, key) = localhost(cache)?;
-    let mut tree = tools.clone();
-    tree.copy("agnhost", agnhost, 0o755)
-        .link("agnhost-2", "agnhost")
-        .directory("uploads", 0o1777);
-    tree.text("localhost.crt", certificate, 0o644)
-        .text("localhost.key", key, 0o644);
-    let served = |picture: &str, release: &str| {
-        let mut tree = tree.clone();
-        tree.text(
-            "data.json",
-            format!("{{\n\"image\":\"{picture}.jpg\"\n}}\n"),
-            0o644,
-        );
-        tree.text("etc/os-release", format!("NAME=\"{release}\"\n"), 0o644);
-        tree
-    };
-    let web = json!({"Env": [PATH], "Entrypoint": ["/agnhost", "test-webserver"], "ExposedPorts": {"80/tcp": {}}});
-    Ok(vec![
-        Recipe {
-            name: "nautilus",
-            tree: served("nautilus", "Alpine Linux"),
-            config: web.clone(),
-            repositories: &[("e2e-test-images/nautilus", &["1.8", "1.7"])],
-        },
-        Recipe {
-            name: "kitten",
-            tree: served("kitten", "Alpine Linux"),
-            config: web,
-            repositories: &[("e2e-test-images/kitten", &["1.8", "1.7"])],
-        },
-        Recipe {
-            name: "agnhost",
-            tree,
-            config: json!({
-                "Env": [PATH],
-                "Entrypoint": ["/agnhost"],
-                "Cmd": ["pause"],
-                "ExposedPorts": {"80/tcp": {}, "8080/tcp": {}, "8081/udp": {}, "9376/tcp": {}},
-            }),
-            repositories: &[(
-                "e2e-test-images/agnhost",
-                &["2.63.0", "2.55", "2.53", "2.52"],
-            )],
-        },
-        Recipe {
-            name: "glibc-dns-testing",
-            tree: tools,
-            config: json!({"Env": [PATH], "Cmd": ["sh"]}),
-            repositories: &[("e2e-test-images/glibc-dns-testing", &["2.0.0"])],
-        },
-    ])
-}
-
-/// A certificate for `localhost`, made once so that the image stays the same.
-fn localhost(cache: &Path) -> Result<(String, String)> {
-    let (crt, key) = (cache.join("localhost.crt"), cache.join("localhost.key"));
-    if !crt.exists() {
-        let made = rcgen::generate_simple_self_signed(vec![
-            "localhost".to_owned(),
-            "127.0.0.1".to_owned(),
-        ])?;
-        fs::write(&key, made.signing_key.serialize_pem())?;
-        fs::write(&crt, made.cert.pem())?;
-    }
-    Ok((fs::read_to_string(crt)?, fs::read_to_string(key)?))
-}
-
-fn found(program: &str) -> Result<PathBuf> {
+pub(super) fn found(program: &str) -> Result<PathBuf> {
     let places = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|d| Path::new(d).join(program));
     places
         .into_iter()

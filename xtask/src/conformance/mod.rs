@@ -1,0 +1,142 @@
+//! `cargo xtask conformance`: upstream's own end-to-end suite against an engine started for it.
+//!
+//! The suite is linked from the module in `conformance/`, pulls stand-in images from a registry on loopback, and runs with the
+//! engine of this work tree (`CAROB_BIN` names another binary, `CAROB_REGISTRY` a registry that serves already). What passes is
+//! kept in `conformance/passing.tsv`; a spec in there that fails makes the command fail.
+
+mod passing;
+mod report;
+mod suite;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::engine::Engine;
+use crate::{images, run, setup, tools};
+use passing::Passing;
+use report::{End, Outcome};
+use suite::Choice;
+
+/// The specs every node has to pass, and that may run beside others.
+const DEFAULT_FILTER: &str = "NodeConformance && Conformance && !Serial";
+
+/// A spec that takes less than so many seconds is fast.
+const FAST: u64 = 10;
+
+/// Specs that passed and failed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+/// `cargo xtask conformance [LABEL-FILTER | --fast]`.
+pub(crate) fn command(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [flag] if flag == "--fast" => fast(&mut Tally::default()),
+        [] => full(DEFAULT_FILTER),
+        [filter] if !filter.starts_with('-') => full(filter),
+        _ => bail!("usage: cargo xtask conformance [LABEL-FILTER | --fast]"),
+    }
+}
+
+/// Runs what the filter chooses, and adds what passed to the list.
+fn full(filter: &str) -> Result<()> {
+    setup::install()?;
+    let outcomes = against_an_engine(&tools::suite()?, &Choice::Labels(filter), 120)?;
+    let mut passing = Passing::read()?;
+    let broken = count(&outcomes, |name| passing.contains(name));
+    println!("{} new in conformance/passing.tsv", passing.take(&outcomes));
+    passing.write()?;
+    if broken > 0 {
+        bail!("{broken} specs failed that passed before");
+    }
+    Ok(())
+}
+
+/// Runs the specs that passed before and are fast. Where the suite cannot be had, a line says that it is left out.
+pub(crate) fn fast(tally: &mut Tally) -> Result<()> {
+    if let Err(missing) = tools::can_have_suite() {
+        println!("conformance: left out, as {missing}");
+        return Ok(());
+    }
+    setup::install()?;
+    let suite = tools::suite()?;
+    let passing = Passing::read()?;
+    let names = passing.faster_than(FAST);
+    let expected = names.len() as u64;
+    let outcomes = against_an_engine(&suite, &Choice::Names(names), 15)?;
+    tally.passed = outcomes.iter().filter(|o| o.end == End::Passed).count() as u64;
+    // One that did not run at all has not passed either.
+    tally.failed = (expected - tally.passed.min(expected)).max(count(&outcomes, |_| true));
+    if tally.failed > 0 {
+        bail!("{} of {expected} fast specs did not pass", tally.failed);
+    }
+    Ok(())
+}
+
+/// Failed outcomes among those whose name is wanted.
+fn count(outcomes: &[Outcome], is_wanted: impl Fn(&str) -> bool) -> u64 {
+    let failed = outcomes.iter().filter(|o| matches!(o.end, End::Failed(_)));
+    failed.filter(|o| is_wanted(&o.name)).count() as u64
+}
+
+/// Starts an engine, runs the suite, takes the engine down, and prints what became of the specs.
+fn against_an_engine(
+    suite: &tools::Suite,
+    choice: &Choice<'_>,
+    minutes: u32,
+) -> Result<Vec<Outcome>> {
+    let tools = tools::build_all()?;
+    let carob = match std::env::var_os("CAROB_BIN") {
+        Some(binary) => PathBuf::from(binary),
+        None => run::build_release()?,
+    };
+    let named = std::env::var("CAROB_REGISTRY").ok();
+    let filled = images::fill(named.as_deref(), &run::target_dir(), Some(&tools))?;
+    let reports = run::target_dir().join("conformance");
+    let engine = Engine::fresh(carob, "conformance-engine")?;
+    let started = Instant::now();
+    let ran = engine
+        .mirror(&filled.address)
+        .and_then(|()| engine.up())
+        .and_then(|()| {
+            suite::run(
+                suite,
+                &tools,
+                choice,
+                minutes,
+                &engine.kubeconfig(),
+                &reports,
+            )
+        });
+    // The engine's own words, for specs that failed.
+    let kept = std::fs::copy(engine.log(), reports.join("engine.log"));
+    engine.remove()?;
+    let outcomes = ran?;
+    kept?;
+    summary(&outcomes, started);
+    println!("report and logs: {}", reports.display());
+    Ok(outcomes)
+}
+
+fn summary(outcomes: &[Outcome], started: Instant) {
+    let mut passed = 0;
+    for outcome in outcomes {
+        match &outcome.end {
+            End::Passed => passed += 1,
+            End::Skipped(why) => println!("skipped: {}: {why}", outcome.name),
+            End::Failed(why) => println!(
+                "FAILED after {:.0} s: {}: {why}",
+                outcome.seconds, outcome.name
+            ),
+        }
+    }
+    println!(
+        "{passed} of {} specs passed in {} s",
+        outcomes.len(),
+        started.elapsed().as_secs()
+    );
+}
