@@ -16,7 +16,7 @@ mod setup;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
@@ -40,13 +40,12 @@ struct Inner {
     range: Ipv4Range,
     gateway: Ipv4Addr,
     node_ips: Vec<IpAddr>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    route: Socket,
-    pool: Pool,
+    pool: Mutex<Pool>,
+    /// For making links.
+    making: Mutex<Socket>,
+    /// For removing them: the kernel answers only after every reader of the link has gone (an RCU grace period), and nobody
+    /// who makes one is to wait for that.
+    removing: Mutex<Socket>,
 }
 
 impl Network {
@@ -62,6 +61,8 @@ impl Network {
         let gateway = pool.gateway();
         let bridge_index = setup::bring_up(&chosen, gateway, &mut route)?;
         let node_ips = setup::node_ips(bridge_index, gateway, &mut route)?;
+        let removing = Socket::open(Family::Route)
+            .map_err(|source| kernel("open a netlink socket", source))?;
         tracing::debug!(bridge = chosen.bridge, range = %chosen.range, "Pod network is up");
         Ok(Network {
             inner: Arc::new(Inner {
@@ -70,7 +71,9 @@ impl Network {
                 range: chosen.range,
                 gateway,
                 node_ips,
-                state: Mutex::new(State { route, pool }),
+                pool: Mutex::new(pool),
+                making: Mutex::new(route),
+                removing: Mutex::new(removing),
             }),
         })
     }
@@ -92,61 +95,61 @@ impl Network {
 
     /// Sandboxes that hold an address, in no order.
     pub fn holders(&self) -> Vec<String> {
-        self.inner.lock().pool.holders()
+        lock(&self.inner.pool).holders()
     }
 
     /// Removes the bridge, the firewall table and the record of them. Pods lose their network.
     pub fn remove(&self, config: &Config) -> Result<(), NetworkError> {
-        setup::tear_down(&self.inner.bridge, &mut self.inner.lock().route)?;
+        setup::tear_down(&self.inner.bridge, &mut lock(&self.inner.removing))?;
         setup::forget(config)
     }
 }
 
+/// Each use leaves a pool and a socket whole, so a poisoned lock is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
-    /// Each step leaves the pool and the socket whole, so a poisoned lock is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn attach(&self, sandbox_id: &str, netns: &OwnedFd) -> Result<NetworkStatus, NetworkError> {
+        let (address, is_known) = self.allocate(sandbox_id)?;
+        let status = NetworkStatus {
+            ips: vec![address.into()],
+        };
+        let host = host_interface(sandbox_id);
+        if is_known && setup::find_link(&mut lock(&self.making), &host)?.is_some() {
+            return Ok(status);
+        }
+        let pair = [
+            link::create_veth(
+                &host,
+                self.bridge_index,
+                netns.as_raw_fd(),
+                link::hardware_address(address),
+            ),
+            link::set_hairpin(&host),
+        ];
+        let made = lock(&self.making).transact(&pair);
+        made.map_err(NetworkError::from)
+            .and_then(|()| self.configure(netns.as_fd(), address))
+            .inspect_err(|_| {
+                // The first error is the one to tell.
+                let _ = self.detach(sandbox_id);
+            })?;
+        Ok(status)
     }
 
-    fn attach(&self, sandbox_id: &str, netns: &OwnedFd) -> Result<NetworkStatus, NetworkError> {
-        let host = host_interface(sandbox_id);
-        let address = {
-            let mut state = self.lock();
-            let known = state.pool.of(sandbox_id).is_some();
-            let address = state
-                .pool
-                .allocate(sandbox_id)
-                .map_err(|source| pool_error("record an address", source))?;
-            let address = address.ok_or_else(|| NetworkError::Exhausted {
+    /// The sandbox's address, and whether it had it before.
+    fn allocate(&self, sandbox_id: &str) -> Result<(Ipv4Addr, bool), NetworkError> {
+        let mut pool = lock(&self.pool);
+        let is_known = pool.of(sandbox_id).is_some();
+        let address = pool
+            .allocate(sandbox_id)
+            .map_err(|source| pool_error("record an address", source))?
+            .ok_or_else(|| NetworkError::Exhausted {
                 range: self.range.to_string(),
             })?;
-            if known && setup::find_link(&mut state.route, &host)?.is_some() {
-                return Ok(NetworkStatus {
-                    ips: vec![address.into()],
-                });
-            }
-            let pair = [
-                link::create_veth(
-                    &host,
-                    self.bridge_index,
-                    netns.as_raw_fd(),
-                    link::hardware_address(address),
-                ),
-                link::set_hairpin(&host),
-            ];
-            if let Err(refused) = state.route.transact(&pair) {
-                let _ = state.route.transact(&[link::delete(&host)]);
-                let _ = state.pool.release(sandbox_id);
-                return Err(refused.into());
-            }
-            address
-        };
-        self.configure(netns.as_fd(), address).inspect_err(|_| {
-            let _ = self.detach(sandbox_id);
-        })?;
-        Ok(NetworkStatus {
-            ips: vec![address.into()],
-        })
+        Ok((address, is_known))
     }
 
     /// Address and route inside the Pod.
@@ -163,17 +166,13 @@ impl Inner {
     }
 
     fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {
-        let mut state = self.lock();
-        match state
-            .route
-            .transact(&[link::delete(&host_interface(sandbox_id))])
-        {
+        let gone = link::delete(&host_interface(sandbox_id));
+        match lock(&self.removing).transact(&[gone]) {
             // The Pod's end may be gone already, and this one with it.
             Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
             _ => {}
         }
-        state
-            .pool
+        lock(&self.pool)
             .release(sandbox_id)
             .map_err(|source| pool_error("free an address", source))
     }
@@ -194,9 +193,7 @@ impl PodNetwork for Network {
     }
 
     async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus> {
-        self.inner
-            .lock()
-            .pool
+        lock(&self.inner.pool)
             .of(sandbox_id)
             .map(|address| NetworkStatus {
                 ips: vec![address.into()],
