@@ -1,10 +1,11 @@
 //! Bindings: what `POST pods/…/binding` does to a Pod (spec §15.4).
 
 use api::field::{Error, ErrorList};
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error as ThisError;
 
-use crate::view::{self, At, dig, get, len, text};
+use crate::pod::Condition;
+use crate::view::{self, At, dig, len, text};
 
 /// Why a Pod cannot be bound; the API answers 409 `Operation cannot be fulfilled on pods/binding "<pod>": <this>`.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
@@ -81,19 +82,10 @@ pub fn apply(pod: &mut Value, binding: &Value, now: &str) -> Result<(), Conflict
 }
 
 fn set_scheduled(status: &mut Value, now: &str) {
-    let mut conditions = view::list(get(status, "conditions")).to_vec();
-    match conditions.iter_mut().find(|condition| text(get(condition, "type")) == "PodScheduled") {
-        Some(condition) => {
-            if text(get(condition, "status")) != "True" {
-                view::object(condition).insert("lastTransitionTime".to_owned(), now.into());
-            }
-            let map = view::object(condition);
-            map.insert("status".to_owned(), "True".into());
-            map.remove("reason");
-            map.remove("message");
-        }
-        None => conditions.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now})),
-    }
-    view::object(status).insert("conditions".to_owned(), conditions.into());
+    let condition = Condition {
+        kind: "PodScheduled",
+        reason: None,
+    };
+    crate::pod::set_condition(status, condition, now);
     view::remove(status, "nominatedNodeName");
 }

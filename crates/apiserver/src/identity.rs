@@ -129,6 +129,14 @@ pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), Statu
     ) {
         return Ok(());
     }
+    refuse(user, info)
+}
+
+/// Upstream's 403 text for a resource.
+pub(crate) fn refuse(user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
+    let Some(target) = &info.resource else {
+        return authorize_path(user, info);
+    };
     let resource = if target.subresource.is_empty() {
         target.resource.clone()
     } else {

@@ -16,6 +16,7 @@ mod config;
 mod expire;
 mod head;
 mod identity;
+mod impersonate;
 mod kubeconfig;
 mod negotiate;
 mod pki;

@@ -103,6 +103,19 @@ pub(crate) fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> 
     }
 }
 
+/// Admission that looks things up, on an update that is valid otherwise.
+pub(crate) fn admit_update(
+    rest: &Rest,
+    part: Subresource,
+    new: &Value,
+    old: &Value,
+) -> Result<(), StatusError> {
+    match (rest.kind.plural, part) {
+        ("pods", Subresource::Resize) => pod::check_resize(rest, new, old),
+        _ => Ok(()),
+    }
+}
+
 /// Gives an object what comes from a shared supply; what is returned must be held until the object is stored.
 pub(crate) async fn allocate<'a>(
     rest: &'a Rest,

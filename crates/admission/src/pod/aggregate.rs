@@ -64,6 +64,14 @@ pub(crate) fn containers(spec: &Value, which: Which) -> Amounts {
     total
 }
 
+/// What the Pod as a whole asks for: its own requests, or those of its containers where it has none, and overhead.
+pub(super) fn requests(spec: &Value) -> Amounts {
+    let mut total = containers(spec, Which::Requests);
+    total.extend(resources::list(dig(spec, &["resources", "requests"])));
+    add(&mut total, &resources::list(get(spec, "overhead")));
+    total
+}
+
 /// The quality of service class (spec §12.1).
 pub fn qos_class(pod: &Value) -> &'static str {
     let spec = get(pod, "spec");

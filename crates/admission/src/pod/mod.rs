@@ -5,6 +5,7 @@
 
 mod admit;
 mod aggregate;
+mod condition;
 mod containers;
 mod defaults;
 mod diff;
@@ -25,7 +26,10 @@ mod volumes_projected;
 
 pub use admit::{AdmitContext, Denied, PriorityClass, admit};
 pub use aggregate::qos_class;
+pub(crate) use condition::{Condition, set as set_condition};
+pub use condition::{evict, is_evicted};
 pub use defaults::pod_spec as default_spec;
+pub use resize::{TooLarge, fits};
 pub use spec::SpecContext;
 pub use spec::validate_value as validate_spec;
 pub use strategy::warnings;

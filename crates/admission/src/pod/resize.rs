@@ -1,6 +1,7 @@
 //! In-place resize (spec §12.7): cpu and memory of containers, and of the Pod as a whole.
 
 use api::field::{Error, ErrorList, Path};
+use api::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
 use super::{MIRROR, aggregate, spec, update};
@@ -63,6 +64,75 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
         ));
     }
     errors
+}
+
+/// Why a node can never grant a resize; the API answers 403 `pods "<pod>" is forbidden: <this>`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// The Pod's node is gone.
+    #[error("node {0:?} not found")]
+    NoNode(String),
+    /// The node runs another system.
+    #[error("pod resize is only supported on linux nodes, node {node:?} is {os:?}")]
+    Platform {
+        /// Name of the node.
+        node: String,
+        /// Its label `kubernetes.io/os`.
+        os: String,
+    },
+    /// The Pod would ask for more than the node has to give.
+    #[error("node didn't have enough allocatable resources: {0}")]
+    Capacity(String),
+}
+
+impl TooLarge {
+    /// The type of the cause in the Status, if it has one.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            TooLarge::NoNode(_) => None,
+            TooLarge::Platform { .. } => Some("UnsupportedPlatform"),
+            TooLarge::Capacity(_) => Some("NodeCapacity"),
+        }
+    }
+}
+
+/// Whether what a resized Pod asks for is within what its node has to give, other Pods apart (spec §12.7).
+pub fn fits(pod: &Value, node: Option<&Value>) -> Result<(), TooLarge> {
+    let name = text(dig(pod, &["spec", "nodeName"]));
+    let Some(node) = node else {
+        return Err(TooLarge::NoNode(name.to_owned()));
+    };
+    let os = dig(node, &["metadata", "labels", "kubernetes.io/os"]);
+    if os.as_str().is_some_and(|os| os != "linux") {
+        return Err(TooLarge::Platform {
+            node: name.to_owned(),
+            os: text(os).to_owned(),
+        });
+    }
+    let wanted = aggregate::requests(get(pod, "spec"));
+    let room = crate::resources::list(dig(node, &["status", "allocatable"]));
+    let none = Quantity::default();
+    let more = |name: &str| {
+        let (wanted, room) = (
+            wanted.get(name).unwrap_or(&none),
+            room.get(name).unwrap_or(&none),
+        );
+        (wanted > room).then_some((wanted, room))
+    };
+    let mut short = Vec::new();
+    if let Some((wanted, room)) = more("cpu") {
+        let (wanted, room) = (wanted.milli_value(), room.milli_value());
+        short.push(format!("cpu, requested: {wanted}, allocatable: {room}"));
+    }
+    if let Some((wanted, room)) = more("memory") {
+        let (wanted, room) = (wanted.value(), room.value());
+        short.push(format!("memory, requested: {wanted}, allocatable: {room}"));
+    }
+    if short.is_empty() {
+        Ok(())
+    } else {
+        Err(TooLarge::Capacity(short.join("; ")))
+    }
 }
 
 /// A node that reports containers' resources can change them.
@@ -196,4 +266,46 @@ fn without_cpu_and_memory(new: &Value, old: &Value) -> Value {
         kept[field] = Value::Object(amounts);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_only_so_much() {
+        let pod = |cpu: &str, memory: &str| {
+            json!({"spec": {"nodeName": "n", "containers": [
+                {"resources": {"requests": {"cpu": cpu, "memory": memory}}},
+                {"resources": {"requests": {"cpu": "500m"}}}]}})
+        };
+        let node = json!({"metadata": {"labels": {"kubernetes.io/os": "linux"}}, "status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
+        let windows = json!({"metadata": {"labels": {"kubernetes.io/os": "windows"}}});
+        for (pod, node, why) in [
+            (pod("1500m", "1Gi"), Some(&node), None),
+            (
+                pod("1600m", "1Gi"),
+                Some(&node),
+                Some(
+                    "node didn't have enough allocatable resources: cpu, requested: 2100, allocatable: 2000",
+                ),
+            ),
+            (
+                pod("2", "2Gi"),
+                Some(&node),
+                Some(
+                    "node didn't have enough allocatable resources: cpu, requested: 2500, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824",
+                ),
+            ),
+            (
+                pod("1", "1"),
+                Some(&windows),
+                Some("pod resize is only supported on linux nodes, node \"n\" is \"windows\""),
+            ),
+            (pod("1", "1"), None, Some("node \"n\" not found")),
+        ] {
+            let refused = fits(&pod, node).err().map(|e| e.to_string());
+            assert_eq!(refused.as_deref(), why);
+        }
+    }
 }

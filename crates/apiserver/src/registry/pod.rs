@@ -101,11 +101,12 @@ fn created() -> Response<Body> {
     respond::status(&Status::success(201, None))
 }
 
-/// `POST pods/…/eviction`: a deletion with the options in the body. There are no disruption budgets to hold it up.
+/// `POST pods/…/eviction`: a deletion with the options in the body, said in a condition first. There are no disruption budgets to
+/// hold it up.
 pub(super) async fn evict(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let body = rest.decode_as("policy", "v1", "Eviction")?;
     let name = meta(&body, "name");
-    if !name.is_empty() && name != rest.target.name {
+    if name != rest.target.name {
         return Err(status::bad_request(
             "name in URL does not match name in Eviction object",
         ));
@@ -115,6 +116,46 @@ pub(super) async fn evict(rest: &Rest) -> Result<Response<Body>, StatusError> {
             .map_err(|e| status::bad_request(e.to_string()))?,
         None => DeleteOptions::default(),
     };
-    rest.delete_entry(rest.entry()?, &options).await?;
-    Ok(created())
+    let dry = rest.is_dry_run()? || options.is_dry_run();
+    for _ in 0..TRIES {
+        let stored = Stored::decode(rest.entry()?)?;
+        rest.check_delete(&stored, name, &options)?;
+        if dry || pod::is_evicted(&stored.object) {
+            rest.delete_entry(stored.entry, &options).await?;
+            return Ok(created());
+        }
+        let mut pod = stored.object.clone();
+        pod::evict(&mut pod, &rest.now());
+        match put(&rest.inner, &rest.key(), stored.expect(), pod).await {
+            Ok(entry) => {
+                rest.delete_entry(entry, &options.checked()).await?;
+                return Ok(created());
+            }
+            Err(StoreError::Conflict { .. }) => {}
+            Err(other) => return Err(crate::rest::store_error(other)),
+        }
+    }
+    Err(status::conflict(
+        &rest.group_resource(),
+        name,
+        status::MODIFIED,
+    ))
+}
+
+/// A resize must be possible on the Pod's node at all (the plugin PodResizeValidator).
+pub(super) fn check_resize(rest: &Rest, new: &Value, old: &Value) -> Result<(), StatusError> {
+    let node = new["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() || new["metadata"]["generation"] == old["metadata"]["generation"] {
+        return Ok(());
+    }
+    let node = rest.inner.store.get(&format!("/registry/nodes/{node}"));
+    let node = node.map(Stored::decode).transpose()?;
+    pod::fits(new, node.as_ref().map(|node| &node.object)).map_err(|why| {
+        let cause = why.cause();
+        let refused = status::forbidden(&rest.group_resource(), &rest.target.name, why);
+        match cause {
+            Some(cause) => refused.with_cause(cause, "", ""),
+            None => refused,
+        }
+    })
 }

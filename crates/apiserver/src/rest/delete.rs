@@ -63,6 +63,20 @@ impl DeleteOptions {
         })
     }
 
+    /// Whether nothing is to be stored, as far as the options say.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        !self.dry_run.is_empty()
+    }
+
+    /// The same, its resourceVersion being the object's: that was checked by who changed the object since.
+    pub(crate) fn checked(&self) -> DeleteOptions {
+        let mut checked = self.clone();
+        if let Some(preconditions) = &mut checked.preconditions {
+            preconditions.resource_version = None;
+        }
+        checked
+    }
+
     fn validate(&self) -> Result<(), StatusError> {
         let mut errors = Vec::new();
         let at = |field: &str| Path::new(field);
@@ -189,7 +203,7 @@ impl Rest {
             let entry = entry.ok_or_else(|| status::not_found(&self.group_resource(), &name))?;
             let stored = Stored::decode(entry)?;
             self.check_delete(&stored, &name, options)?;
-            let dry = !options.dry_run.is_empty() || self.is_dry_run()?;
+            let dry = options.is_dry_run() || self.is_dry_run()?;
             match self.try_delete(stored, options, dry).await {
                 Err(StoreError::Conflict { .. }) => {}
                 Err(other) => return Err(object::store_error(other)),
@@ -203,7 +217,7 @@ impl Rest {
         ))
     }
 
-    fn check_delete(
+    pub(crate) fn check_delete(
         &self,
         stored: &Stored,
         name: &str,

@@ -67,6 +67,7 @@ impl Rest {
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut new, Some(&stored.object)).await?;
             self.validate(part, &new, &stored.object)?;
+            registry::admit_update(self, part, &new, &stored.object)?;
             if new == stored.object {
                 return Ok(Updated::Entry(stored.entry));
             }

@@ -123,6 +123,84 @@ async fn an_unscheduled_pod_leaves_at_once() {
 }
 
 #[tokio::test]
+async fn an_eviction_is_said_before_it_happens() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    bind(&server, "web").await;
+    let path = format!("{PODS}/web");
+    let eviction = |body: Value| {
+        let server = &server;
+        let path = format!("{path}/eviction");
+        async move { server.ask("POST", &path, body).await }
+    };
+    let dry = eviction(json!({"metadata":{"name":"web"},"deleteOptions":{"dryRun":["All"]}})).await;
+    assert_eq!((dry.code, &dry.body["status"]), (201, &json!("Success")));
+    let before = server.get(&path).await;
+    assert_eq!(
+        before.body["metadata"]["deletionTimestamp"],
+        Value::Null,
+        "{before:?}"
+    );
+    let revision = before.meta("resourceVersion");
+    for (body, code) in [
+        (json!({"metadata":{"name":"other"}}), 400),
+        (
+            json!({"metadata":{"name":"web"},"deleteOptions":{"preconditions":{"resourceVersion":"1"}}}),
+            409,
+        ),
+        (
+            json!({"metadata":{"name":"web"},"deleteOptions":{"preconditions":{"resourceVersion":revision}}}),
+            201,
+        ),
+    ] {
+        assert_eq!(eviction(body.clone()).await.code, code, "{body}");
+    }
+    let evicted = server.get(&path).await.body;
+    assert!(evicted["metadata"]["deletionTimestamp"].is_string());
+    let conditions = evicted["status"]["conditions"].as_array().unwrap();
+    let reason =
+        |c: &Value| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI";
+    assert!(conditions.iter().any(reason), "{conditions:?}");
+}
+
+#[tokio::test]
+async fn a_resize_must_fit_the_node() {
+    let server = Server::start().await;
+    let node = json!({"metadata":{"name":"n1","labels":{"kubernetes.io/os":"linux"}}});
+    server.ask("POST", "/api/v1/nodes", node).await;
+    let room = json!({"status":{"allocatable":{"cpu":"2","memory":"1Gi"}}});
+    let room = server.ask("PATCH", "/api/v1/nodes/n1/status", room).await;
+    assert_eq!(room.code, 200, "{room:?}");
+    pod(&server, "other").await;
+    let body = json!({"metadata":{"name":"web"},"spec":{"containers":[{"name":"c","image":"b","resources":{"requests":{"cpu":"1"}}}]}});
+    assert_eq!(server.ask("POST", PODS, body).await.code, 201);
+    bind(&server, "web").await;
+    let resize = |cpu: &str| {
+        let body =
+            json!({"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":cpu}}}]}});
+        let server = &server;
+        async move {
+            server
+                .ask("PATCH", &format!("{PODS}/web/resize"), body)
+                .await
+        }
+    };
+    let more = resize("1500m").await;
+    assert_eq!(
+        (more.code, &more.body["metadata"]["generation"]),
+        (200, &json!(2)),
+        "{more:?}"
+    );
+    let much = resize("3").await;
+    let text = "pods \"web\" is forbidden: node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000";
+    assert_eq!((much.code, much.message()), (403, text));
+    assert_eq!(
+        much.body["details"]["causes"],
+        json!([{"reason": "NodeCapacity"}])
+    );
+}
+
+#[tokio::test]
 async fn status_is_written_by_its_own_path() {
     let server = Server::start().await;
     pod(&server, "web").await;

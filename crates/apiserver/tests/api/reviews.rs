@@ -76,3 +76,27 @@ async fn tokens_are_reviewed() {
     let both = server.ask("POST", ACCESS, json!({"spec": {}})).await;
     assert_eq!(both.code, 400);
 }
+
+#[tokio::test]
+async fn the_administrator_acts_for_others() {
+    let mut server = Server::start().await;
+    let as_bob = [("Impersonate-User", "bob"), ("Impersonate-Group", "dev")];
+    let who = server.ask_as("POST", WHO, json!({}), &as_bob).await;
+    assert_eq!(
+        who.body["status"]["userInfo"],
+        json!({"username": "bob", "groups": ["dev", "system:authenticated"]})
+    );
+    let listed = server
+        .ask_as("GET", "/api/v1/pods", json!(null), &as_bob)
+        .await;
+    assert_eq!(
+        (listed.code, listed.message()),
+        (
+            403,
+            r#"pods is forbidden: User "bob" cannot list resource "pods" in API group "" at the cluster scope"#
+        )
+    );
+    server.admin = server.api.router().with_user(UserInfo::new("eve", &[]));
+    let refused = server.ask_as("POST", WHO, json!({}), &as_bob).await;
+    assert_eq!(refused.code, 403);
+}
