@@ -2,7 +2,8 @@
 //!
 //! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring, preemption and resource accounting to
 //! larger clusters. One task watches Nodes and waiting Pods; a Pod is looked at when it appears or changes, all of them when a
-//! node changes. A refusal is written once: the same words are not repeated until they change.
+//! node changes. Bindings are written side by side, so that the next Pod does not wait for the disk. A refusal is written once:
+//! the same words are not repeated until they change.
 
 pub mod fit;
 mod report;
@@ -10,7 +11,8 @@ mod report;
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
@@ -27,11 +29,21 @@ pub struct Scheduler {
     client: Client,
     nodes: BTreeMap<String, Node>,
     waiting: BTreeMap<String, Waiting>,
+    binding: FuturesUnordered<BoxFuture<'static, Bound>>,
+}
+
+/// How a binding ended.
+struct Bound {
+    pod: Pod,
+    node: String,
+    result: Result<(), kube::Error>,
 }
 
 /// A Pod without a node.
 struct Waiting {
     pod: Pod,
+    /// Its binding is being written.
+    is_binding: bool,
     /// What was last said about it, so that it is said once.
     refusal: Option<String>,
 }
@@ -43,6 +55,7 @@ impl Scheduler {
             client,
             nodes: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            binding: FuturesUnordered::new(),
         }
     }
 
@@ -76,6 +89,7 @@ impl Scheduler {
                     }
                     Err(error) => tracing::warn!(%error, "watching pods"),
                 },
+                Some(bound) = self.binding.next(), if !self.binding.is_empty() => self.bound(bound),
                 else => return,
             }
         }
@@ -107,8 +121,13 @@ impl Scheduler {
                     self.waiting.remove(&key);
                     return None;
                 }
-                let refusal = self.waiting.remove(&key).and_then(|old| old.refusal);
-                self.waiting.insert(key.clone(), Waiting { pod, refusal });
+                let old = self.waiting.remove(&key);
+                let waiting = Waiting {
+                    pod,
+                    is_binding: old.as_ref().is_some_and(|old| old.is_binding),
+                    refusal: old.and_then(|old| old.refusal),
+                };
+                self.waiting.insert(key.clone(), waiting);
                 return Some(key);
             }
             Event::Delete(pod) => {
@@ -127,19 +146,18 @@ impl Scheduler {
     }
 
     async fn schedule(&mut self, key: &str) {
-        let Some(waiting) = self.waiting.get_mut(key) else {
+        let Some(waiting) = self.waiting.get_mut(key).filter(|w| !w.is_binding) else {
             return;
         };
         match fit::choose(&waiting.pod, self.nodes.values()) {
-            Ok(node) => match report::bind(&self.client, &waiting.pod, &node).await {
-                Ok(()) => {
-                    let waiting = self.waiting.remove(key);
-                    if let Some(waiting) = waiting {
-                        report::scheduled(self.client.clone(), &waiting.pod, &node);
-                    }
-                }
-                Err(error) => tracing::warn!(pod = key, %error, "binding"),
-            },
+            Ok(node) => {
+                waiting.is_binding = true;
+                let (client, pod) = (self.client.clone(), waiting.pod.clone());
+                self.binding.push(Box::pin(async move {
+                    let result = report::bind(&client, &pod, &node).await;
+                    Bound { pod, node, result }
+                }));
+            }
             Err(refusal) if waiting.refusal.as_ref() != Some(&refusal) => {
                 match report::refuse(&self.client, &waiting.pod, &refusal).await {
                     Ok(()) => waiting.refusal = Some(refusal),
@@ -147,6 +165,22 @@ impl Scheduler {
                 }
             }
             Err(_) => {}
+        }
+    }
+
+    fn bound(&mut self, bound: Bound) {
+        let key = key(&bound.pod);
+        match bound.result {
+            Ok(()) => {
+                self.waiting.remove(&key);
+                report::scheduled(self.client.clone(), &bound.pod, &bound.node);
+            }
+            Err(error) => {
+                tracing::warn!(pod = key, %error, "binding");
+                if let Some(waiting) = self.waiting.get_mut(&key) {
+                    waiting.is_binding = false;
+                }
+            }
         }
     }
 }
