@@ -29,6 +29,7 @@ mod net;
 mod node;
 pub mod pod;
 mod resources;
+pub mod runtimeclass;
 mod secret;
 pub mod service;
 mod serviceaccount;
@@ -81,6 +82,7 @@ pub fn rules(resource: &str) -> Rules {
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
         "leases.coordination.k8s.io" => lease::RULES,
+        "runtimeclasses.node.k8s.io" => runtimeclass::RULES,
         _ => generic::RULES,
     }
 }

@@ -45,21 +45,19 @@ pub enum Refused {
     },
 }
 
-/// Gives a new Pod the overhead, node selector and tolerations of the RuntimeClass it names; `find` looks one up.
+/// Gives a new Pod the overhead, node selector and tolerations of `class`, the RuntimeClass it names, if that exists.
 ///
 /// # Errors
 /// When there is no such class, or the Pod says otherwise.
-pub fn admit(
-    new: &mut Value,
-    find: impl FnOnce(&str) -> Option<Value>,
-) -> Result<(), Refused> {
+pub fn admit(new: &mut Value, class: Option<&Value>) -> Result<(), Refused> {
     let spec = entry(new, "spec");
-    let class = match get(spec, "runtimeClassName").as_str() {
-        Some(name) => find(name).ok_or_else(|| Refused::NotFound(name.to_owned()))?,
-        None => Value::Null,
+    let class = match (get(spec, "runtimeClassName").as_str(), class) {
+        (Some(name), None) => return Err(Refused::NotFound(name.to_owned())),
+        (Some(_), Some(class)) => class,
+        (None, _) => &Value::Null,
     };
-    overhead(spec, get(get(&class, "overhead"), "podFixed"), get(&class, "overhead"))?;
-    let scheduling = get(&class, "scheduling");
+    overhead(spec, get(class, "overhead"))?;
+    let scheduling = get(class, "scheduling");
     node_selector(spec, get(scheduling, "nodeSelector"))?;
     if !scheduling.is_null() {
         tolerations(spec, list(get(scheduling, "tolerations")));
@@ -67,10 +65,15 @@ pub fn admit(
     Ok(())
 }
 
-fn overhead(spec: &mut Value, fixed: &Value, of_class: &Value) -> Result<(), Refused> {
+fn overhead(spec: &mut Value, of_class: &Value) -> Result<(), Refused> {
+    let fixed = get(of_class, "podFixed");
     let given = get(spec, "overhead");
     if of_class.is_null() {
-        return if given.is_null() { Ok(()) } else { Err(Refused::Overhead) };
+        return if given.is_null() {
+            Ok(())
+        } else {
+            Err(Refused::Overhead)
+        };
     }
     let wrapped = |amounts: &Value| serde_json::json!({"overhead": amounts});
     if entries(given).next().is_some() && !same(&wrapped(given), &wrapped(fixed)) {
@@ -164,7 +167,11 @@ fn validate(class: &Value) -> ErrorList {
             value: &as_limits,
             path: overhead.path.clone(),
         };
-        errors.extend(resources::requirements(&at, Scope::Container, &Default::default()));
+        errors.extend(resources::requirements(
+            &at,
+            Scope::Container,
+            &Default::default(),
+        ));
     }
     let scheduling = At::field(class, "scheduling");
     errors.extend(meta::labels(&scheduling.get("nodeSelector")));
@@ -204,7 +211,8 @@ mod tests {
 
     fn admitted(spec: Value, class: Value) -> Result<Value, Refused> {
         let mut pod = json!({"spec": spec});
-        admit(&mut pod, |name| (name == "safe").then_some(class))?;
+        let is_there = pod["spec"]["runtimeClassName"] == "safe";
+        admit(&mut pod, is_there.then_some(&class))?;
         Ok(pod["spec"].take())
     }
 
@@ -222,8 +230,12 @@ mod tests {
                 "tolerations": [other, {"key": "vm", "operator": "Exists"}],
             })
         );
-        let same_amount = json!({"runtimeClassName": "safe", "overhead": {"cpu": "0.01", "memory": "1024Ki"}});
-        assert_eq!(admitted(same_amount, class()).unwrap()["overhead"]["cpu"], "10m");
+        let same_amount =
+            json!({"runtimeClassName": "safe", "overhead": {"cpu": "0.01", "memory": "1024Ki"}});
+        assert_eq!(
+            admitted(same_amount, class()).unwrap()["overhead"]["cpu"],
+            "10m"
+        );
         assert_eq!(admitted(json!({}), class()).unwrap(), json!({}));
     }
 
@@ -270,7 +282,10 @@ mod tests {
         };
         assert!(validate_create(&class()).is_empty());
         let missing = json!({"metadata": {"name": "safe"}});
-        assert_eq!(shown(validate_create(&missing)), ["handler: Required value"]);
+        assert_eq!(
+            shown(validate_create(&missing)),
+            ["handler: Required value"]
+        );
         let mut other = class();
         other["handler"] = "runc".into();
         assert_eq!(

@@ -30,6 +30,7 @@ pub(crate) use condition::{Condition, set as set_condition};
 pub use condition::{evict, is_evicted};
 pub use defaults::pod_spec as default_spec;
 pub use resize::{TooLarge, fits};
+pub(crate) use scheduling::tolerations;
 pub use spec::SpecContext;
 pub use spec::validate_value as validate_spec;
 pub use strategy::warnings;

@@ -250,7 +250,7 @@ fn label_keys(holder: &At<'_>) -> ErrorList {
 }
 
 /// `spec.tolerations`.
-pub(super) fn tolerations(tolerations: &At<'_>) -> ErrorList {
+pub(crate) fn tolerations(tolerations: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for item in tolerations.items() {
         let (key, operator, value, effect) = (

@@ -177,4 +177,13 @@ pub static RESOURCES: &[Resource] = &[
         "endpointslice",
     )
     .generation(),
+    Resource::new(
+        "node.k8s.io",
+        "v1",
+        "RuntimeClass",
+        "runtimeclasses",
+        "runtimeclass",
+    )
+    .cluster()
+    .put_creates(),
 ];

@@ -127,6 +127,7 @@ fn printer(resource: &str) -> Printer {
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
         "leases.coordination.k8s.io" => simple::LEASES,
+        "runtimeclasses.node.k8s.io" => simple::RUNTIME_CLASSES,
         _ => simple::GENERIC,
     }
 }

@@ -60,6 +60,17 @@ pub(super) const LEASES: Printer = Printer {
     },
 };
 
+pub(super) const RUNTIME_CLASSES: Printer = Printer {
+    columns: &[Column::NAME, Column::text("Handler"), Column::AGE],
+    cells: |object, now| {
+        vec![
+            name(object),
+            text(object, "/handler").into(),
+            age(object, now),
+        ]
+    },
+};
+
 /// Kinds without a printer: the name, and when it was made.
 pub(super) const GENERIC: Printer = Printer {
     columns: &[

@@ -2,6 +2,7 @@
 
 use admission::binding::{self, Conflict};
 use admission::pod::{self, AdmitContext, PriorityClass};
+use admission::runtimeclass;
 use api::gvk::{GroupKind, GroupResource};
 use api::status::{self, Status, StatusError};
 use http::Response;
@@ -20,7 +21,7 @@ const CLASSES: [(&str, i32); 2] = [
     ("system-node-critical", 2_000_001_000),
 ];
 
-/// The admission plugins: service account, priority, tolerations.
+/// The admission plugins: service account, priority, tolerations, RuntimeClass.
 pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
     let namespace = rest.target.namespace.as_str();
     let named = |field: &str| pod["spec"][field].as_str().unwrap_or_default().to_owned();
@@ -49,8 +50,24 @@ pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
         priority_class: class.as_ref(),
         random_suffix: &suffix,
     };
-    pod::admit(pod, &context)
-        .map_err(|why| status::forbidden(&rest.group_resource(), meta(pod, "name"), why))
+    let refuse = |pod: &Value, why: String| {
+        status::forbidden(&rest.group_resource(), meta(pod, "name"), why)
+    };
+    pod::admit(pod, &context).map_err(|why| refuse(pod, why.to_string()))?;
+    let class = runtime_class(rest, pod)?;
+    runtimeclass::admit(pod, class.as_ref()).map_err(|why| refuse(pod, why.to_string()))
+}
+
+/// The RuntimeClass that a Pod names, if it exists.
+fn runtime_class(rest: &Rest, pod: &Value) -> Result<Option<Value>, StatusError> {
+    let Some(name) = pod["spec"]["runtimeClassName"].as_str() else {
+        return Ok(None);
+    };
+    let entry = rest
+        .inner
+        .store
+        .get(&format!("/registry/runtimeclasses/{name}"));
+    Ok(entry.map(Stored::decode).transpose()?.map(|s| s.object))
 }
 
 /// `POST pods/…/binding`.
