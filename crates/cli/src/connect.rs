@@ -227,7 +227,7 @@ fn warning_text(header: &str) -> Option<String> {
 }
 
 /// The Status a server refused with; bodies that are none become one.
-fn refusal(code: u16, body: &[u8]) -> kube::Error {
+pub(crate) fn refusal(code: u16, body: &[u8]) -> kube::Error {
     let status = serde_json::from_slice::<Status>(body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(body);
         let message = if code == 404 {

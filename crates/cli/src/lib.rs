@@ -18,6 +18,7 @@ mod select;
 mod session;
 mod target;
 mod terminal;
+mod tunnel;
 mod verbs;
 
 pub use args::*;

@@ -188,6 +188,25 @@ pub struct CpArgs {
     pub no_preserve: bool,
 }
 
+/// `carob port-forward`
+#[derive(Debug, Clone, Args)]
+pub struct PortForwardArgs {
+    /// POD or TYPE/NAME, then ports: [LOCAL:]REMOTE...
+    #[arg(value_name = "POD")]
+    pub words: Vec<String>,
+    /// Where to listen: addresses, or localhost
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "localhost"
+    )]
+    pub address: Vec<String>,
+    /// How long to wait for a Pod of a workload to run
+    #[arg(long, value_name = "DURATION")]
+    pub pod_running_timeout: Option<String>,
+}
+
 /// `carob wait`
 #[derive(Debug, Clone, Args)]
 pub struct WaitArgs {

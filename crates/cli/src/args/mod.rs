@@ -16,7 +16,7 @@ pub use self::image::{
 };
 pub use self::inspect::{
     ApiResourcesArgs, AttachArgs, ConfigCommand, CpArgs, DescribeArgs, EventsArgs, ExecArgs,
-    GetArgs, KubeconfigArgs, LogsArgs, VersionArgs, WaitArgs,
+    GetArgs, KubeconfigArgs, LogsArgs, PortForwardArgs, VersionArgs, WaitArgs,
 };
 pub use self::play::PlayArgs;
 pub use self::write::{
@@ -92,6 +92,8 @@ pub enum Verb {
     Attach(AttachArgs),
     /// Copy files to and from containers
     Cp(CpArgs),
+    /// Make ports of a Pod reachable here
+    PortForward(PortForwardArgs),
     /// Change fields of a resource
     Patch(PatchArgs),
     /// Set or remove labels

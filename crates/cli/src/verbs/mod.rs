@@ -12,6 +12,7 @@ mod get;
 mod logs;
 mod metadata;
 mod patch;
+mod port_forward;
 mod wait;
 mod write;
 
@@ -43,6 +44,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Exec(args) => exec::exec(&server().await?, &args).await,
         Verb::Cp(args) => cp::cp(server().await?, &args).await,
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
+        Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
 }
