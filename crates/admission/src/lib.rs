@@ -28,6 +28,7 @@ pub mod namespace;
 mod net;
 mod node;
 pub mod pod;
+mod podtemplate;
 mod resources;
 pub mod runtimeclass;
 mod secret;
@@ -71,6 +72,7 @@ pub struct Rules {
 pub fn rules(resource: &str) -> Rules {
     match resource {
         "pods" => pod::RULES,
+        "podtemplates" => podtemplate::RULES,
         "namespaces" => namespace::RULES,
         "nodes" => node::RULES,
         "configmaps" => configmap::RULES,

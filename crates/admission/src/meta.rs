@@ -95,7 +95,7 @@ pub(crate) fn label_name(path: &Path, key: &str) -> ErrorList {
         .collect()
 }
 
-fn annotations(at: &At<'_>) -> ErrorList {
+pub(crate) fn annotations(at: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut size = 0;
     for (key, value) in at.entries() {

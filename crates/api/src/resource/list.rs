@@ -118,6 +118,7 @@ pub static RESOURCES: &[Resource] = &[
         .sub(POD_SUBRESOURCES)
         .fields(POD_FIELDS)
         .generation(),
+    core("PodTemplate", "podtemplates", "podtemplate").generation(),
     core("Secret", "secrets", "secret").fields(&["type"]),
     core("ServiceAccount", "serviceaccounts", "serviceaccount")
         .short(&["sa"])

@@ -118,6 +118,7 @@ fn printer(resource: &str) -> Printer {
     match resource {
         "pods" => pod::PRINTER,
         "nodes" => node::PRINTER,
+        "podtemplates" => simple::POD_TEMPLATES,
         "services" => service::PRINTER,
         "endpoints" => endpoints::ENDPOINTS,
         "endpointslices.discovery.k8s.io" => endpoints::SLICES,

@@ -71,6 +71,44 @@ pub(super) const RUNTIME_CLASSES: Printer = Printer {
     },
 };
 
+pub(super) const POD_TEMPLATES: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::text("Containers"),
+        Column::text("Images"),
+        Column::text("Pod Labels"),
+    ],
+    cells: |object, _| {
+        let containers = object["template"]["spec"]["containers"].as_array();
+        let joined = |field: &str| -> Value {
+            let all = containers.into_iter().flatten();
+            let words: Vec<&str> = all.filter_map(|c| c[field].as_str()).collect();
+            words.join(",").into()
+        };
+        vec![
+            name(object),
+            joined("name"),
+            joined("image"),
+            labels(&object["template"]["metadata"]["labels"]),
+        ]
+    },
+};
+
+/// `key=value` pairs in order, or `<none>`.
+fn labels(labels: &Value) -> Value {
+    let mut pairs: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort();
+    if pairs.is_empty() {
+        return "<none>".into();
+    }
+    pairs.join(",").into()
+}
+
 /// Kinds without a printer: the name, and when it was made.
 pub(super) const GENERIC: Printer = Printer {
     columns: &[
