@@ -140,19 +140,6 @@ impl Group {
         &self.path
     }
 
-    /// Moves a process of one thread into it. A v1 hierarchy moves the thread at once by `tasks`; `cgroup.procs` waits for an RCU
-    /// grace period, some 10 ms, unless a process of the node was moved a moment ago, and v2 has nothing else.
-    pub fn enter(&self, pid: u32) -> Result<(), CgroupError> {
-        let entry = self.entry();
-        for directory in entry.v1.values() {
-            write(&directory.join("tasks"), &pid.to_string())?;
-        }
-        if let Some(directory) = &entry.v2 {
-            write(&directory.join("cgroup.procs"), &pid.to_string())?;
-        }
-        Ok(())
-    }
-
     /// Directories a process enters to be in it.
     pub fn entry(&self) -> CgroupEntry {
         let v1 = self

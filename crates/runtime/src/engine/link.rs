@@ -85,15 +85,6 @@ pub(crate) struct Connected {
     pub(crate) welcome: Welcome,
 }
 
-impl Connected {
-    /// PID of the process that listens.
-    pub(crate) fn pid(&self) -> io::Result<u32> {
-        let pid = self.stream.peer_cred()?.pid();
-        pid.and_then(|pid| u32::try_from(pid).ok())
-            .ok_or_else(|| io::Error::other("the socket does not tell who listens"))
-    }
-}
-
 /// Connects to the pause of a run directory and asks for its state.
 pub(crate) async fn connect(run_dir: &Path) -> Result<Connected, LinkError> {
     let stream = open(run_dir).await.map_err(LinkError::Connect)?;

@@ -212,20 +212,11 @@ async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeE
     let record = sandbox.record();
     let run = inner.directories.sandbox_run(&sandbox.id);
     prepare(inner, sandbox, &record, &run)?;
-    let mut pause = spawn::pause(&inner.config.pause, &run).map_err(pause_failed)?;
-    let started = pause.pid();
-    // A move between cgroups takes longer than everything else here, so it begins first and the rest is done beside it.
-    let (placed, wired) = tokio::join!(
-        place(inner, &record, started),
-        wire(inner, sandbox, &mut pause, &run)
-    );
-    // Not before it was placed: until then its PID must stay its own.
+    let cgroup = inner.cgroups.container(&record, &record.id).entry();
+    let mut pause = spawn::pause(&inner.config.pause, &cgroup, &run).map_err(pause_failed)?;
+    let wired = wire(inner, sandbox, &mut pause, &run).await;
     pause.leave();
-    match wired? {
-        serving if serving == started => placed,
-        // With a PID namespace of its own, a child of what was started serves.
-        serving => place(inner, &record, serving).await,
-    }
+    wired
 }
 
 fn pause_failed(error: impl std::fmt::Display) -> RuntimeError {
@@ -235,23 +226,15 @@ fn pause_failed(error: impl std::fmt::Display) -> RuntimeError {
     }
 }
 
-/// Moves a pause into its cgroup.
-async fn place(inner: &Inner, record: &SandboxRecord, pid: u32) -> Result<(), RuntimeError> {
-    let group = inner.cgroups.container(record, &record.id);
-    let placed = blocking(move || group.enter(pid).map_err(io::Error::other)).await;
-    placed.map_err(io_error("failed to move the Pod's pause into its cgroup"))
-}
-
-/// Connects to a pause that is coming up, and its network namespace to the network; the PID of the process that serves.
+/// Connects to a pause that is coming up, and its network namespace to the network.
 async fn wire(
     inner: &Arc<Inner>,
     sandbox: &Arc<Sandbox>,
     pause: &mut spawn::Starting,
     run: &Path,
-) -> Result<u32, RuntimeError> {
+) -> Result<(), RuntimeError> {
     pause.up().await.map_err(pause_failed)?;
     let connected = link::connect(run).await.map_err(pause_failed)?;
-    let pid = connected.pid().map_err(pause_failed)?;
     sandbox.connect(inner, connected);
     if let Some(netns) = sandbox.netns() {
         let attached = inner.network.attach(&sandbox.id, netns.as_fd()).await;
@@ -261,7 +244,7 @@ async fn wire(
         })?;
         lock(&sandbox.record).ips = attached.ips;
     }
-    Ok(pid)
+    Ok(())
 }
 
 /// Everything pause finds when it starts.

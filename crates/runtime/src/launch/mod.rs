@@ -1,6 +1,6 @@
 //! The launcher: makes a container's mount namespace and starts its first process, and runs further processes in it.
 //!
-//! Called by pause, synchronously, in its only thread. A launch goes like this:
+//! Called by pause, synchronously, in its only thread (but for [`plain`], by which the engine starts pause). A launch goes like this:
 //!
 //! 1. In the node's mount namespace every mount is prepared as a detached one: the overlay, `/dev`, `/sys`, copies of what is
 //!    bound; names of users are looked up in the overlay; cgroups and streams are opened ([`rootfs`], [`process`]).
@@ -23,6 +23,7 @@ mod error;
 mod inroot;
 mod launcher;
 mod overlay;
+mod plain;
 mod process;
 pub mod protect;
 mod rootfs;
@@ -35,4 +36,5 @@ mod users;
 pub use dev::{default_masked_paths, default_readonly_paths};
 pub use error::{Errno, LaunchError};
 pub use launcher::Launcher;
+pub(crate) use plain::spawn_in;
 pub use spec::*;

@@ -242,7 +242,8 @@ fn kernel_fs(path: &str) -> &'static str {
     if path == "/proc" { "proc" } else { "cgroup2" }
 }
 
-fn reap(pidfd: &OwnedFd) {
+/// Reaps a child that has ended or is about to.
+pub(super) fn reap(pidfd: &OwnedFd) {
     let _ = rustix::process::waitid(
         rustix::process::WaitId::PidFd(pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,

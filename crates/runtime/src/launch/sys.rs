@@ -109,10 +109,11 @@ impl Drop for Stack {
     }
 }
 
-/// Starts `entry(data)` in a new process that shares this one's memory, and sleeps until it has called execve or ended.
+/// Starts `entry(data)` in a new process that shares this one's memory; the calling thread sleeps until it has called execve or
+/// ended.
 ///
 /// # Safety
-/// The process has one thread. `entry` must never return, and `data` must be valid for it.
+/// `entry` makes system calls only, unless the process has one thread: others may hold any lock. It must never return, and `data` must be valid for it.
 pub(super) unsafe fn clone_vfork(
     mut args: CloneArgs,
     stack: &Stack,

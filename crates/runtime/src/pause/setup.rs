@@ -1,4 +1,4 @@
-//! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. The engine moves it into its cgroup meanwhile.
+//! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. It is in its cgroup from the beginning.
 
 use std::ffi::CString;
 use std::io;
