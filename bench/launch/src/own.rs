@@ -31,8 +31,8 @@ pub(crate) const RESOURCES: Resources = Resources {
     pids_limit: Some(100),
     oom_score_adj: Some(1000),
 };
-/// How long a container runs.
-const RUN: Duration = Duration::from_millis(60);
+/// How long a container runs: long enough for an exec in it on a busy machine.
+const RUN: Duration = Duration::from_millis(250);
 
 /// What one series gave.
 #[derive(Default)]
