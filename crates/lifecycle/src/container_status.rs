@@ -8,7 +8,6 @@ use crate::kinds::{self, Member};
 use crate::look::Look;
 use crate::messages;
 use crate::observed::ContainerKind;
-use crate::probe;
 use crate::restart;
 use crate::text;
 
@@ -37,32 +36,18 @@ pub(crate) fn build(
         status.state = Some(terminated(synthetic(0, "Completed", INIT_DONE)));
     }
     start_error(look, member, records.first().copied(), &mut status);
-    refresh(
-        look,
-        member,
-        records.first().copied(),
-        previous,
-        &mut status,
-    );
+    refresh(member, &mut status);
     status
 }
 
 /// Sets `started` and `ready` from the state (§3.5).
-fn refresh(
-    look: &Look<'_>,
-    member: &Member<'_>,
-    newest: Option<&Record>,
-    previous: Option<&core::ContainerStatus>,
-    status: &mut core::ContainerStatus,
-) {
+pub(crate) fn refresh(member: &Member<'_>, status: &mut core::ContainerStatus) {
     let state = status.state.clone().unwrap_or_default();
-    let running = newest.filter(|_| state.running.is_some());
-    let started =
-        running.filter(|record| probe::is_started(look.seen, member, &record.id, previous));
-    status.started = Some(started.is_some());
+    let started = state.running.is_some();
+    status.started = Some(started);
     status.ready = match member.kind {
         ContainerKind::Init => state.terminated.is_some_and(|t| t.exit_code == 0),
-        _ => started.is_some_and(|r| probe::is_ready(look.seen, member, &r.id, previous)),
+        _ => started,
     };
 }
 
@@ -350,7 +335,7 @@ pub(crate) fn finalize(
                 "ContainerStatusUnknown",
                 LOST_AT_END,
             )));
-            refresh(look, &member, None, None, status);
+            refresh(&member, status);
         }
     }
 }

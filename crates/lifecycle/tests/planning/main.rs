@@ -3,7 +3,6 @@
 mod apps;
 mod end;
 mod init;
-mod probes;
 mod sandboxes;
 mod waits;
 mod whole;

@@ -330,7 +330,6 @@ impl World {
             Stopping {
                 since: self.now,
                 grace_seconds: stop.grace_seconds,
-                then_restart: stop.then_restart,
             },
         );
         let grace = stop.grace_seconds;
