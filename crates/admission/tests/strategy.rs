@@ -178,6 +178,16 @@ fn pods_stay_five_minutes_on_a_lost_node() {
         admit(&mut pod, &context(Some(&json!({})))).expect("the account exists");
         assert_eq!(pod["spec"]["tolerations"], expected, "{behaviour}");
     }
+    // They come back when an update leaves them out.
+    let mut old = pod(json!({}));
+    admit(&mut old, &context(Some(&json!({})))).expect("the account exists");
+    let mine = json!({"key": "mine", "operator": "Exists"});
+    let new = update(Main, &old, |pod| pod["spec"]["tolerations"] = json!([mine]));
+    let defaults = old["spec"]["tolerations"].as_array().unwrap();
+    assert_eq!(
+        new["spec"]["tolerations"],
+        json!([mine, defaults[0], defaults[1]])
+    );
 }
 
 #[test]
@@ -269,7 +279,7 @@ fn new_pods_begin_pending() {
 
 #[test]
 fn subresources_touch_what_they_are_for() {
-    let mut old = pod(json!({}));
+    let mut old = pod(json!({"tolerations": [{"operator": "Exists"}]}));
     admission::prepare_create("pods", &mut old);
     old["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z".into();
     let image = |pod: &mut Value| pod["spec"]["containers"][0]["image"] = "y".into();

@@ -234,7 +234,7 @@ fn priority(pod: &mut Value, context: &AdmitContext<'_>) -> Result<(), Denied> {
 }
 
 /// A Pod stays five minutes on a node that is not ready or out of reach, unless it says otherwise.
-fn tolerations(pod: &mut Value) {
+pub(super) fn tolerations(pod: &mut Value) {
     let spec = entry(pod, "spec");
     let mut tolerations = list(get(spec, "tolerations")).to_vec();
     let before = tolerations.len();

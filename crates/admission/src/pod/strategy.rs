@@ -93,7 +93,11 @@ fn app_armor_annotations(pod: &mut Value) {
 /// What a write may not touch goes back to what it was.
 pub(super) fn prepare_update(subresource: Subresource, new: &mut Value, old: &Value) {
     match subresource {
-        Subresource::Main | Subresource::Finalize => restore(new, old, "status"),
+        Subresource::Main | Subresource::Finalize => {
+            // Its plugin is the one that sees updates as well.
+            super::admit::tolerations(new);
+            restore(new, old, "status");
+        }
         Subresource::Status => return prepare_status(new, old),
         Subresource::EphemeralContainers => {
             let added = dig(new, &["spec", "ephemeralContainers"]).clone();
