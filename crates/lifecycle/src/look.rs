@@ -18,7 +18,7 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    /// Records of a container, newest first.
+    /// Records of a container, newest first: by their number, as the clock may have been set back between two of them.
     pub(crate) fn records(&self, name: &str) -> Vec<&'a ContainerStatus> {
         let mut found: Vec<_> = self
             .seen
@@ -26,7 +26,7 @@ impl<'a> Look<'a> {
             .iter()
             .filter(|c| c.name == name)
             .collect();
-        found.sort_by_key(|c| Reverse((c.created_at, c.attempt)));
+        found.sort_by_key(|c| Reverse((c.attempt, c.created_at)));
         found
     }
 

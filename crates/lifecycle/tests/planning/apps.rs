@@ -210,3 +210,27 @@ fn a_changed_image_replaces_the_container() {
         ),
     ]);
 }
+
+#[test]
+fn the_newest_run_is_the_one_with_the_greatest_number() {
+    // The clock was set back after run 0 had ended at second 500.
+    let set_back = |newest| seen(vec![exited("a", 0, 490, 500, 1), newest]);
+    check(vec![
+        (
+            "what runs is not started again (invariant 5)",
+            pod().app("a"),
+            set_back(running("a", 1, 20)),
+            30,
+            "",
+            None,
+        ),
+        (
+            "numbers go on (invariant 12)",
+            pod().app("a"),
+            set_back(exited("a", 1, 20, 30, 1)),
+            30,
+            "start container a #2",
+            None,
+        ),
+    ]);
+}
