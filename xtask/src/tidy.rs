@@ -30,6 +30,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("cli", Role::Commands),
     ("carob", Role::Binary),
     ("testkit", Role::Beside),
+    ("sim", Role::Beside),
     ("e2e", Role::Beside),
     ("xtask", Role::Beside),
     ("bench-podstart", Role::Beside),

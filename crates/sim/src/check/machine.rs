@@ -1,0 +1,122 @@
+//! Sandboxes, stops and teardowns: nothing is taken away from what runs (8, 16, 17, 39).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lifecycle::{ContainerKind, kinds};
+use ports::runtime::{SandboxState, SandboxStatus};
+
+use super::{Checks, Known, ensure};
+use crate::machine::{Machine, Made};
+
+impl Checks {
+    /// A sandbox is made.
+    pub(crate) fn sandbox(
+        &self,
+        made: &SandboxStatus,
+        machine: &Machine,
+        passed: Duration,
+    ) -> Result<(), String> {
+        let uid = &made.metadata.uid;
+        let Some(known) = self.pods.get(uid) else {
+            return Err("6: a sandbox for a pod that was never stored".to_owned());
+        };
+        self.may_start(known, "a sandbox", passed)?;
+        ensure(machine.running(uid).next().is_none(), || {
+            "39: a sandbox is replaced while something runs".to_owned()
+        })?;
+        let mut others = machine
+            .sandboxes
+            .values()
+            .filter(|s| s.metadata.uid == *uid);
+        let clash = others.find(|s| {
+            s.state == SandboxState::Ready || s.metadata.attempt >= made.metadata.attempt
+        });
+        ensure(clash.is_none(), || {
+            format!("39: sandbox #{} beside {clash:?}", made.metadata.attempt)
+        })
+    }
+
+    /// A sandbox is stopped by the agent.
+    pub(crate) fn sandbox_stops(
+        &self,
+        stopped: &SandboxStatus,
+        machine: &Machine,
+    ) -> Result<(), String> {
+        let mut inside = machine.running(&stopped.metadata.uid);
+        let inside = inside.find(|c| c.status.sandbox_id == stopped.id);
+        match inside {
+            Some(made) => Err(format!(
+                "its sandbox is stopped while {} runs",
+                made.status.name
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A running container gets its stop signal.
+    pub(crate) fn stopped(
+        &mut self,
+        made: &Made,
+        machine: &Machine,
+        grace: Duration,
+        passed: Duration,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let (uid, name) = (&made.status.pod_uid, &made.status.name);
+        ensure(grace.as_secs() >= 2, || {
+            format!("16: {name} is stopped with {grace:?}, which is less than 2 s")
+        })?;
+        let Some(known) = self.pods.get_mut(uid) else {
+            return Ok(());
+        };
+        if known.pod.metadata.deletion_timestamp.is_none() || known.is_gone {
+            return Ok(());
+        }
+        let began = *known.kill.get_or_insert(passed);
+        check_sidecar(known, made, machine, passed.saturating_sub(began), now)
+    }
+
+    /// A Pod's volumes go.
+    pub(crate) fn torn_down(&self, uid: &str, machine: &Machine) -> Result<(), String> {
+        match machine.running(uid).next() {
+            Some(made) => Err(format!("8: volumes go while {} runs", made.status.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// 17: a sidecar is stopped after the containers it serves, or when the grace is over.
+fn check_sidecar(
+    known: &Known,
+    made: &Made,
+    machine: &Machine,
+    since_kill: Duration,
+    now: Timestamp,
+) -> Result<(), String> {
+    let (uid, name) = (&made.status.pod_uid, &made.status.name);
+    if kinds::kind_of(&known.pod, name) != ContainerKind::Sidecar {
+        return Ok(());
+    }
+    let meta = &known.pod.metadata;
+    let grace = meta
+        .deletion_grace_period_seconds
+        .unwrap_or(0)
+        .unsigned_abs();
+    let over = meta
+        .deletion_timestamp
+        .as_ref()
+        .is_some_and(|at| now >= at.0);
+    if over || since_kill.as_secs() >= grace {
+        return Ok(());
+    }
+    let members = kinds::members(&known.pod);
+    let later = members.iter().skip_while(|m| m.name() != name).skip(1);
+    for other in later.filter(|m| m.kind != ContainerKind::Init) {
+        ensure(
+            machine.running(uid).all(|c| c.status.name != other.name()),
+            || format!("17: {name} is stopped before {}", other.name()),
+        )?;
+    }
+    Ok(())
+}

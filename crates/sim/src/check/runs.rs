@@ -1,0 +1,257 @@
+//! Runs: who may start when (1–3, 5, 6, 8), how often (9, 11, 12), and how pulls are spaced (15).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lifecycle::{ContainerKind, kinds};
+use ports::runtime::{ContainerState, SandboxState};
+
+use super::{Checks, DELAYS, FORGOTTEN, Known, Pulls, ensure, since};
+use crate::machine::{Exit, Machine, Made};
+
+impl Checks {
+    /// A container's program is executed now (and may not be found).
+    pub(crate) fn started(
+        &mut self,
+        made: &Made,
+        machine: &Machine,
+        passed: Duration,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        self.runs += 1;
+        let status = &made.status;
+        let (uid, name) = (&status.pod_uid, &status.name);
+        let Some(known) = self.pods.get(uid) else {
+            return Err(format!("6: {name} starts for a pod that was never stored"));
+        };
+        self.may_start(known, name, passed)?;
+        ensure(machine.running(uid).all(|c| c.status.name != *name), || {
+            format!("5: {name} runs already")
+        })?;
+        volumes_are_there(known, made, machine)?;
+        check_order(known, made, machine)?;
+        if let Some(known) = self.pods.get_mut(uid) {
+            check_restart(known, made, passed, now)?;
+        }
+        Ok(())
+    }
+
+    /// 6: nothing begins for a Pod that ends.
+    pub(super) fn may_start(
+        &self,
+        known: &Known,
+        what: &str,
+        passed: Duration,
+    ) -> Result<(), String> {
+        let seen = self.deletion_seen(known);
+        ensure(seen.is_none_or(|at| passed <= at), || {
+            format!("6: {what} starts although the deletion of the pod was seen at {seen:?}")
+        })?;
+        ensure(!known.is_over, || {
+            format!("6: {what} starts in a final phase")
+        })
+    }
+
+    /// A run ended.
+    pub(crate) fn ended(&mut self, exit: &Exit, now: Timestamp) -> Result<(), String> {
+        let judged = !self.stops_fail && !self.clock_jumped;
+        let Some(known) = self.pods.get_mut(&exit.uid) else {
+            return Ok(());
+        };
+        let past = known.containers.entry(exit.name.clone()).or_default();
+        past.last_end = Some((exit.at, now, exit.code));
+        let Some(known) = self
+            .pods
+            .get(&exit.uid)
+            .filter(|k| judged && !k.kill_began_anew)
+        else {
+            return Ok(());
+        };
+        let grace = known
+            .pod
+            .metadata
+            .deletion_grace_period_seconds
+            .unwrap_or(0)
+            .max(1);
+        let most = Duration::from_secs(grace.unsigned_abs() + 3);
+        let seen = self.deletion_seen(known).map(|at| at.max(known.graced_at));
+        ensure(
+            seen.is_none_or(|at| exit.at <= at + most || grace == 0),
+            || {
+                format!(
+                    "18: {} ends at {:?}; the deletion with {grace} s was seen at {seen:?}",
+                    exit.name, exit.at
+                )
+            },
+        )
+    }
+
+    /// An image is asked for.
+    pub(crate) fn pulls(
+        &self,
+        image: &str,
+        passed: Duration,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let Some(pulls) = self.pulls.get(image) else {
+            return Ok(());
+        };
+        let least = DELAYS[pulls.count.min(DELAYS.len() - 1)];
+        ensure(
+            since(&pulls.failed_at, passed, now).as_secs() >= least,
+            || format!("15: {image} is pulled again within {least} s"),
+        )
+    }
+
+    /// A pull failed.
+    pub(crate) fn pull_failed(&mut self, image: &str, passed: Duration, now: Timestamp) {
+        let failed_at = (passed, now);
+        let pulls = self.pulls.entry(image.to_owned()).or_insert(Pulls {
+            failed_at,
+            count: 0,
+        });
+        if since(&pulls.failed_at, passed, now) > FORGOTTEN {
+            pulls.count = 0;
+        }
+        pulls.count += 1;
+        pulls.failed_at = failed_at;
+    }
+
+    /// A pull did not fail.
+    pub(crate) fn pull_done(&mut self, image: &str) {
+        self.pulls.remove(image);
+    }
+}
+
+/// 8: what a container mounts is there when it starts.
+fn volumes_are_there(known: &Known, made: &Made, machine: &Machine) -> Result<(), String> {
+    let there = machine.volumes.get(&made.status.pod_uid);
+    let members = kinds::members(&known.pod);
+    let member = members.iter().find(|m| m.name() == made.status.name);
+    for mount in member
+        .iter()
+        .flat_map(|m| m.spec.volume_mounts.iter().flatten())
+    {
+        ensure(there.is_some_and(|all| all.contains(&mount.name)), || {
+            format!(
+                "8: {} starts without volume {}",
+                made.status.name, mount.name
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// 1, 2 and 3: who may start, by what ran in the newest sandbox.
+fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), String> {
+    let (uid, name) = (&made.status.pod_uid, &made.status.name);
+    let sandboxes = machine
+        .sandboxes
+        .values()
+        .filter(|s| s.metadata.uid == *uid);
+    let newest = sandboxes.max_by_key(|s| s.metadata.attempt);
+    let Some(sandbox) = newest.filter(|s| s.id == made.status.sandbox_id) else {
+        return Err(format!("6: {name} starts in an old sandbox"));
+    };
+    ensure(sandbox.state == SandboxState::Ready, || {
+        format!("6: {name} starts in a dead sandbox")
+    })?;
+    let here = |other: &str| {
+        let all = machine.containers.values().map(|c| &c.status);
+        all.filter(|c| c.name == other && c.sandbox_id == sandbox.id && c.pod_uid == *uid)
+            .map(|c| c.state.clone())
+            .collect::<Vec<_>>()
+    };
+    let init = kinds::init(&known.pod);
+    let index = init
+        .iter()
+        .position(|m| m.name() == name)
+        .unwrap_or(init.len());
+    for member in &init[..index] {
+        let is_fine = here(member.name())
+            .iter()
+            .any(|state| match (state, member.kind) {
+                (ContainerState::Exited { exit_code, .. }, ContainerKind::Init) => *exit_code == 0,
+                (ContainerState::Created, _) => false,
+                _ => member.is_sidecar(),
+            });
+        // A sidecar's records are thinned out as it restarts; later containers with records prove that it ran.
+        let members = kinds::members(&known.pod);
+        let mut later = members
+            .iter()
+            .skip_while(|m| m.name() != member.name())
+            .skip(1);
+        let proven = later.any(|m| {
+            let others = here(m.name());
+            others.iter().any(|state| *state != ContainerState::Created)
+        });
+        ensure(is_fine || proven, || {
+            format!("1-3: {name} starts before {}", member.name())
+        })?;
+    }
+    let is_init = index < init.len() && init[index].kind == ContainerKind::Init;
+    let mut others = init
+        .iter()
+        .filter(|m| m.kind == ContainerKind::Init && m.name() != name);
+    let beside = others.find(|m| {
+        let states = here(m.name());
+        states
+            .iter()
+            .any(|s| matches!(s, ContainerState::Running { .. }))
+    });
+    match beside.filter(|_| is_init) {
+        Some(other) => Err(format!("2: {name} starts beside {}", other.name())),
+        None => Ok(()),
+    }
+}
+
+/// 9, 11 and 12: whether and when a container may run again, and under which number.
+fn check_restart(
+    known: &mut Known,
+    made: &Made,
+    passed: Duration,
+    now: Timestamp,
+) -> Result<(), String> {
+    let (name, attempt) = (&made.status.name, made.status.attempt);
+    let members = kinds::members(&known.pod);
+    let Some(member) = members.iter().find(|m| m.name() == name) else {
+        return Err(format!("{name} starts and is not in the spec"));
+    };
+    let pods = known
+        .pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.restart_policy.as_deref());
+    let policy = member.spec.restart_policy.as_deref().or(pods);
+    let may_run_again = known.sandbox_deaths > 0 || known.is_edited || member.is_sidecar();
+    let past = known.containers.entry(name.clone()).or_default();
+    ensure(past.attempts.insert(attempt), || {
+        format!("12: {name} runs as #{attempt} again")
+    })?;
+    ensure(attempt == past.runs, || {
+        format!("12: {name} runs as #{attempt} after {} runs", past.runs)
+    })?;
+    past.runs += 1;
+    let Some((ended, shown, code)) = past.last_end else {
+        return Ok(());
+    };
+    ensure(may_run_again || policy != Some("Never"), || {
+        format!("9: {name} runs twice")
+    })?;
+    ensure(
+        may_run_again || policy != Some("OnFailure") || code != 0,
+        || format!("9: {name} runs again after success"),
+    )?;
+    let ran_long = |at: (Duration, Timestamp)| since(&at, ended, shown) > FORGOTTEN;
+    if known.is_edited || past.restarted_at.is_some_and(ran_long) {
+        past.restarts = 0;
+    }
+    let least = DELAYS[past.restarts.min(DELAYS.len() - 1)];
+    let waited = since(&(ended, shown), passed, now);
+    ensure(waited >= Duration::from_secs(least), || {
+        format!("11: {name} restarts after {waited:?} and not {least} s")
+    })?;
+    past.restarts += 1;
+    past.restarted_at = Some((passed, now));
+    Ok(())
+}

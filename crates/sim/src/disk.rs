@@ -1,0 +1,92 @@
+//! The real store on a disk that may be full, committing as one step.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ports::store::{
+    Change, Durability, Entry, Expect, Revision, RevisionedStore, StoreError, Watch,
+};
+use store::Store;
+
+use crate::world::{Holder, World};
+
+/// A store that is committed to as if by a function call: while its thread works, nothing else does and no time passes.
+pub(crate) struct Disk {
+    pub(crate) world: Arc<World>,
+    pub(crate) holder: Holder,
+    pub(crate) store: Store,
+}
+
+const PODS: &str = "/registry/pods/";
+
+#[async_trait]
+impl RevisionedStore for Disk {
+    fn revision(&self) -> Revision {
+        self.store.revision()
+    }
+
+    fn get(&self, key: &str) -> Option<Entry> {
+        self.store.get(key)
+    }
+
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> (Revision, Vec<Entry>) {
+        self.store.range(prefix, after, limit)
+    }
+
+    async fn commit(
+        &self,
+        key: &str,
+        expect: Expect,
+        change: Change,
+        durability: Durability,
+    ) -> Result<Entry, StoreError> {
+        self.world.step(self.holder).await;
+        let passed = self.world.clock.passed();
+        if passed < self.world.lock().full_until {
+            return Err(StoreError::Storage("database or disk is full".to_owned()));
+        }
+        let is_deletion = matches!(change, Change::Delete(_));
+        let committed =
+            futures::executor::block_on(self.store.commit(key, expect, change, durability));
+        if let Ok(entry) = &committed
+            && key.starts_with(PODS)
+        {
+            self.check(entry, is_deletion);
+        }
+        self.world.step(self.holder).await;
+        committed
+    }
+
+    fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
+        self.store.watch(prefix, from)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        futures::executor::block_on(self.store.compact(revision))
+    }
+}
+
+impl Disk {
+    fn check(&self, entry: &Entry, is_deletion: bool) {
+        let passed = self.world.clock.passed();
+        let now = ports::clock::Clock::now(&*self.world.clock);
+        let mut state = self.world.lock();
+        let state = &mut *state;
+        match serde_json::from_slice(&entry.value) {
+            Ok(pod) => {
+                let (line, found) = if is_deletion {
+                    state.checks.removed(pod, &state.machine, passed)
+                } else {
+                    state.checks.stored(pod, passed, now)
+                };
+                if let Some(line) = line {
+                    self.world.trace_in(state, line);
+                }
+                self.world.found(state, found);
+            }
+            Err(error) => self
+                .world
+                .found(state, Err(format!("a stored pod cannot be read: {error}"))),
+        }
+    }
+}

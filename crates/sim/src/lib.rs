@@ -1,0 +1,52 @@
+//! The whole engine in one thread, under a time that jumps from event to event, on a machine that fails when the seed says so.
+//!
+//! API server, store, controllers, scheduler and node agent are the real ones; containers, images and volumes are fakes behind
+//! their ports ([`machine`], [`ports_of`]), requests and watches pass a wire that can break ([`wire`]), and commits a disk that can
+//! be full ([`disk`]). Everything that happens by chance is drawn from one seed: the Pods and what their containers do, what a
+//! user does to them ([`scenario`]), how long each step takes, what fails, and after which step the agent or the whole engine
+//! dies. An engine that died begins again on the same store and the same machine ([`life`]).
+//!
+//! After each step of the machine and each commit the invariants of the lifecycle specification (§16) are checked ([`check`]).
+//! In the end nothing may be left of any Pod. One process runs one seed, so that it finds the same world each time.
+//!
+//! The store's committer is a thread of its own, which time standing still knows nothing of: the one thread waits for each commit
+//! as if it were a function call, so that nothing else happens meanwhile.
+
+mod check;
+mod clock;
+mod disk;
+mod life;
+mod machine;
+mod ports_of;
+mod scenario;
+mod story;
+mod wire;
+mod world;
+
+use std::path::Path;
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What broke, in one line; `None` when all went well.
+    pub violation: Option<String>,
+    /// What happened, a line each, with the time since the start.
+    pub trace: Vec<String>,
+    /// Ports called and commits made.
+    pub steps: u64,
+    /// Runs of containers.
+    pub runs: u64,
+    /// How often the agent or the engine died.
+    pub deaths: u64,
+}
+
+/// Runs one seed to its end in `dir`, an empty directory. To be called once in a process, before anything else.
+///
+/// # Errors
+/// The machine we run on: no directory, no runtime.
+pub fn run(seed: u64, dir: &Path) -> anyhow::Result<Outcome> {
+    fastrand::seed(seed);
+    let world = world::World::new(seed, dir);
+    life::live(&world)?;
+    Ok(world.outcome())
+}

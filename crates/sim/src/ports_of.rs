@@ -1,0 +1,603 @@
+//! The agent's ports on the simulated machine. Each verb takes time, may fail, and is one step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use ports::clock::Clock;
+use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
+use ports::runtime::{
+    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, NamespaceMode,
+    Resources, RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
+};
+use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
+use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+use rand::Rng;
+use tokio::sync::broadcast;
+
+use crate::machine::Made;
+use crate::scenario::{Odds, Run};
+use crate::world::{Holder, State, World};
+
+/// What one agent holds.
+#[derive(Clone)]
+pub(crate) struct Ports {
+    pub(crate) world: Arc<World>,
+    pub(crate) holder: Holder,
+}
+
+fn broken() -> std::io::Error {
+    std::io::Error::from(std::io::ErrorKind::StorageFull)
+}
+
+fn io_error(what: &str) -> RuntimeError {
+    RuntimeError::Io {
+        what: what.to_owned(),
+        source: broken(),
+    }
+}
+
+fn not_found(what: &'static str, id: &str) -> RuntimeError {
+    RuntimeError::NotFound {
+        what,
+        id: id.to_owned(),
+    }
+}
+
+impl Ports {
+    fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// One step: time passes, the effect happens if it does not fail, and the caller hears of it if it still lives.
+    async fn step<T>(&self, most_millis: u64, effect: impl FnOnce(&mut State) -> T) -> T {
+        self.world.spend(most_millis).await;
+        self.world.step(self.holder).await;
+        let done = effect(&mut self.world.lock());
+        self.world.step(self.holder).await;
+        done
+    }
+
+    /// Whether the disk is full, or the verb fails by chance.
+    fn fails(&self, state: &mut State, odds: impl Fn(&Odds) -> u32) -> bool {
+        self.world.clock.passed() < state.full_until || state.fails(odds)
+    }
+
+    /// Executes a container's program.
+    fn execute(
+        &self,
+        state: &mut State,
+        id: &str,
+        fails: bool,
+    ) -> Result<ContainerStatus, RuntimeError> {
+        let (passed, now) = (self.world.clock.passed(), self.now());
+        let Some(made) = state.machine.containers.get(id).cloned() else {
+            return Err(not_found("container", id));
+        };
+        let uid = &made.status.pod_uid;
+        let run = state
+            .checks
+            .next_run(uid, &made.status.name, &state.scenario.runs);
+        let found = state.checks.started(&made, &state.machine, passed, now);
+        let line = format!(
+            "start {} #{} of {}",
+            made.status.name,
+            made.status.attempt,
+            state.checks.name(uid)
+        );
+        self.world.trace_in(state, line);
+        self.world.found(state, found);
+        let Some(made) = state.machine.containers.get_mut(id) else {
+            return Err(not_found("container", id));
+        };
+        if fails || !run.starts {
+            return Err(self.not_executed(state, id));
+        }
+        made.status.state = ContainerState::Running { started_at: now };
+        made.run = Some(run);
+        made.end = run.lasts.map(|lasts| (passed + lasts, run.code));
+        let status = made.status.clone();
+        let told = RuntimeEvent::Container(Box::new(status.clone()));
+        state.machine.tell(told);
+        self.world.moved.notify_one();
+        Ok(status)
+    }
+
+    fn not_executed(&self, state: &mut State, id: &str) -> RuntimeError {
+        let (passed, now) = (self.world.clock.passed(), self.now());
+        if let Some(made) = state.machine.containers.get_mut(id) {
+            made.status.state = ContainerState::Exited {
+                started_at: Timestamp::UNIX_EPOCH,
+                finished_at: now,
+                exit_code: 128,
+                reason: "StartError".to_owned(),
+                message: "no such file or directory".to_owned(),
+            };
+            let status = made.status.clone();
+            let exit = crate::machine::Exit {
+                uid: status.pod_uid.clone(),
+                name: status.name.clone(),
+                code: 128,
+                at: passed,
+            };
+            state
+                .machine
+                .tell(RuntimeEvent::Container(Box::new(status)));
+            self.world.ended_in(state, vec![exit]);
+        }
+        RuntimeError::Start {
+            id: id.to_owned(),
+            reason: "no such file or directory".to_owned(),
+        }
+    }
+
+    /// Sends the stop signal; when the container must have ended, if it runs.
+    fn signal(
+        &self,
+        state: &mut State,
+        id: &str,
+        grace: Duration,
+    ) -> Result<Option<Duration>, RuntimeError> {
+        let (passed, now) = (self.world.clock.passed(), self.now());
+        if self.fails(state, |odds| odds.runtime) {
+            return Err(io_error("ask pause"));
+        }
+        let Some(made) = state.machine.containers.get(id).cloned() else {
+            return Err(not_found("container", id));
+        };
+        if !made.is_running() {
+            return Ok(None);
+        }
+        let line = format!(
+            "stop {} of {} within {} s",
+            made.status.name,
+            state.checks.name(&made.status.pod_uid),
+            grace.as_secs()
+        );
+        self.world.trace_in(state, line);
+        let found = state
+            .checks
+            .stopped(&made, &state.machine, grace, passed, now);
+        self.world.found(state, found);
+        if let Some(made) = state.machine.containers.get_mut(id) {
+            heed(made, passed);
+        }
+        self.world.moved.notify_one();
+        Ok(Some(passed + grace))
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        let state = self.world.lock();
+        state
+            .machine
+            .containers
+            .get(id)
+            .is_some_and(Made::is_running)
+    }
+
+    async fn await_exit(&self, id: &str, kill: Duration) -> Result<(), RuntimeError> {
+        let deadline = tokio::time::sleep_until(self.world.clock.instant(kill));
+        tokio::pin!(deadline);
+        loop {
+            let exited = self.world.exited.notified();
+            tokio::pin!(exited);
+            exited.as_mut().enable();
+            if !self.runs(id) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = exited => {}
+                () = &mut deadline => {
+                    self.world.step(self.holder).await;
+                    let (passed, now) = (self.world.clock.passed(), self.now());
+                    let mut state = self.world.lock();
+                    let exits = state.machine.end(id, passed, now, 137).into_iter().collect();
+                    self.world.ended_in(&mut state, exits);
+                    break;
+                }
+            }
+        }
+        self.world.step(self.holder).await;
+        Ok(())
+    }
+}
+
+/// What a container does about its stop signal; a second one changes nothing.
+fn heed(made: &mut Made, passed: Duration) {
+    let Some(Run {
+        on_stop: Some((after, code)),
+        ..
+    }) = made.run
+    else {
+        return;
+    };
+    let end = (passed + after, code);
+    if made.end.is_none_or(|(at, _)| end.0 < at) {
+        made.end = Some(end);
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for Ports {
+    async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {
+        self.step(20, |state| {
+            if self.fails(state, |odds| odds.runtime) {
+                return Err(io_error("start pause"));
+            }
+            let on_host = config.namespaces.network == NamespaceMode::Node;
+            let id = state.machine.id();
+            let last = u8::try_from(state.dice.random_range(2..250)).unwrap_or(2);
+            let status = SandboxStatus {
+                id: id.clone(),
+                metadata: config.metadata,
+                state: SandboxState::Ready,
+                created_at: self.now(),
+                ips: if on_host {
+                    Vec::new()
+                } else {
+                    vec![[10, 244, 0, last].into()]
+                },
+                namespaces: config.namespaces,
+                labels: config.labels,
+                annotations: config.annotations,
+            };
+            let found = state
+                .checks
+                .sandbox(&status, &state.machine, self.world.clock.passed());
+            let line = format!(
+                "sandbox #{} of {}",
+                status.metadata.attempt, status.metadata.name
+            );
+            self.world.trace_in(state, line);
+            self.world.found(state, found);
+            state.machine.sandboxes.insert(id, status.clone());
+            Ok(status)
+        })
+        .await
+    }
+
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        self.step(10, |state| {
+            if self.fails(state, |odds| odds.runtime) {
+                return Err(io_error("take the network down"));
+            }
+            let Some(sandbox) = state.machine.sandboxes.get(id) else {
+                return Err(not_found("sandbox", id));
+            };
+            let found = state.checks.sandbox_stops(sandbox, &state.machine);
+            self.world.found(state, found);
+            let exits = state
+                .machine
+                .kill_sandbox(id, self.world.clock.passed(), self.now());
+            self.world.ended_in(state, exits);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        self.step(5, |state| {
+            let exits = state
+                .machine
+                .kill_sandbox(id, self.world.clock.passed(), self.now());
+            self.world.ended_in(state, exits);
+            let Some(_) = state.machine.sandboxes.remove(id) else {
+                return Err(not_found("sandbox", id));
+            };
+            state
+                .machine
+                .containers
+                .retain(|_, c| c.status.sandbox_id != id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Vec<SandboxStatus> {
+        self.step(1, |state| {
+            let all = state.machine.sandboxes.values();
+            all.filter(|s| pod_uid.is_none_or(|uid| s.metadata.uid == uid))
+                .cloned()
+                .collect()
+        })
+        .await
+    }
+
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: ContainerConfig,
+    ) -> Result<Id, RuntimeError> {
+        self.step(10, |state| {
+            if self.fails(state, |odds| odds.runtime) {
+                return Err(RuntimeError::Create("no space left on device".to_owned()));
+            }
+            let Some(sandbox) = state.machine.sandboxes.get(sandbox_id) else {
+                return Err(not_found("sandbox", sandbox_id));
+            };
+            if sandbox.state == SandboxState::NotReady {
+                let state = "not ready".to_owned();
+                return Err(RuntimeError::State {
+                    what: "sandbox",
+                    id: sandbox_id.to_owned(),
+                    state,
+                });
+            }
+            let (pod_uid, sandbox_id) = (sandbox.metadata.uid.clone(), sandbox.id.clone());
+            let id = state.machine.id();
+            let status = ContainerStatus {
+                id: id.clone(),
+                sandbox_id,
+                pod_uid,
+                name: config.name.clone(),
+                attempt: config.attempt,
+                state: ContainerState::Created,
+                created_at: self.now(),
+                image: config.image.clone(),
+                image_ref: config.image_id.clone(),
+                user: None,
+                log_path: config.log_path.clone(),
+                resources: Resources::default(),
+                labels: config.labels.clone(),
+                annotations: config.annotations.clone(),
+            };
+            state.machine.containers.insert(
+                id.clone(),
+                Made {
+                    status,
+                    config,
+                    run: None,
+                    end: None,
+                },
+            );
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn start_container(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {
+        self.step(5, |state| {
+            let Some(made) = state.machine.containers.get(id) else {
+                return Err(not_found("container", id));
+            };
+            let sandbox = state.machine.sandboxes.get(&made.status.sandbox_id);
+            if sandbox.is_none_or(|s| s.state == SandboxState::NotReady) {
+                let state = "without a sandbox".to_owned();
+                return Err(RuntimeError::State {
+                    what: "container",
+                    id: id.to_owned(),
+                    state,
+                });
+            }
+            let fails = self.fails(state, |odds| odds.runtime);
+            self.execute(state, id, fails)
+        })
+        .await
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+        let kill = self.step(2, |state| self.signal(state, id, grace)).await?;
+        match kill {
+            Some(kill) => self.await_exit(id, kill).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn remove_container(&self, id: &str, _keep_log: bool) -> Result<(), RuntimeError> {
+        self.step(3, |state| {
+            let Some(made) = state.machine.containers.get(id) else {
+                return Err(not_found("container", id));
+            };
+            if made.is_running() {
+                let text = format!("{} is removed while it runs", made.status.name);
+                self.world.found(state, Err(text));
+            }
+            state.machine.containers.remove(id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn list_containers(&self, pod_uid: Option<&str>) -> Vec<ContainerStatus> {
+        self.step(1, |state| {
+            let all = state.machine.containers.values().map(|c| &c.status);
+            all.filter(|c| pod_uid.is_none_or(|uid| c.pod_uid == uid))
+                .cloned()
+                .collect()
+        })
+        .await
+    }
+
+    async fn update_resources(&self, _id: &str, _resources: Resources) -> Result<(), RuntimeError> {
+        self.step(2, |_| Ok(())).await
+    }
+
+    async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
+    async fn sandbox_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
+    async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn exec(&self, id: &str, _request: ExecRequest) -> Result<Session, StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    async fn port_forward(&self, id: &str, _port: u16) -> Result<(Reader, Writer), StreamError> {
+        Err(StreamError::NotRunning { id: id.into() })
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.world.lock().machine.events.subscribe()
+    }
+}
+
+fn image(reference: &str) -> Image {
+    Image {
+        id: format!("sha256:{reference}"),
+        repo_tags: vec![reference.to_owned()],
+        repo_digests: Vec::new(),
+        size_bytes: 1,
+        config: ImageConfig::default(),
+    }
+}
+
+#[async_trait]
+impl Images for Ports {
+    async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
+        self.step(1, |state| {
+            Ok(state
+                .machine
+                .images
+                .contains(reference)
+                .then(|| image(reference)))
+        })
+        .await
+    }
+
+    async fn list_images(&self) -> Result<Vec<Image>, ImageError> {
+        self.step(1, |state| {
+            Ok(state
+                .machine
+                .images
+                .iter()
+                .map(|name| image(name))
+                .collect())
+        })
+        .await
+    }
+
+    async fn pull_image(
+        &self,
+        reference: &str,
+        _auth: Option<AuthConfig>,
+        _progress: Option<ProgressSink>,
+    ) -> Result<Image, ImageError> {
+        self.step(1, |state| {
+            let found = state
+                .checks
+                .pulls(reference, self.world.clock.passed(), self.now());
+            self.world.trace_in(state, format!("pull {reference}"));
+            self.world.found(state, found);
+        })
+        .await;
+        let is_slow = self.world.lock().dice.random_bool(0.2);
+        self.step(if is_slow { 60_000 } else { 2_000 }, |state| {
+            if self.fails(state, |odds| odds.pull) {
+                state
+                    .checks
+                    .pull_failed(reference, self.world.clock.passed(), self.now());
+                return Err(ImageError::NotFound {
+                    reference: reference.to_owned(),
+                });
+            }
+            state.machine.images.insert(reference.to_owned());
+            state.checks.pull_done(reference);
+            Ok(image(reference))
+        })
+        .await
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), ImageError> {
+        self.step(1, |state| state.machine.images.remove(reference))
+            .await;
+        Ok(())
+    }
+
+    async fn rootfs(&self, _image_id: &str) -> Result<Rootfs, ImageError> {
+        Ok(Rootfs { layers: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Volumes for Ports {
+    async fn ensure(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        _spec: &VolumeSpec,
+    ) -> Result<PathBuf, VolumeError> {
+        let dir = self.directory(pod_uid).await?;
+        self.step(5, |state| {
+            if self.fails(state, |odds| odds.volume) {
+                return Err(VolumeError::Io {
+                    what: "write a volume".to_owned(),
+                    source: broken(),
+                });
+            }
+            let volumes = state.machine.volumes.entry(pod_uid.to_owned()).or_default();
+            volumes.insert(volume.to_owned());
+            Ok(dir.join(volume))
+        })
+        .await
+    }
+
+    async fn ensure_sub_path(
+        &self,
+        pod_uid: &str,
+        volume: &str,
+        sub_path: &str,
+        _container: &str,
+        _index: usize,
+    ) -> Result<PathBuf, VolumeError> {
+        Ok(self.directory(pod_uid).await?.join(volume).join(sub_path))
+    }
+
+    async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
+        self.directory(pod_uid).await
+    }
+
+    async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
+        self.step(5, |state| {
+            if self.fails(state, |odds| odds.volume) {
+                return Err(VolumeError::Io {
+                    what: "unmount".to_owned(),
+                    source: broken(),
+                });
+            }
+            let found = state.checks.torn_down(pod_uid, &state.machine);
+            self.world.found(state, found);
+            state.machine.volumes.remove(pod_uid);
+            drop(std::fs::remove_dir_all(
+                self.world.dir.join("pods").join(pod_uid),
+            ));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pods(&self) -> Result<Vec<String>, VolumeError> {
+        self.step(1, |state| {
+            Ok(state.machine.volumes.keys().cloned().collect())
+        })
+        .await
+    }
+}
+
+impl Ports {
+    async fn directory(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
+        let dir = self.world.dir.join("pods").join(pod_uid);
+        let made = self
+            .step(1, |state| {
+                state.machine.volumes.entry(pod_uid.to_owned()).or_default();
+                std::fs::create_dir_all(&dir)
+            })
+            .await;
+        made.map(|()| dir).map_err(|source| VolumeError::Io {
+            what: "make a pod's directory".to_owned(),
+            source,
+        })
+    }
+}
