@@ -9,6 +9,7 @@ pub mod fit;
 mod report;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -21,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The name Pods ask for in `spec.schedulerName`, and the component of its events.
 pub const NAME: &str = "default-scheduler";
+
+/// How long a binding waits that could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
 
 type Watch<K> = BoxStream<'static, Result<Event<K>, kube::runtime::watcher::Error>>;
 
@@ -59,7 +63,7 @@ impl Scheduler {
         }
     }
 
-    /// Schedules until `shutdown`. A Pod that could not be bound is tried again when it or a node changes.
+    /// Schedules until `shutdown`. A Pod whose binding was refused is tried again when it or a node changes.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let unbound = Config::default().fields("spec.nodeName=");
         let mut nodes: Watch<Node> = watcher(Api::all(self.client.clone()), Config::default())
@@ -154,7 +158,7 @@ impl Scheduler {
                 waiting.is_binding = true;
                 let (client, pod) = (self.client.clone(), waiting.pod.clone());
                 self.binding.push(Box::pin(async move {
-                    let result = report::bind(&client, &pod, &node).await;
+                    let result = bind(&client, &pod, &node).await;
                     Bound { pod, node, result }
                 }));
             }
@@ -182,6 +186,20 @@ impl Scheduler {
                 }
             }
         }
+    }
+}
+
+/// Binds, however often it takes: only an answer of the server's ends it.
+async fn bind(client: &Client, pod: &Pod, node: &str) -> Result<(), kube::Error> {
+    loop {
+        match report::bind(client, pod, node).await {
+            Err(kube::Error::Api(refused)) if refused.code < 500 && refused.code != 429 => {
+                return Err(kube::Error::Api(refused));
+            }
+            Err(error) => tracing::warn!(pod = key(pod), %error, "binding"),
+            Ok(()) => return Ok(()),
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
