@@ -20,6 +20,8 @@ use crate::engine::Engine;
 pub enum Program {
     /// A stock kubectl.
     Kubectl(PathBuf),
+    /// An older stock kubectl, which is kept from WebSockets: it speaks SPDY.
+    OlderKubectl(PathBuf),
     /// Our own command line.
     Carob(PathBuf),
 }
@@ -87,9 +89,14 @@ impl User {
     /// The command, not yet started, in the user's namespace.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let path = match &self.program {
-            Program::Kubectl(path) | Program::Carob(path) => path,
+            Program::Kubectl(path) | Program::OlderKubectl(path) | Program::Carob(path) => path,
         };
         let mut command = Command::new(path);
+        if matches!(self.program, Program::OlderKubectl(_)) {
+            command
+                .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+                .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false");
+        }
         command
             .arg("--kubeconfig")
             .arg(self.engine.kubeconfig())

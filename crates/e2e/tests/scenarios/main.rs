@@ -7,6 +7,7 @@ mod restart;
 mod running;
 mod shared;
 mod sidecar;
+mod streams;
 mod volumes;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         shared::SCENARIOS,
         volumes::SCENARIOS,
         running::SCENARIOS,
+        streams::SCENARIOS,
         bad_input::SCENARIOS,
     ]
     .concat()
@@ -64,7 +66,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ("kubectl", Program::Kubectl(outside.kubectl.clone())),
         (
             "older-kubectl",
-            Program::Kubectl(outside.older_kubectl.clone()),
+            Program::OlderKubectl(outside.older_kubectl.clone()),
         ),
         ("carob", Program::Carob(outside.carob.clone())),
     ];

@@ -1,0 +1,249 @@
+//! Connections into Pods: forwarded ports, copies, terminals.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::user::User;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    ("streams::forwards_ports", forwards_ports),
+    ("streams::copies_both_ways", copies_both_ways),
+    ("streams::a_terminal", a_terminal),
+];
+
+/// Connections at once.
+const PARALLEL: usize = 40;
+/// Bytes of the large file.
+const LARGE: usize = 16 << 20;
+/// Longest wait for a terminal to show something.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A web server that listens on the Pod's loopback only.
+const WEB: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: busybox:1.36
+    command: [sh, -c, "mkdir /www; echo small > /www/small; head -c 16777216 /dev/zero | tr '\\0' x > /www/large; exec httpd -f -p 127.0.0.1:8080 -h /www"]
+"#;
+
+fn forwards_ports(user: &User) -> anyhow::Result<()> {
+    user.apply(WEB)?;
+    user.wait("web", "Running", "1/1")?;
+    let listens =
+        "until wget -q -O /dev/null http://127.0.0.1:8080/small 2>/dev/null; do sleep 0.05; done";
+    user.run(&["exec", "web", "--", "sh", "-c", listens])?;
+    let ports = [
+        "port-forward",
+        "--address=127.0.0.1",
+        "pod/web",
+        ":8080",
+        ":9",
+    ];
+    let mut client = user
+        .command(&ports)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Guard)?;
+    let mut lines = BufReader::new(client.0.stdout.take().context("its output")?).lines();
+    let mut local = |remote: &str| -> anyhow::Result<u16> {
+        let line = lines.next().context("it ended early")??;
+        let port = line
+            .strip_prefix("Forwarding from 127.0.0.1:")
+            .and_then(|rest| rest.strip_suffix(&format!(" -> {remote}")));
+        Ok(port.with_context(|| line.clone())?.parse()?)
+    };
+    let (web, nobody) = (local("8080")?, local("9")?);
+    // Whoever reads on keeps the client from waiting for a reader.
+    let reader = std::thread::spawn(move || lines.map_while(Result::ok).count());
+
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..PARALLEL)
+            .map(|_| scope.spawn(|| get(web, "small")))
+            .collect();
+        for answer in asked {
+            let body = answer.join().ok().context("a reader panicked")??;
+            ensure!(body == b"small\n", "{}", String::from_utf8_lossy(&body));
+        }
+        anyhow::Ok(())
+    })?;
+    let large = get(web, "large")?;
+    ensure!(
+        large.len() == LARGE && large.iter().all(|b| *b == b'x'),
+        "{} bytes came",
+        large.len()
+    );
+
+    // Nobody listens there: the connection is closed, the client says why and ends.
+    let mut refused = TcpStream::connect(("127.0.0.1", nobody))?;
+    ensure!(matches!(refused.read(&mut [0]), Ok(0) | Err(_)));
+    let mut told = String::new();
+    let mut stderr = client.0.stderr.take().context("its errors")?;
+    stderr.read_to_string(&mut told)?;
+    ensure!(client.0.wait()?.code() == Some(1), "{told}");
+    ensure!(
+        told.contains("failed to connect to localhost:9 inside namespace")
+            && told.contains("error: lost connection to pod"),
+        "{told}"
+    );
+    reader.join().ok().context("the reader panicked")?;
+    Ok(())
+}
+
+/// Gets a file over HTTP/1.0.
+fn get(port: u16, file: &str) -> anyhow::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("GET /{file} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let head = answer.windows(4).position(|w| w == b"\r\n\r\n");
+    Ok(answer.split_off(head.context("no end of the header")? + 4))
+}
+
+fn copies_both_ways(user: &User) -> anyhow::Result<()> {
+    user.apply(WEB)?;
+    user.wait("web", "Running", "1/1")?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::create_dir_all(dir.path().join("out/deep"))?;
+    std::fs::write(path("out/one"), &bytes)?;
+    std::fs::write(path("out/deep/two"), "two\n")?;
+
+    user.run(&["cp", &path("out/one"), "web:/tmp/one"])?;
+    user.run(&["cp", "web:/tmp/one", &path("back")])?;
+    ensure!(std::fs::read(path("back"))? == bytes);
+    user.run(&["cp", &path("out"), "web:/tmp"])?;
+    ensure!(user.run(&["exec", "web", "--", "cat", "/tmp/out/deep/two"])? == "two\n");
+    user.run(&["cp", "web:/tmp/out", &path("in")])?;
+    ensure!(std::fs::read(path("in/one"))? == bytes);
+    ensure!(std::fs::read_to_string(path("in/deep/two"))? == "two\n");
+
+    let absent = user.fails(&["cp", &path("nowhere"), "web:/tmp"])?;
+    ensure!(absent.stderr.contains("nowhere"), "{absent:?}");
+    Ok(())
+}
+
+fn a_terminal(user: &User) -> anyhow::Result<()> {
+    user.apply(WEB)?;
+    user.wait("web", "Running", "1/1")?;
+    let mut terminal = Terminal::new(30, 100)?;
+    let mut client = terminal.run(user.command(&["exec", "-it", "web", "--", "sh"]))?;
+    // Words are broken by quotes where they are typed, so that what the terminal echoes is not taken for an answer.
+    terminal.type_in("test -t 0 && echo termi''nal; stty size\n")?;
+    terminal.shows("terminal\r\n30 100\r\n")?;
+    terminal.resize(40, 120)?;
+    terminal
+        .type_in("until [ \"$(stty size)\" = '40 120' ]; do sleep 0.05; done; echo resi''zed\n")?;
+    terminal.shows("resized\r\n")?;
+    terminal.type_in("echo slee''ping; sleep 1000\n")?;
+    terminal.shows("sleeping\r\n")?;
+    // What is typed before the shell has taken the terminal back is lost with the interrupt.
+    terminal.seen.clear();
+    terminal.type_in("\u{3}")?;
+    terminal.shows("# ")?;
+    terminal.type_in("exit 7\n")?;
+    ensure!(client.0.wait()?.code() == Some(7), "{}", terminal.seen);
+    Ok(())
+}
+
+/// A child that does not outlive its scenario.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The screen's and keyboard's end of a terminal.
+struct Terminal {
+    keyboard: File,
+    name: std::path::PathBuf,
+    screen: Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    fn new(rows: u16, columns: u16) -> anyhow::Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname(&master, Vec::new())?.into_string()?.into();
+        let keyboard = File::from(master);
+        let mut output = keyboard.try_clone()?;
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // Reading fails once nobody has the terminal open any more.
+            while let Ok(n @ 1..) = output.read(&mut buffer) {
+                if sender.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let terminal = Terminal {
+            keyboard,
+            name,
+            screen,
+            seen: String::new(),
+        };
+        terminal.resize(rows, columns)?;
+        Ok(terminal)
+    }
+
+    fn resize(&self, rows: u16, columns: u16) -> anyhow::Result<()> {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        Ok(tcsetwinsize(&self.keyboard, size)?)
+    }
+
+    /// Starts a command whose controlling terminal this is.
+    fn run(&self, command: Command) -> anyhow::Result<Guard> {
+        let end = || File::options().read(true).write(true).open(&self.name);
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(end()?)
+            .spawn()?;
+        Ok(Guard(child))
+    }
+
+    fn type_in(&mut self, text: &str) -> anyhow::Result<()> {
+        Ok(self.keyboard.write_all(text.as_bytes())?)
+    }
+
+    /// Waits until the screen has shown `text`.
+    fn shows(&mut self, text: &str) -> anyhow::Result<()> {
+        while !self.seen.contains(text) {
+            let more = self.screen.recv_timeout(PATIENCE);
+            let more = more.with_context(|| format!("waited for {text:?}, saw {:?}", self.seen))?;
+            self.seen.push_str(&String::from_utf8_lossy(&more));
+        }
+        Ok(())
+    }
+}
