@@ -33,6 +33,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("sim", Role::Beside),
     ("e2e", Role::Beside),
     ("xtask", Role::Beside),
+    ("bench-launch", Role::Beside),
     ("bench-podstart", Role::Beside),
 ];
 
