@@ -382,7 +382,7 @@ fn remove_tree(dir: &Path) -> Result<(), CgroupError> {
     match std::fs::remove_dir(dir) {
         Ok(()) => return Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // Groups in it, or processes; the second look tells.
+        // Groups in it, or processes, or one that is just leaving; the second look tells.
         Err(e)
             if e.raw_os_error() == Some(libc::EBUSY)
                 || e.raw_os_error() == Some(libc::ENOTEMPTY) => {}
@@ -395,6 +395,9 @@ fn remove_tree(dir: &Path) -> Result<(), CgroupError> {
     {
         remove_tree(&entry.path())?;
     }
+    // A process that ends leaves all its groups under one lock of the kernel, v2 first: who learns from v2 that it is gone can be
+    // faster than its leaving of v1. Listing processes takes the same lock.
+    let _ = read(&dir.join("cgroup.procs"));
     match std::fs::remove_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CgroupError::io("rmdir", dir, e)),
         _ => Ok(()),

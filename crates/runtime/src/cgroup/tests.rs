@@ -166,6 +166,35 @@ fn killing_goes_process_by_process_without_v2() {
     assert!(!group.populated().unwrap());
 }
 
+/// A process that ends leaves its hierarchies one after another, v2 first: whoever learns there that a group is empty must still
+/// be able to remove all of it.
+#[test]
+fn a_group_that_is_empty_can_be_removed_at_once() {
+    let own = Own::new("race");
+    let pod = own.0.group("burstable/podx");
+    pod.create(&Resources::default(), Role::Parent, Devices::All)
+        .unwrap();
+    let group = pod.child("c");
+    let role = Role::Container { oom_group: false };
+    for _ in 0..1000 {
+        group
+            .create(&Resources::default(), role, Devices::All)
+            .unwrap();
+        let null = fs::File::options().write(true).open("/dev/null").unwrap();
+        let (_, process) = crate::launch::spawn_in(
+            &group.entry(),
+            Path::new("/bin/true"),
+            &["true".into()],
+            null.into(),
+        )
+        .unwrap();
+        while group.populated().unwrap() {}
+        group.remove().unwrap();
+        let ended = rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&process));
+        rustix::process::waitid(ended, rustix::process::WaitIdOptions::EXITED).unwrap();
+    }
+}
+
 #[test]
 fn oom_kills_are_counted() {
     let own = Own::new("oom");
