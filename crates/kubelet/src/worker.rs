@@ -7,8 +7,11 @@
 //! What is reported is computed from the worker's own last report, not from the API's answer, so writes can be late but never
 //! contradict each other.
 
+mod hearing;
 mod pace;
 mod perform;
+mod reporting;
+mod volumes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -18,19 +21,18 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use lifecycle::{NodePolicy, Observed, Plan, Step, VolumesSeen, WorkerPhase};
-use ports::runtime::{ContainerState, ContainerStatus, Id, RuntimeEvent, SandboxStatus};
+use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
+use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::agent::{Agent, View};
-use crate::messages;
+use crate::agent::Agent;
 use crate::mounting::SetUp;
-use crate::objects::{ObjectRef, Subscription};
+use crate::objects::Subscription;
 use crate::records::Records;
-use crate::report::{self, Written};
+use crate::report::Written;
 use crate::sources::Tokens;
 
 use pace::Pace;
@@ -235,61 +237,6 @@ impl Worker {
         }
     }
 
-    /// Whether the API holds what is to be reported.
-    fn is_stored(&self) -> bool {
-        self.seen.gone
-            || (self.writing.is_none() && self.pod.status.as_ref() == Some(&*self.stored))
-    }
-
-    /// Computes the status and publishes it.
-    fn refresh_status(&mut self) {
-        if self.seen.gone {
-            return;
-        }
-        self.observe();
-        let status = lifecycle::status(&self.pod, &self.seen, self.agent.now());
-        if self.pod.status.as_ref() != Some(&status) {
-            Arc::make_mut(&mut self.pod).status = Some(status.clone());
-        }
-        self.agent.views.publish(
-            &self.uid,
-            View {
-                status,
-                containers: self.records.containers.clone(),
-            },
-        );
-    }
-
-    /// Writes the status if it is new, no write is under way, and it is time.
-    fn report(&mut self) {
-        self.refresh_status();
-        self.report_at = None;
-        // What has been told already is taken in first: a container that was started and has ended is not reported as running.
-        let is_behind = !self.inbox.is_empty();
-        if is_behind || self.is_stored() || self.writing.is_some() || self.is_being_deleted() {
-            return;
-        }
-        let now = Instant::now();
-        let due = self.pace.due(self.current.is_none() && self.is_held_up());
-        self.report_at = due.filter(|at| *at > now);
-        if self.report_at.is_none() {
-            self.pace.written(now);
-            self.writing = Some(report::write(
-                &self.agent.client,
-                &self.pod,
-                &self.stored,
-                Arc::new(self.pod.status.clone().unwrap_or_default()),
-            ));
-        }
-    }
-
-    /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of
-    /// all of it: a watch goes from `Terminating` to the end.
-    fn is_being_deleted(&self) -> bool {
-        self.pod.metadata.deletion_timestamp.is_some()
-            && self.seen.memory.phase == WorkerPhase::Terminating
-    }
-
     async fn wait(&mut self) -> Event {
         let now = self.agent.now();
         let timer = self
@@ -325,10 +272,6 @@ impl Worker {
             .filter(|_| self.seen.memory.phase == WorkerPhase::Syncing);
         let wake = if busy { deadline } else { self.wake_at };
         wake.into_iter().chain(rotation).min()
-    }
-
-    fn is_mounted(&self) -> bool {
-        self.seen.volumes == VolumesSeen::Ready
     }
 
     /// Takes in what happened; `false` when the agent ends.
@@ -370,163 +313,6 @@ impl Worker {
         }
         self.queue.clear();
         self.refresh = None;
-    }
-
-    fn told(&mut self, message: Message) {
-        match message {
-            Message::Pod(pod) => self.pod_changed(*pod),
-            Message::Gone => {
-                self.seen.gone = true;
-                self.writing = None;
-            }
-            Message::Runtime(event) => {
-                if let Some(id) = self.records.apply(event) {
-                    self.read_message(&id);
-                }
-            }
-            Message::Records(sandboxes, containers) => {
-                self.records.replace(sandboxes, containers);
-                self.read_missing_messages();
-            }
-        }
-    }
-
-    fn pod_changed(&mut self, mut pod: Pod) {
-        if pod.spec != self.pod.spec {
-            self.seen.memory.changed_at = Some(self.agent.now());
-        }
-        let foreign = pod.status.take();
-        let reported = self.pod.status.clone().unwrap_or_default();
-        pod.status = Some(report::adopt(foreign.as_ref(), &reported));
-        self.stored = Arc::new(report::adopt(foreign.as_ref(), &self.stored));
-        let meta_changed = pod.metadata.labels != self.pod.metadata.labels
-            || pod.metadata.annotations != self.pod.metadata.annotations;
-        self.pod = Arc::new(pod);
-        if meta_changed {
-            self.start_refresh();
-        }
-    }
-
-    fn written(&mut self, written: Written) {
-        self.writing = None;
-        match written {
-            Written::Stored(status) => {
-                self.stored = report::adopt(self.pod.status.as_ref(), &status).into()
-            }
-            Written::Gone => self.seen.gone = true,
-            Written::Failed(error) => {
-                tracing::warn!(pod = self.uid, %error, "writing a status");
-                self.pace.failed(Instant::now());
-            }
-        }
-    }
-
-    /// The pod directory, if it is known without asking again.
-    fn read_message(&mut self, id: &str) {
-        let Some(record) = self.records.containers.iter().find(|c| c.id == id) else {
-            return;
-        };
-        if let Some(dir) = &self.pod_dir {
-            let text = messages::read(dir, record);
-            self.seen.termination_messages.insert(id.to_owned(), text);
-        }
-    }
-
-    fn read_missing_messages(&mut self) {
-        let dead = self
-            .records
-            .containers
-            .iter()
-            .filter(|c| matches!(c.state, ContainerState::Exited { .. }));
-        let missing: Vec<Id> = dead
-            .map(|c| c.id.clone())
-            .filter(|id| !self.seen.termination_messages.contains_key(id))
-            .collect();
-        missing.iter().for_each(|id| self.read_message(id));
-    }
-
-    async fn read_messages_of_the_dead(&mut self) {
-        if self.records.containers.is_empty() {
-            return;
-        }
-        self.ask_pod_dir().await;
-        self.read_missing_messages();
-    }
-
-    async fn ask_pod_dir(&mut self) {
-        match self.agent.volumes.pod_dir(&self.uid).await {
-            Ok(dir) => self.pod_dir = Some(dir),
-            Err(error) => tracing::warn!(pod = self.uid, %error, "making the pod's directory"),
-        }
-    }
-
-    /// Reads the runtime's records again, after a step whose outcome is not known.
-    async fn relist(&mut self) {
-        let runtime = &self.agent.runtime;
-        let (sandboxes, containers) = tokio::join!(
-            runtime.list_sandboxes(Some(&self.uid)),
-            runtime.list_containers(Some(&self.uid))
-        );
-        self.records.replace(sandboxes, containers);
-        self.read_missing_messages();
-    }
-
-    fn subscribe(&self, read: Vec<(ObjectRef, Option<String>)>) -> Vec<Subscription> {
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
-        read.into_iter()
-            .map(|(reference, version)| {
-                self.agent.watches.subscribe(namespace, &reference, version)
-            })
-            .collect()
-    }
-
-    fn volume_object_changed(&mut self) {
-        if self.is_mounted() {
-            self.start_refresh();
-        } else if matches!(self.seen.volumes, VolumesSeen::Failed { .. }) {
-            // The next look sets them up.
-            self.seen.volumes = VolumesSeen::Pending;
-        }
-    }
-
-    fn rotate_tokens(&mut self) {
-        let now = self.agent.now();
-        if self.is_mounted() && self.mounted.tokens.values().any(|t| t.refresh_at <= now) {
-            self.start_refresh();
-        }
-    }
-
-    fn start_refresh(&mut self) {
-        if self.is_mounted() && self.seen.memory.phase == WorkerPhase::Syncing {
-            self.refresh = Some(self.set_up_volumes());
-        }
-    }
-
-    fn refreshed(&mut self, setup: SetUp) {
-        self.refresh = None;
-        for (volume, error) in &setup.errors {
-            tracing::warn!(
-                pod = self.uid,
-                volume,
-                error,
-                "bringing a volume up to date"
-            );
-        }
-        if setup.errors.is_empty() {
-            self.mounted.paths = Arc::new(setup.paths);
-        }
-        self.mounted.tokens = setup.tokens;
-        if !setup.errors.is_empty() {
-            let later = self
-                .agent
-                .now()
-                .checked_add(SignedDuration::from_secs(60))
-                .unwrap_or(Timestamp::MAX);
-            self.mounted
-                .tokens
-                .values_mut()
-                .for_each(|t| t.refresh_at = t.refresh_at.max(later));
-        }
     }
 }
 

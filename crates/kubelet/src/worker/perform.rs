@@ -1,7 +1,6 @@
 //! Carrying out the steps of a plan through ports, and taking in how they ended.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,18 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
-use lifecycle::{ContainerKind, Event, EventType, Retry, Step, Stop, Stopping, VolumesSeen};
+use lifecycle::{ContainerKind, Retry, Step, Stop, Stopping, VolumesSeen};
 use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
 use crate::container::{self, Job, Outcome};
-use crate::mounting::{self, SetUp};
+use crate::mounting::SetUp;
 use crate::pull;
 use crate::sandbox;
-
-/// Least and greatest wait between two tries of a volume (spec `§10.1`).
-const VOLUME_RETRY: Duration = Duration::from_millis(500);
-const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// How a step ended.
 pub(super) enum Done {
@@ -98,16 +93,6 @@ impl Worker {
             }
             stop.id
         }));
-    }
-
-    pub(super) fn set_up_volumes(&self) -> BoxFuture<'static, SetUp> {
-        mounting::set_up(
-            self.agent.clone(),
-            self.pod.clone(),
-            self.pod_ips(),
-            self.mounted.tokens.clone(),
-        )
-        .boxed()
     }
 
     fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
@@ -212,7 +197,7 @@ impl Worker {
         })
     }
 
-    fn pod_ips(&self) -> Vec<std::net::IpAddr> {
+    pub(super) fn pod_ips(&self) -> Vec<std::net::IpAddr> {
         let newest = self
             .records
             .sandboxes
@@ -287,36 +272,6 @@ impl Worker {
         });
     }
 
-    fn volumes_done(&mut self, setup: SetUp) {
-        self.volume_objects = self.subscribe(setup.read);
-        self.mounted.tokens = setup.tokens;
-        if setup.errors.is_empty() {
-            self.mounted.paths = Arc::new(setup.paths);
-            self.mounted.failures = 0;
-            self.seen.volumes = VolumesSeen::Ready;
-            return;
-        }
-        for (volume, error) in setup.errors {
-            let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
-            let event = Event {
-                event_type: EventType::Warning,
-                reason: "FailedMount".into(),
-                message,
-                container: None,
-            };
-            self.agent.recorder.record(&self.pod, event);
-        }
-        let wait = VOLUME_RETRY
-            .saturating_mul(1 << self.mounted.failures.min(8))
-            .min(VOLUME_RETRY_MAX);
-        self.mounted.failures = self.mounted.failures.saturating_add(1);
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        self.seen.volumes = VolumesSeen::Failed {
-            retry_at: later(self.agent.now(), wait),
-        };
-        self.queue.clear();
-    }
-
     async fn started(&mut self, outcome: Outcome) {
         if self.pod_dir.is_none() {
             self.ask_pod_dir().await;
@@ -369,7 +324,7 @@ impl Worker {
     }
 }
 
-fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
+pub(super) fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 

@@ -1,0 +1,97 @@
+//! Taking in what the worker is told: the Pod's changes, the runtime's records, and the last words of containers.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use ports::runtime::{ContainerState, Id};
+
+use super::{Message, Worker};
+use crate::messages;
+use crate::report;
+
+impl Worker {
+    pub(super) fn told(&mut self, message: Message) {
+        match message {
+            Message::Pod(pod) => self.pod_changed(*pod),
+            Message::Gone => {
+                self.seen.gone = true;
+                self.writing = None;
+            }
+            Message::Runtime(event) => {
+                if let Some(id) = self.records.apply(event) {
+                    self.read_message(&id);
+                }
+            }
+            Message::Records(sandboxes, containers) => {
+                self.records.replace(sandboxes, containers);
+                self.read_missing_messages();
+            }
+        }
+    }
+
+    pub(super) fn pod_changed(&mut self, mut pod: Pod) {
+        if pod.spec != self.pod.spec {
+            self.seen.memory.changed_at = Some(self.agent.now());
+        }
+        let foreign = pod.status.take();
+        let reported = self.pod.status.clone().unwrap_or_default();
+        pod.status = Some(report::adopt(foreign.as_ref(), &reported));
+        self.stored = Arc::new(report::adopt(foreign.as_ref(), &self.stored));
+        let meta_changed = pod.metadata.labels != self.pod.metadata.labels
+            || pod.metadata.annotations != self.pod.metadata.annotations;
+        self.pod = Arc::new(pod);
+        if meta_changed {
+            self.start_refresh();
+        }
+    }
+
+    /// The pod directory, if it is known without asking again.
+    pub(super) fn read_message(&mut self, id: &str) {
+        let Some(record) = self.records.containers.iter().find(|c| c.id == id) else {
+            return;
+        };
+        if let Some(dir) = &self.pod_dir {
+            let text = messages::read(dir, record);
+            self.seen.termination_messages.insert(id.to_owned(), text);
+        }
+    }
+
+    pub(super) fn read_missing_messages(&mut self) {
+        let dead = self
+            .records
+            .containers
+            .iter()
+            .filter(|c| matches!(c.state, ContainerState::Exited { .. }));
+        let missing: Vec<Id> = dead
+            .map(|c| c.id.clone())
+            .filter(|id| !self.seen.termination_messages.contains_key(id))
+            .collect();
+        missing.iter().for_each(|id| self.read_message(id));
+    }
+
+    pub(super) async fn read_messages_of_the_dead(&mut self) {
+        if self.records.containers.is_empty() {
+            return;
+        }
+        self.ask_pod_dir().await;
+        self.read_missing_messages();
+    }
+
+    pub(super) async fn ask_pod_dir(&mut self) {
+        match self.agent.volumes.pod_dir(&self.uid).await {
+            Ok(dir) => self.pod_dir = Some(dir),
+            Err(error) => tracing::warn!(pod = self.uid, %error, "making the pod's directory"),
+        }
+    }
+
+    /// Reads the runtime's records again, after a step whose outcome is not known.
+    pub(super) async fn relist(&mut self) {
+        let runtime = &self.agent.runtime;
+        let (sandboxes, containers) = tokio::join!(
+            runtime.list_sandboxes(Some(&self.uid)),
+            runtime.list_containers(Some(&self.uid))
+        );
+        self.records.replace(sandboxes, containers);
+        self.read_missing_messages();
+    }
+}

@@ -1,0 +1,81 @@
+//! Computing, publishing and writing the status.
+
+use std::sync::Arc;
+
+use lifecycle::WorkerPhase;
+use tokio::time::Instant;
+
+use super::Worker;
+use crate::agent::View;
+use crate::report::{self, Written};
+
+impl Worker {
+    /// Whether the API holds what is to be reported.
+    pub(super) fn is_stored(&self) -> bool {
+        self.seen.gone
+            || (self.writing.is_none() && self.pod.status.as_ref() == Some(&*self.stored))
+    }
+
+    /// Computes the status and publishes it.
+    pub(super) fn refresh_status(&mut self) {
+        if self.seen.gone {
+            return;
+        }
+        self.observe();
+        let status = lifecycle::status(&self.pod, &self.seen, self.agent.now());
+        if self.pod.status.as_ref() != Some(&status) {
+            Arc::make_mut(&mut self.pod).status = Some(status.clone());
+        }
+        self.agent.views.publish(
+            &self.uid,
+            View {
+                status,
+                containers: self.records.containers.clone(),
+            },
+        );
+    }
+
+    /// Writes the status if it is new, no write is under way, and it is time.
+    pub(super) fn report(&mut self) {
+        self.refresh_status();
+        self.report_at = None;
+        // What has been told already is taken in first: a container that was started and has ended is not reported as running.
+        let is_behind = !self.inbox.is_empty();
+        if is_behind || self.is_stored() || self.writing.is_some() || self.is_being_deleted() {
+            return;
+        }
+        let now = Instant::now();
+        let due = self.pace.due(self.current.is_none() && self.is_held_up());
+        self.report_at = due.filter(|at| *at > now);
+        if self.report_at.is_none() {
+            self.pace.written(now);
+            self.writing = Some(report::write(
+                &self.agent.client,
+                &self.pod,
+                &self.stored,
+                Arc::new(self.pod.status.clone().unwrap_or_default()),
+            ));
+        }
+    }
+
+    /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of
+    /// all of it: a watch goes from `Terminating` to the end.
+    pub(super) fn is_being_deleted(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+            && self.seen.memory.phase == WorkerPhase::Terminating
+    }
+
+    pub(super) fn written(&mut self, written: Written) {
+        self.writing = None;
+        match written {
+            Written::Stored(status) => {
+                self.stored = report::adopt(self.pod.status.as_ref(), &status).into()
+            }
+            Written::Gone => self.seen.gone = true,
+            Written::Failed(error) => {
+                tracing::warn!(pod = self.uid, %error, "writing a status");
+                self.pace.failed(Instant::now());
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The Pod's volumes: setting them up, and keeping them as the objects they are made from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{Event, EventType, VolumesSeen, WorkerPhase};
+
+use super::Worker;
+use super::perform::later;
+use crate::mounting::{self, SetUp};
+use crate::objects::{ObjectRef, Subscription};
+
+/// Least and greatest wait between two tries of a volume (spec `§10.1`).
+const VOLUME_RETRY: Duration = Duration::from_millis(500);
+const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
+
+impl Worker {
+    pub(super) fn is_mounted(&self) -> bool {
+        self.seen.volumes == VolumesSeen::Ready
+    }
+
+    pub(super) fn subscribe(&self, read: Vec<(ObjectRef, Option<String>)>) -> Vec<Subscription> {
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        read.into_iter()
+            .map(|(reference, version)| {
+                self.agent.watches.subscribe(namespace, &reference, version)
+            })
+            .collect()
+    }
+
+    pub(super) fn volume_object_changed(&mut self) {
+        if self.is_mounted() {
+            self.start_refresh();
+        } else if matches!(self.seen.volumes, VolumesSeen::Failed { .. }) {
+            // The next look sets them up.
+            self.seen.volumes = VolumesSeen::Pending;
+        }
+    }
+
+    pub(super) fn rotate_tokens(&mut self) {
+        let now = self.agent.now();
+        if self.is_mounted() && self.mounted.tokens.values().any(|t| t.refresh_at <= now) {
+            self.start_refresh();
+        }
+    }
+
+    pub(super) fn start_refresh(&mut self) {
+        if self.is_mounted() && self.seen.memory.phase == WorkerPhase::Syncing {
+            self.refresh = Some(self.set_up_volumes());
+        }
+    }
+
+    pub(super) fn refreshed(&mut self, setup: SetUp) {
+        self.refresh = None;
+        for (volume, error) in &setup.errors {
+            tracing::warn!(
+                pod = self.uid,
+                volume,
+                error,
+                "bringing a volume up to date"
+            );
+        }
+        if setup.errors.is_empty() {
+            self.mounted.paths = Arc::new(setup.paths);
+        }
+        self.mounted.tokens = setup.tokens;
+        if !setup.errors.is_empty() {
+            let later = self
+                .agent
+                .now()
+                .checked_add(SignedDuration::from_secs(60))
+                .unwrap_or(Timestamp::MAX);
+            self.mounted
+                .tokens
+                .values_mut()
+                .for_each(|t| t.refresh_at = t.refresh_at.max(later));
+        }
+    }
+
+    pub(super) fn set_up_volumes(&self) -> BoxFuture<'static, SetUp> {
+        mounting::set_up(
+            self.agent.clone(),
+            self.pod.clone(),
+            self.pod_ips(),
+            self.mounted.tokens.clone(),
+        )
+        .boxed()
+    }
+
+    pub(super) fn volumes_done(&mut self, setup: SetUp) {
+        self.volume_objects = self.subscribe(setup.read);
+        self.mounted.tokens = setup.tokens;
+        if setup.errors.is_empty() {
+            self.mounted.paths = Arc::new(setup.paths);
+            self.mounted.failures = 0;
+            self.seen.volumes = VolumesSeen::Ready;
+            return;
+        }
+        for (volume, error) in setup.errors {
+            let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+            let event = Event {
+                event_type: EventType::Warning,
+                reason: "FailedMount".into(),
+                message,
+                container: None,
+            };
+            self.agent.recorder.record(&self.pod, event);
+        }
+        let wait = VOLUME_RETRY
+            .saturating_mul(1 << self.mounted.failures.min(8))
+            .min(VOLUME_RETRY_MAX);
+        self.mounted.failures = self.mounted.failures.saturating_add(1);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        self.seen.volumes = VolumesSeen::Failed {
+            retry_at: later(self.agent.now(), wait),
+        };
+        self.queue.clear();
+    }
+}
