@@ -1,8 +1,8 @@
 //! Someone at a shell: a command-line client, a namespace of their own, and a watch on its Pods.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,12 +167,9 @@ impl User {
 
     /// Starts a command that goes on, with its output to be read; it ends when the guard is dropped.
     pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Running> {
-        Ok(Running(
-            self.command(arguments)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()?,
-        ))
+        let mut command = self.command(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null());
+        Ok(child.spawn()?.into())
     }
 
     /// `apply -f -`
@@ -294,19 +291,36 @@ impl Drop for User {
 #[derive(Debug)]
 pub struct Running(Child);
 
+impl From<Child> for Running {
+    fn from(child: Child) -> Self {
+        Running(child)
+    }
+}
+
 impl Running {
     /// Its standard output, once.
-    pub fn stdout(&mut self) -> anyhow::Result<std::io::BufReader<std::process::ChildStdout>> {
-        Ok(std::io::BufReader::new(
-            self.0
-                .stdout
-                .take()
-                .context("its output was taken already")?,
+    pub fn stdout(&mut self) -> anyhow::Result<BufReader<ChildStdout>> {
+        let output = self.0.stdout.take();
+        Ok(BufReader::new(
+            output.context("its output was taken already")?,
         ))
     }
 
+    /// Its standard error, once.
+    pub fn stderr(&mut self) -> anyhow::Result<BufReader<ChildStderr>> {
+        let errors = self.0.stderr.take();
+        Ok(BufReader::new(
+            errors.context("its errors were taken already")?,
+        ))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for its end.
-    pub fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.0.wait()?)
     }
 }

@@ -1,14 +1,14 @@
 //! Connections into Pods: forwarded ports, copies, terminals.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::user::User;
+use e2e::user::{Running, User};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -58,8 +58,8 @@ fn forwards_ports(user: &User) -> anyhow::Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map(Guard)?;
-    let mut lines = BufReader::new(client.0.stdout.take().context("its output")?).lines();
+        .map(Running::from)?;
+    let mut lines = client.stdout()?.lines();
     let mut local = |remote: &str| -> anyhow::Result<u16> {
         let line = lines.next().context("it ended early")??;
         let port = line
@@ -92,9 +92,8 @@ fn forwards_ports(user: &User) -> anyhow::Result<()> {
     let mut refused = TcpStream::connect(("127.0.0.1", nobody))?;
     ensure!(matches!(refused.read(&mut [0]), Ok(0) | Err(_)));
     let mut told = String::new();
-    let mut stderr = client.0.stderr.take().context("its errors")?;
-    stderr.read_to_string(&mut told)?;
-    ensure!(client.0.wait()?.code() == Some(1), "{told}");
+    client.stderr()?.read_to_string(&mut told)?;
+    ensure!(client.wait()?.code() == Some(1), "{told}");
     ensure!(
         told.contains("failed to connect to localhost:9 inside namespace")
             && told.contains("error: lost connection to pod"),
@@ -158,18 +157,8 @@ fn a_terminal(user: &User) -> anyhow::Result<()> {
     terminal.type_in("\u{3}")?;
     terminal.shows("# ")?;
     terminal.type_in("exit 7\n")?;
-    ensure!(client.0.wait()?.code() == Some(7), "{}", terminal.seen);
+    ensure!(client.wait()?.code() == Some(7), "{}", terminal.seen);
     Ok(())
-}
-
-/// A child that does not outlive its scenario.
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The screen's and keyboard's end of a terminal.
@@ -219,7 +208,7 @@ impl Terminal {
     }
 
     /// Starts a command whose controlling terminal this is.
-    fn run(&self, command: Command) -> anyhow::Result<Guard> {
+    fn run(&self, command: Command) -> anyhow::Result<Running> {
         let end = || File::options().read(true).write(true).open(&self.name);
         let child = Command::new("setsid")
             .args(["--ctty", "--wait"])
@@ -230,7 +219,7 @@ impl Terminal {
             .stdout(end()?)
             .stderr(end()?)
             .spawn()?;
-        Ok(Guard(child))
+        Ok(child.into())
     }
 
     fn type_in(&mut self, text: &str) -> anyhow::Result<()> {
