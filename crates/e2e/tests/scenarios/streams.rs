@@ -150,7 +150,8 @@ fn a_terminal(user: &User) -> anyhow::Result<()> {
     terminal
         .type_in("until [ \"$(stty size)\" = '40 120' ]; do sleep 0.05; done; echo resi''zed\n")?;
     terminal.shows("resized\r\n")?;
-    terminal.type_in("echo slee''ping; sleep 1000\n")?;
+    // The job says it itself: then the terminal is its own, and so will be the interrupt.
+    terminal.type_in("sh -c \"echo slee''ping; exec sleep 1000\"\n")?;
     terminal.shows("sleeping\r\n")?;
     // What is typed before the shell has taken the terminal back is lost with the interrupt.
     terminal.seen.clear();
