@@ -125,21 +125,30 @@ impl Disk {
         if memory.revision() > 0 {
             memory.skip_to(memory.revision() + RESTART_GAP);
         }
-        if !self.is_same_boot()? {
-            memory.compact(memory.revision());
-        }
+        drop(rows);
+        drop(statement);
+        self.forget_over_a_boot(&mut memory)?;
         Ok(memory)
     }
 
-    /// Whether the machine was not started anew since the store was last open; remembers this boot.
-    fn is_same_boot(&self) -> Result<bool, StoreError> {
+    /// Forgets all history if the machine was started anew since the store was last open. The history goes first, so that a
+    /// boot is remembered only when nothing is left of those before.
+    fn forget_over_a_boot(&mut self, memory: &mut Memory) -> Result<(), StoreError> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|e| StoreError::Storage(format!("read the boot id: {e}")))?;
-        let changed = self
+        let known: String = self
             .connection
-            .execute("UPDATE meta SET boot = ?1 WHERE boot != ?1", [boot.trim()])
+            .query_row("SELECT boot FROM meta", [], |r| r.get(0))
             .map_err(storage)?;
-        Ok(changed == 0)
+        if known == boot.trim() {
+            return Ok(());
+        }
+        self.compact(memory.revision())?;
+        memory.compact(memory.revision());
+        self.connection
+            .execute("UPDATE meta SET boot = ?1", [boot.trim()])
+            .map(drop)
+            .map_err(storage)
     }
 
     /// Writes `rows` in one transaction, which is not yet synced.
@@ -218,7 +227,7 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(WatchKind, Entry)> {
 }
 
 /// A new file is only there after a power cut when its directory was synced.
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

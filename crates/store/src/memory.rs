@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::Limits;
 use crate::watch::Watchers;
 
-/// The in-memory state. Written by the committer only, after the disk has the change.
+/// The in-memory state. Written by the committer only, after the change is in SQLite.
 pub(crate) struct Memory {
     objects: BTreeMap<String, Entry>,
     history: VecDeque<Arc<WatchEvent>>,

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use ports::store::{Entry, Revision, StoreError};
 use tokio::sync::oneshot;
 
+use crate::disk;
+
 /// Relaxed changes are synced after this long.
 const RELAXED: Duration = Duration::from_secs(2);
 
@@ -43,17 +45,20 @@ struct Shared {
 }
 
 impl Syncer {
-    /// Starts the thread for the store at `path`, of which everything up to `durable` is safe. It ends when this end is dropped,
+    /// Starts the thread for the store at `path`, of which everything up to `loaded` was read. It ends when this end is dropped,
     /// after everything was synced.
     pub(crate) fn start(
         path: &Path,
-        durable: Revision,
+        loaded: Revision,
     ) -> Result<(Syncer, JoinHandle<()>), StoreError> {
         let storage = |error: std::io::Error| StoreError::Storage(error.to_string());
         let log = File::open(log_path(path)).map_err(storage)?;
+        // What was read may be known to the kernel alone, after a crash of the process that wrote it.
+        log.sync_data().map_err(storage)?;
+        disk::sync_directory(path)?;
         let shared = Arc::new(Shared {
             log,
-            durable: AtomicU64::new(durable),
+            durable: AtomicU64::new(loaded),
             failed: AtomicBool::new(false),
         });
         let (sender, written) = mpsc::channel();

@@ -185,4 +185,5 @@ fn watches_do_not_resume_over_a_power_cut() {
         .execute("UPDATE meta SET boot = 'another'", [])
         .unwrap();
     assert!(!resumes());
+    assert!(!resumes(), "not later in the same boot either");
 }
