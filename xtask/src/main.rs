@@ -2,6 +2,7 @@
 
 mod conformance;
 mod demo;
+mod deny;
 mod engine;
 mod images;
 mod run;
@@ -17,9 +18,9 @@ use anyhow::{Context, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
 
   demo             build, start an engine, run a multi-container Pod, show it, and leave nothing
-  test [PART...]   install what is missing and run what CI runs; PART: tidy, schema, crates, e2e, golden,
-                   conformance
-  setup            install what is missing: Debian packages, kubectl, test images' programs
+  test [PART...]   install what is missing and run what CI runs; PART: tidy, deny, schema, crates, e2e,
+                   golden, conformance
+  setup            install what is missing: Debian packages, cargo-deny, kubectl, test images' programs
   build            build the release binary and say where it is
   images           serve stand-in images from a registry on loopback, or fill --registry HOST:PORT
   conformance [LABEL-FILTER | --fast]
@@ -43,7 +44,10 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         .split_first()
         .map(|(command, rest)| (command.as_str(), rest))
     {
-        Some(("setup", [])) => setup::install().and_then(|()| tools::build_all().map(drop)),
+        Some(("setup", [])) => setup::install()
+            .and_then(|()| deny::install())
+            .and_then(|_| tools::build_all())
+            .map(drop),
         Some(("build", [])) => run::build_release().map(|binary| println!("{}", binary.display())),
         Some(("demo", [])) => demo::demo(),
         Some(("test", parts)) => test::test(parts),

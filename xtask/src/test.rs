@@ -6,10 +6,18 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
-use crate::{conformance, images, run, schema, setup, tidy, tools};
+use crate::{conformance, deny, images, run, schema, setup, tidy, tools};
 
 /// The parts, in the order they run.
-const PARTS: [&str; 6] = ["tidy", "schema", "crates", "e2e", "golden", "conformance"];
+const PARTS: [&str; 7] = [
+    "tidy",
+    "deny",
+    "schema",
+    "crates",
+    "e2e",
+    "golden",
+    "conformance",
+];
 
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,6 +41,7 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
         eprintln!("== {part}");
         let ended = match *part {
             "tidy" => house_rules(),
+            "deny" => deny::check(),
             "schema" => schema::check(),
             "crates" => cargo_test(&["--workspace", "--exclude", "e2e"], &[], &mut count),
             "e2e" => end_to_end(
