@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,10 +11,37 @@ use base64::engine::general_purpose::STANDARD;
 use ports::images::AuthConfig;
 use serde::Deserialize;
 
+/// Why the file has no credentials to offer, although it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CredentialsError {
+    #[error("read {file}")]
+    Unreadable { file: String, source: io::Error },
+    #[error("{file} is malformed: {source}")]
+    Malformed {
+        file: String,
+        source: serde_json::Error,
+    },
+    #[error("{file} has no usable entry for {host}")]
+    Entry { file: String, host: String },
+    #[error(
+        "credentials for {host} are kept by docker-credential-{helper}, which is not run; use an image pull secret or an auths entry in {file}"
+    )]
+    Helper {
+        file: String,
+        host: String,
+        helper: String,
+    },
+}
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ConfigJson {
     #[serde(default)]
     auths: BTreeMap<String, Entry>,
+    #[serde(default)]
+    creds_store: String,
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -28,39 +56,74 @@ struct Entry {
     identity_token: String,
 }
 
-/// What `file` holds for the host, or for docker.io by its old name. A file that cannot be read holds nothing.
-pub(crate) fn from_docker_config(file: &Path, host: &str) -> Option<AuthConfig> {
-    let text = fs::read(file).ok()?;
-    let config: ConfigJson = match serde_json::from_slice(&text) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "credentials file is malformed");
-            return None;
+/// What `file` holds for the host, or for docker.io by its old name. A file that is not there holds nothing.
+pub(crate) fn from_docker_config(
+    file: &Path,
+    host: &str,
+) -> Result<Option<AuthConfig>, CredentialsError> {
+    let name = || file.display().to_string();
+    let text = match fs::read(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(CredentialsError::Unreadable {
+                file: name(),
+                source,
+            });
         }
     };
-    let canonical = |key: &str| {
-        let bare = key
-            .trim_start_matches("https://")
-            .trim_start_matches("http://");
-        let name = bare.split('/').next().unwrap_or_default();
-        if matches!(
-            name,
-            "index.docker.io" | "docker.io" | "registry-1.docker.io"
-        ) {
-            "docker.io".to_owned()
-        } else {
-            name.to_owned()
-        }
-    };
+    let config: ConfigJson =
+        serde_json::from_slice(&text).map_err(|source| CredentialsError::Malformed {
+            file: name(),
+            source,
+        })?;
     let wanted = canonical(host);
-    config
+    let entry = config
         .auths
         .iter()
-        .find(|(key, _)| canonical(key) == wanted)
-        .and_then(|(_, entry)| entry.read())
+        .find(|(key, _)| canonical(key) == wanted);
+    if let Some((_, entry)) = entry.filter(|(_, e)| !e.is_empty()) {
+        return match entry.read() {
+            Some(found) => Ok(Some(found)),
+            None => Err(CredentialsError::Entry {
+                file: name(),
+                host: wanted,
+            }),
+        };
+    }
+    let own = config
+        .cred_helpers
+        .iter()
+        .find(|(key, _)| canonical(key) == wanted);
+    let helper = own.map_or(&config.creds_store, |(_, helper)| helper);
+    if helper.is_empty() {
+        return Ok(None);
+    }
+    Err(CredentialsError::Helper {
+        file: name(),
+        host: wanted,
+        helper: helper.clone(),
+    })
+}
+
+/// The host that a key of the file is about.
+fn canonical(key: &str) -> String {
+    let bare = key
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    let name = bare.split('/').next().unwrap_or_default();
+    match name {
+        "index.docker.io" | "docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 impl Entry {
+    /// What `docker login` leaves of an entry when a helper has the rest.
+    fn is_empty(&self) -> bool {
+        self.auth.is_empty() && self.username.is_empty() && self.identity_token.is_empty()
+    }
+
     fn read(&self) -> Option<AuthConfig> {
         let (mut username, mut password) = (self.username.clone(), self.password.clone());
         if !self.auth.is_empty() {
@@ -98,7 +161,6 @@ mod tests {
             ("token.io", Some(("<token>", "", "t"))),
             ("reg.io", None),
             ("empty.io", None),
-            ("broken.io", None),
         ];
         for (host, expected) in rows {
             let expected = expected.map(|(u, p, t)| AuthConfig {
@@ -106,11 +168,12 @@ mod tests {
                 password: p.into(),
                 identity_token: t.into(),
             });
-            assert_eq!(from_docker_config(file.path(), host), expected, "{host}");
+            let found = from_docker_config(file.path(), host).unwrap();
+            assert_eq!(found, expected, "{host}");
         }
-        assert_eq!(
-            from_docker_config(Path::new("/no/such/file"), "reg.io"),
-            None
-        );
+        let broken = from_docker_config(file.path(), "broken.io").unwrap_err();
+        assert!(matches!(broken, CredentialsError::Entry { .. }), "{broken}");
+        let nothing = from_docker_config(Path::new("/no/such/file"), "reg.io");
+        assert_eq!(nothing.unwrap(), None);
     }
 }

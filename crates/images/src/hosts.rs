@@ -74,6 +74,15 @@ pub(crate) struct Endpoint {
     pub(crate) dial_timeout: Duration,
 }
 
+impl Endpoint {
+    /// Who says how TLS is to be checked says that there is TLS, on loopback too.
+    fn expect_tls(&mut self) {
+        if self.skip_verify || !self.ca.is_empty() || !self.client.is_empty() {
+            self.scheme = Scheme::HTTPS;
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct HostTable {
@@ -170,6 +179,7 @@ fn endpoint(
     directory: &Path,
     domain: &str,
 ) -> Result<Endpoint, String> {
+    let named = url.is_some();
     let mut endpoint = match url {
         Some(url) => at_url(url, table.override_path, domain)?,
         None => own(domain),
@@ -202,6 +212,9 @@ fn endpoint(
     if let Some(text) = table.dial_timeout {
         endpoint.dial_timeout =
             duration(&text).ok_or_else(|| format!("invalid dial_timeout {text:?}"))?;
+    }
+    if !named {
+        endpoint.expect_tls();
     }
     Ok(endpoint)
 }
@@ -239,7 +252,7 @@ fn at_url(url: &str, override_path: bool, domain: &str) -> Result<Endpoint, Stri
     })
 }
 
-/// The registry by its own name: TLS, except on the loopback, where there is none to speak of.
+/// The registry by its own name: TLS, except on the loopback, where there is none unless the settings speak of it.
 fn own(domain: &str) -> Endpoint {
     let authority = if domain == "docker.io" { HUB } else { domain };
     Endpoint {
@@ -360,6 +373,7 @@ fn docker_style(directory: &Path, domain: &str) -> Result<Vec<Endpoint>, ImageEr
     }
     endpoint.ca.sort();
     endpoint.client.sort();
+    endpoint.expect_tls();
     Ok(vec![endpoint])
 }
 

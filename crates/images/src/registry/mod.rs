@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use ports::images::{AuthConfig, ImageError};
 use serde::Deserialize;
 
-use crate::credentials::from_docker_config;
+use crate::credentials::{CredentialsError, from_docker_config};
 use crate::digest::Digest;
 use crate::error::{chain, refused};
 use crate::hosts::{Endpoint, HostsConfig, Retry, endpoints};
@@ -400,13 +400,21 @@ impl Registry {
     /// What a pull secret says, for whichever host challenges: mirrors are the node's own choice. Else what Docker's
     /// configuration has for the host.
     fn credentials(&self, endpoint: &Endpoint) -> Option<AuthConfig> {
-        let given = self
-            .auth
-            .as_ref()
-            .filter(|a| !a.username.is_empty() || !a.identity_token.is_empty());
-        given
+        self.given()
             .cloned()
-            .or_else(|| from_docker_config(self.docker_config.as_deref()?, &endpoint.authority))
+            .or_else(|| self.configured(&endpoint.authority).ok().flatten())
+    }
+
+    fn given(&self) -> Option<&AuthConfig> {
+        let some = |a: &&AuthConfig| !a.username.is_empty() || !a.identity_token.is_empty();
+        self.auth.as_ref().filter(some)
+    }
+
+    fn configured(&self, host: &str) -> Result<Option<AuthConfig>, CredentialsError> {
+        match &self.docker_config {
+            Some(file) => from_docker_config(file, host),
+            None => Ok(None),
+        }
     }
 
     async fn read_failure(&self, answer: Response<Incoming>) -> Miss {
@@ -414,6 +422,9 @@ impl Registry {
         struct Failures {
             #[serde(default)]
             errors: Vec<Failure>,
+            /// What token servers say.
+            #[serde(default)]
+            details: String,
         }
         #[derive(Deserialize)]
         struct Failure {
@@ -432,7 +443,8 @@ impl Registry {
                 f.message
             )
         });
-        let words = words.unwrap_or_else(|| status.to_string());
+        let details = Some(failures.details).filter(|d| !d.is_empty());
+        let words = words.or(details).unwrap_or_else(|| status.to_string());
         match status {
             StatusCode::NOT_FOUND => Miss::NotFound,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Miss::Denied(words),
@@ -466,10 +478,16 @@ impl Registry {
         match worst {
             None => refused(reference, "no configured host may serve it"),
             Some((_, Miss::NotFound)) => ImageError::NotFound { reference },
-            Some((_, Miss::Denied(words))) => {
-                let reason = format!(
+            Some((host, Miss::Denied(words))) => {
+                let mut reason = format!(
                     "repository does not exist or may require authorization: server message: {words}"
                 );
+                // Only now does it matter: what is public needs no credentials.
+                if self.given().is_none()
+                    && let Err(why) = self.configured(&host)
+                {
+                    reason.push_str(&format!("; {}", chain(&why)));
+                }
                 ImageError::Unauthorized { reference, reason }
             }
             Some((host, Miss::Unreachable(words))) => ImageError::Unreachable {

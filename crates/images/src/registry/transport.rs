@@ -100,7 +100,10 @@ fn roots(endpoint: &Endpoint) -> Result<RootCertStore, ImageError> {
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ImageError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.map_err(|e| refused(file.display(), e))
+    match read {
+        Ok(found) if found.is_empty() => Err(refused(file.display(), "no certificate in it")),
+        other => other.map_err(|e| refused(file.display(), e)),
+    }
 }
 
 /// `skip_verify = true`: whoever answers is believed; content is still checked by digest.

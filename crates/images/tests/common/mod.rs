@@ -7,6 +7,7 @@
 
 pub mod image;
 pub mod registry;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A registry on loopback that serves what it is given, and stumbles as it is told.
+//! A registry on loopback that serves what it is given, and stumbles as it is told. With a [`super::tls::Authority`] it speaks TLS.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use images::Digest;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::image::TestImage;
 
@@ -38,10 +39,24 @@ struct State {
     /// Part of a path, fault, times left.
     faults: Mutex<Vec<(String, Fault, usize)>>,
     log: Mutex<Vec<String>>,
-    /// `user:password` that the token server wants.
-    login: Mutex<Option<String>>,
+    /// `user:password` that the token server wants, or an identity token; nobody is asked when there is none.
+    login: Mutex<Option<Login>>,
+    /// Tokens given out so far; only the latest of them is good.
+    tokens: Mutex<usize>,
+    /// Part of a path whose next request finds its token expired.
+    expiry: Mutex<Option<String>>,
     ranges: Mutex<bool>,
-    address: Mutex<String>,
+    /// `http://127.0.0.1:1234`
+    url: Mutex<String>,
+}
+
+/// Who may have a token.
+#[derive(Clone)]
+pub enum Login {
+    /// `user:password`, by GET.
+    Basic(String),
+    /// An identity token, by POST.
+    Identity(String),
 }
 
 pub struct TestRegistry {
@@ -58,14 +73,24 @@ impl Drop for TestRegistry {
 
 impl TestRegistry {
     pub async fn start() -> Self {
+        Self::serving(None).await
+    }
+
+    /// Behind TLS with this certificate.
+    pub async fn start_tls(config: rustls::ServerConfig) -> Self {
+        Self::serving(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn serving(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let state = Arc::new(State {
             ranges: Mutex::new(true),
-            address: Mutex::new(address.clone()),
+            url: Mutex::new(format!("{scheme}://{address}")),
             ..State::default()
         });
-        let server = tokio::spawn(serve(listener, state.clone()));
+        let server = tokio::spawn(serve(listener, tls, state.clone()));
         Self {
             address,
             state,
@@ -110,7 +135,25 @@ impl TestRegistry {
     }
 
     pub fn require_login(&self, login: &str) {
-        *self.state.login.lock().unwrap() = Some(login.to_owned());
+        *self.state.login.lock().unwrap() = Some(Login::Basic(login.to_owned()));
+    }
+
+    pub fn require_identity(&self, token: &str) {
+        *self.state.login.lock().unwrap() = Some(Login::Identity(token.to_owned()));
+    }
+
+    /// Tokens given so far expire at the next request whose path contains `part`.
+    pub fn expire_tokens_at(&self, part: &str) {
+        *self.state.expiry.lock().unwrap() = Some(part.to_owned());
+    }
+
+    pub fn url(&self) -> String {
+        self.state.url.lock().unwrap().clone()
+    }
+
+    /// Challenges name another place than this one for tokens.
+    pub fn send_to(&self, url: &str) {
+        *self.state.url.lock().unwrap() = url.to_owned();
     }
 
     pub fn forget_ranges(&self) {
@@ -142,15 +185,57 @@ fn full(bytes: impl Into<Bytes>) -> Body {
         .boxed()
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let state = state.clone();
+        let (state, tls) = (state.clone(), tls.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, state.clone()));
             let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            let _closed = server.serve_connection(TokioIo::new(stream), service).await;
+            let Some(tls) = tls else {
+                let _closed = server.serve_connection(TokioIo::new(stream), service).await;
+                return;
+            };
+            // A client that does not trust us goes away in the handshake.
+            if let Ok(stream) = tls.accept(stream).await {
+                let _closed = server.serve_connection(TokioIo::new(stream), service).await;
+            }
         });
     }
+}
+
+/// What the token server says: to GET with a password, to POST with an identity token.
+async fn token(request: Request<Incoming>, login: &Login, state: &State) -> (u16, String) {
+    let given = header(&request, "authorization");
+    let form = request.into_body().collect().await.unwrap().to_bytes();
+    let form = String::from_utf8(form.to_vec()).unwrap();
+    let good = match login {
+        Login::Basic(login) => {
+            use base64::Engine as _;
+            let encoded = base64::engine::general_purpose::STANDARD.encode(login);
+            given == format!("Basic {encoded}")
+        }
+        Login::Identity(identity) => {
+            let has = |pair: &str| form.split('&').any(|p| p == pair);
+            has("grant_type=refresh_token") && has(&format!("refresh_token={identity}"))
+        }
+    };
+    if !good {
+        return (
+            401,
+            "{\"details\":\"incorrect username or password\"}".into(),
+        );
+    }
+    let mut tokens = state.tokens.lock().unwrap();
+    *tokens += 1;
+    (
+        200,
+        format!("{{\"access_token\":\"open-sesame-{tokens}\"}}"),
+    )
+}
+
+fn header(request: &Request<Incoming>, name: &str) -> String {
+    let value = request.headers().get(name).and_then(|v| v.to_str().ok());
+    value.unwrap_or_default().to_owned()
 }
 
 async fn answer(
@@ -179,32 +264,23 @@ async fn answer(
         .lock()
         .unwrap()
         .push(format!("{} {path}{query}{range}", request.method()));
-    let given = request
-        .headers()
-        .get("authorization")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
     let respond = |status: u16| Response::builder().status(status);
     let login = state.login.lock().unwrap().clone();
     if let Some(login) = login {
-        use base64::Engine as _;
-        let basic = format!(
-            "Basic {}",
-            base64::engine::general_purpose::STANDARD.encode(login)
-        );
         if path == "/token" {
-            let (status, body) = if given == basic {
-                (200, "{\"token\":\"open-sesame\"}")
-            } else {
-                (401, "{}")
-            };
+            let (status, body) = token(request, &login, &state).await;
             return Ok(respond(status).body(full(body)).unwrap());
         }
-        if given != "Bearer open-sesame" {
-            let address = state.address.lock().unwrap().clone();
+        let expired = state
+            .expiry
+            .lock()
+            .unwrap()
+            .take_if(|p| path.contains(p.as_str()));
+        let good = format!("Bearer open-sesame-{}", state.tokens.lock().unwrap());
+        if expired.is_some() || header(&request, "authorization") != good {
+            let url = state.url.lock().unwrap().clone();
             let challenge = format!(
-                "Bearer realm=\"http://{address}/token\",service=\"test\",scope=\"repository:x:pull\""
+                "Bearer realm=\"{url}/token\",service=\"test\",scope=\"repository:x:pull\""
             );
             let body = "{\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"authentication required\"}]}";
             return Ok(respond(401)
