@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("netcat-openbsd", "nc in the busybox image"),
     ("nftables", "checks that no rule is left"),
     ("nginx-light", "the nginx image"),
+    ("openssl", "the openssl image"),
     ("skopeo", "an independent reader of image archives"),
 ];
 

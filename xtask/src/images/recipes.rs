@@ -41,6 +41,7 @@ pub(super) fn all(cache: &Path, tools: Option<&Tools>) -> Result<Vec<Recipe>> {
     let mut recipes = small()?;
     if let Some(tools) = tools {
         recipes.push(debian(cache)?);
+        recipes.push(openssl(&busybox()?)?);
         recipes.extend(upstream::all(&busybox()?, cache, tools)?);
     }
     Ok(recipes)
@@ -111,6 +112,24 @@ fn alpine(base: &Tree) -> Recipe {
             &["latest", "3", "3.18", "3.19", "3.20", "3.21", "3.22"],
         )],
     }
+}
+
+/// What init containers make certificates with.
+fn openssl(base: &Tree) -> Result<Recipe> {
+    let mut tree = base.clone();
+    tree.program("usr/bin/openssl", &found("openssl")?)?;
+    // Debian's place, which its program looks at.
+    tree.copy(
+        "usr/lib/ssl/openssl.cnf",
+        Path::new("/etc/ssl/openssl.cnf"),
+        0o644,
+    );
+    Ok(Recipe {
+        name: "openssl",
+        tree,
+        config: json!({"Env": [PATH], "Entrypoint": ["openssl"]}),
+        repositories: &[("alpine/openssl", &["latest"])],
+    })
 }
 
 const NGINX_CONF: &str = "user nginx;\nworker_processes auto;\nerror_log /var/log/nginx/error.log notice;\npid /run/nginx.pid;\n\
