@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod init;
+mod prepare;
+mod proxies;
 mod restart;
 mod running;
 mod shared;
@@ -32,7 +34,9 @@ const AT_ONCE: usize = 4;
 fn scenarios() -> Vec<(&'static str, Scenario)> {
     [
         init::SCENARIOS,
+        prepare::SCENARIOS,
         sidecar::SCENARIOS,
+        proxies::SCENARIOS,
         shared::SCENARIOS,
         volumes::SCENARIOS,
         running::SCENARIOS,
