@@ -20,3 +20,4 @@ pub mod status;
 pub mod table;
 pub mod time;
 pub mod validate;
+pub mod yaml;

@@ -1,13 +1,13 @@
 //! Decoding of request bodies by the schema (spec kubectl-and-api §4.4): types are checked, unknown fields dropped and reported,
 //! duplicate fields reported, and values with a canonical form (quantities, times) brought into it.
 //!
-//! Works in one pass over JSON text or over a [`Value`], with upstream's texts. Kind-specific rules belong to admission.
+//! Works in one pass over JSON text or over a [`Value`](serde_json::Value), with upstream's texts. Kind-specific rules belong to admission.
 
 mod decode;
 mod scalar;
 
 pub(crate) use decode::syntax_error;
-pub use decode::{Decoded, TypeError, decode_slice, decode_value};
+pub use decode::{Decoded, TypeError, decode_slice, decode_value, decode_yaml};
 
 use crate::gotext::quote;
 use crate::gvk::GroupVersionKind;
@@ -44,6 +44,8 @@ pub enum Problem {
     Unknown(String),
     /// A field given twice, of which the last counts; its path.
     Duplicate(String),
+    /// The same in YAML, where it is noticed before paths are known: upstream's words, with the line.
+    Yaml(String),
 }
 
 impl std::fmt::Display for Problem {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Problem {
         match self {
             Self::Unknown(path) => write!(f, "unknown field {}", quote(path)),
             Self::Duplicate(path) => write!(f, "duplicate field {}", quote(path)),
+            Self::Yaml(text) => write!(f, "yaml: unmarshal errors:\n  {text}"),
         }
     }
 }
@@ -65,8 +68,16 @@ pub fn strict_error(problems: &[Problem]) -> String {
 pub fn judge(problems: &[Problem], mode: FieldValidation) -> Result<Vec<String>, String> {
     match mode {
         FieldValidation::Strict if !problems.is_empty() => Err(strict_error(problems)),
-        FieldValidation::Warn => Ok(problems.iter().map(ToString::to_string).collect()),
+        FieldValidation::Warn => Ok(problems.iter().map(warning).collect()),
         _ => Ok(Vec::new()),
+    }
+}
+
+/// A header has one line.
+fn warning(problem: &Problem) -> String {
+    match problem {
+        Problem::Yaml(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

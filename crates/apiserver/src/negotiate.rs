@@ -4,7 +4,7 @@ use api::status::{self, StatusError};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
-/// How an object, a list or a watch is to be sent. Always JSON.
+/// How an object, a list or a watch is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// As stored.
@@ -57,6 +57,10 @@ impl Clause {
         )
     }
 
+    fn is_yaml(&self) -> bool {
+        self.media == api::yaml::MEDIA_TYPE
+    }
+
     fn form(&self) -> Option<Form> {
         let meta = self.get("g") == "meta.k8s.io" && self.get("v") == "v1";
         match self.get("as") {
@@ -82,17 +86,28 @@ fn clauses(headers: &HeaderMap) -> Vec<Clause> {
     clauses
 }
 
-/// The first form the client takes that we have.
-pub(crate) fn form(headers: &HeaderMap) -> Result<Form, StatusError> {
+/// The first form the client takes that we have. Watches are JSON only, as YAML has no frames.
+pub(crate) fn form(headers: &HeaderMap, watch: bool) -> Result<Form, StatusError> {
     let clauses = clauses(headers);
     if clauses.is_empty() {
         return Ok(Form::Object);
     }
     let found = clauses
         .iter()
-        .filter(|c| c.is_json())
+        .filter(|c| c.is_json() || (c.is_yaml() && !watch))
         .find_map(Clause::form);
-    found.ok_or_else(|| status::not_acceptable(&["application/json"]))
+    let offered: &[&str] = match watch {
+        true => &["application/json"],
+        false => &["application/json", api::yaml::MEDIA_TYPE],
+    };
+    found.ok_or_else(|| status::not_acceptable(offered))
+}
+
+/// Whether the client prefers YAML to JSON.
+pub(crate) fn wants_yaml(headers: &HeaderMap) -> bool {
+    let ours = |c: &&Clause| (c.is_json() || c.is_yaml()) && c.form().is_some();
+    let clauses = clauses(headers);
+    clauses.iter().find(ours).is_some_and(Clause::is_yaml)
 }
 
 /// Whether the client prefers aggregated discovery; the version it is to be called.
@@ -171,9 +186,30 @@ mod tests {
             ),
             ("text/html", None),
         ] {
-            assert_eq!(form(&accepts(accept)).ok(), want, "{accept}");
+            assert_eq!(form(&accepts(accept), false).ok(), want, "{accept}");
         }
-        assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Object));
+        assert_eq!(form(&HeaderMap::new(), true).ok(), Some(Form::Object));
+    }
+
+    #[test]
+    fn yaml_is_for_who_names_it_first() {
+        for (accept, yaml, watch) in [
+            ("application/yaml", true, false),
+            ("application/yaml;q=0.5, */*;q=0.4", true, true),
+            ("application/yaml;q=0.1, application/json", false, true),
+            (
+                "application/vnd.kubernetes.protobuf, application/yaml",
+                true,
+                false,
+            ),
+            ("application/yaml;as=Table;g=meta.k8s.io;v=v1", true, false),
+            ("*/*", false, true),
+            ("text/html", false, false),
+        ] {
+            let headers = accepts(accept);
+            assert_eq!(wants_yaml(&headers), yaml, "{accept}");
+            assert_eq!(form(&headers, true).is_ok(), watch, "{accept}");
+        }
     }
 
     #[test]

@@ -73,6 +73,32 @@ pub(crate) fn error(error: &StatusError) -> Response<Body> {
     status(error)
 }
 
+/// The same answer in YAML, if it is JSON that is all there.
+pub(crate) async fn to_yaml(response: Response<Body>) -> Response<Body> {
+    let is_json = |v: &HeaderValue| v.as_bytes() == JSON.as_bytes();
+    let whole = hyper::body::Body::size_hint(response.body())
+        .exact()
+        .is_some();
+    if !whole || !response.headers().get(CONTENT_TYPE).is_some_and(is_json) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // A body that is all there has no way to fail.
+    let bytes = body
+        .collect()
+        .await
+        .map(|b| b.to_bytes())
+        .unwrap_or_default();
+    let value = serde_json::from_slice(&bytes).ok();
+    let text = value.and_then(|v: serde_json::Value| api::yaml::write(&v).ok());
+    let Some(text) = text else {
+        return Response::from_parts(parts, full(bytes));
+    };
+    let media_type = HeaderValue::from_static(api::yaml::MEDIA_TYPE);
+    parts.headers.insert(CONTENT_TYPE, media_type);
+    Response::from_parts(parts, full(text))
+}
+
 /// Adds `Warning` headers (spec kubectl-and-api §11.4).
 pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {

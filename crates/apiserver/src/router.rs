@@ -20,7 +20,7 @@ use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::respond::{self, Body, BoxError};
 use crate::server::Inner;
-use crate::{impersonate, rest, system};
+use crate::{impersonate, negotiate, rest, system};
 
 /// Bytes a request body may have.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -64,10 +64,15 @@ impl Router {
     {
         let (parts, body) = request.into_parts();
         self.inner.metrics.request();
-        match self.answer(parts, body).await {
+        let yaml = negotiate::wants_yaml(&parts.headers);
+        let response = match self.answer(parts, body).await {
             Ok(response) => response,
             Err(error) => respond::error(&error),
+        };
+        if yaml {
+            return respond::to_yaml(response).await;
         }
+        response
     }
 
     async fn answer<B>(self, parts: Parts, body: B) -> Result<Response<Body>, StatusError>

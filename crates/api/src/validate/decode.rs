@@ -2,6 +2,7 @@
 
 use super::{Problem, scalar};
 use crate::schema::{Field, Schema, Shape, TypeId};
+use crate::yaml;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -44,6 +45,20 @@ pub fn decode_slice(body: &[u8], ty: TypeId) -> Result<Decoded, TypeError> {
 /// Decodes a value, such as one from YAML or the result of a patch, as an object of a type.
 pub fn decode_value(value: &Value, ty: TypeId) -> Result<Decoded, TypeError> {
     decode(value, ty, |e| TypeError::Syntax(e.to_string()))
+}
+
+/// Decodes YAML text, which JSON is too, as an object of a type.
+pub fn decode_yaml(body: &[u8], ty: TypeId) -> Result<Decoded, TypeError> {
+    if body.trim_ascii_start().first() == Some(&b'{')
+        && let Ok(decoded) = decode_slice(body, ty)
+    {
+        return Ok(decoded);
+    }
+    let document = yaml::read(body).map_err(|e| TypeError::Syntax(e.to_string()))?;
+    let mut decoded = decode_value(&document.value, ty)?;
+    let duplicate = document.duplicate.map(Problem::Yaml);
+    decoded.problems.splice(..0, duplicate);
+    Ok(decoded)
 }
 
 /// Go's words for text that is not JSON.

@@ -6,6 +6,7 @@ use api::protobuf;
 use api::schema::Schema;
 use api::status::{self, StatusError};
 use api::validate::{self, Decoded, FieldValidation, TypeError};
+use api::yaml;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -59,13 +60,26 @@ impl Rest {
         };
         match negotiate::content_type(&self.call.parts.headers).as_str() {
             "" | "application/json" | "*/*" => {
-                let sent = sent_kind(&self.call.body, &expected);
+                let sent = sent_kind(serde_json::from_slice(&self.call.body), &expected);
                 check_kind(&sent, kind)?;
                 read(
                     &sent,
                     kind,
                     mode,
                     validate::decode_slice(&self.call.body, ty),
+                )
+            }
+            yaml::MEDIA_TYPE => {
+                // What does not parse is refused below.
+                let document = yaml::read(&self.call.body).map(|d| d.value);
+                let meta = serde_json::from_value(document.unwrap_or_default());
+                let sent = sent_kind(meta, &expected);
+                check_kind(&sent, kind)?;
+                read(
+                    &sent,
+                    kind,
+                    mode,
+                    validate::decode_yaml(&self.call.body, ty),
                 )
             }
             protobuf::MEDIA_TYPE => {
@@ -76,6 +90,7 @@ impl Rest {
             }
             _ => Err(status::unsupported_media_type(&[
                 "application/json",
+                yaml::MEDIA_TYPE,
                 protobuf::MEDIA_TYPE,
             ])),
         }
@@ -123,8 +138,8 @@ fn read(
 }
 
 /// What the body says it is; what it leaves out is what the URL serves.
-fn sent_kind(body: &[u8], expected: &GroupVersionKind) -> GroupVersionKind {
-    let meta: TypeMeta = serde_json::from_slice(body).unwrap_or_default();
+fn sent_kind(meta: serde_json::Result<TypeMeta>, expected: &GroupVersionKind) -> GroupVersionKind {
+    let meta = meta.unwrap_or_default();
     let given = meta
         .api_version
         .filter(|v| !v.is_empty())

@@ -65,7 +65,7 @@ impl Presenter {
         };
         Ok(Presenter {
             kind: rest.kind,
-            form: negotiate::form(&call.parts.headers)?,
+            form: negotiate::form(&call.parts.headers, call.info.verb == "watch")?,
             include,
             clock: rest.inner.clock.clone(),
             with_columns: true,

@@ -6,3 +6,4 @@ mod pods;
 mod reviews;
 mod support;
 mod watches;
+mod yaml;

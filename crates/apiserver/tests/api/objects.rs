@@ -491,7 +491,7 @@ async fn tables_are_made_for_who_asks() {
         (refused.code, refused.message()),
         (
             406,
-            "only the following media types are accepted: application/json"
+            "only the following media types are accepted: application/json, application/yaml"
         )
     );
 }

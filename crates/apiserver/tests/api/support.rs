@@ -32,6 +32,10 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
     /// The body, `Null` when it is no JSON.
     pub(crate) body: Value,
+    /// `Content-Type`.
+    pub(crate) media_type: String,
+    /// The body as it came.
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -129,11 +133,15 @@ impl Server {
             .iter()
             .map(|v| v.to_str().unwrap().to_owned())
             .collect();
+        let media_type = parts.headers.get("content-type");
+        let media_type = media_type.map_or("", |v| v.to_str().unwrap()).to_owned();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer {
             code: parts.status.as_u16(),
             warnings,
             body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            media_type,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
         }
     }
 
