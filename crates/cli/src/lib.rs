@@ -9,6 +9,7 @@ mod connect;
 mod describe;
 mod discovery;
 mod failure;
+mod fetch;
 mod manifest;
 mod merge;
 mod output;

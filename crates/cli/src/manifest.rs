@@ -1,6 +1,6 @@
-//! Manifests: files, directories or standard input with one or many documents, read as kubectl reads them (YAML 1.1, or JSON).
+//! Manifests: files, directories, addresses or standard input with one or many documents, read as kubectl reads them (YAML 1.1, or JSON).
 //!
-//! Splitting and parsing are pure; [`read`] is the part that touches files.
+//! Splitting and parsing are pure; [`read`] is the part that touches files and asks the web.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use serde_json::Value;
 
 use crate::args::FileArgs;
+use crate::fetch;
 
 /// What messages call standard input.
 const STDIN: &str = "STDIN";
@@ -16,7 +17,7 @@ const STDIN: &str = "STDIN";
 /// An object of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Document {
-    /// The file as the user named it, or `STDIN`.
+    /// The file or address as the user named it, or `STDIN`.
     pub(crate) source: String,
     /// Always an object with `apiVersion` and `kind`.
     pub(crate) object: Value,
@@ -30,10 +31,10 @@ pub(crate) struct Manifests {
 }
 
 /// Reads every file; what can be read is returned even when other parts cannot.
-pub(crate) fn read(args: &FileArgs) -> Manifests {
+pub(crate) async fn read(args: &FileArgs) -> Manifests {
     let mut manifests = Manifests::default();
     for name in &args.filenames {
-        match sources(name, args.recursive) {
+        match sources(name, args.recursive).await {
             Ok(sources) => {
                 for (source, text) in sources {
                     let (documents, failure) = parse(&source, &text);
@@ -48,13 +49,16 @@ pub(crate) fn read(args: &FileArgs) -> Manifests {
 }
 
 /// The texts behind one `-f`.
-fn sources(name: &str, recursive: bool) -> anyhow::Result<Vec<(String, String)>> {
+async fn sources(name: &str, recursive: bool) -> anyhow::Result<Vec<(String, String)>> {
     if name == "-" {
         let mut text = String::new();
         std::io::stdin()
             .read_to_string(&mut text)
             .context("read standard input")?;
         return Ok(vec![(STDIN.to_owned(), text)]);
+    }
+    if fetch::is_url(name) {
+        return Ok(vec![(name.to_owned(), fetch::text(name).await?)]);
     }
     let path = Path::new(name);
     if !path.exists() {

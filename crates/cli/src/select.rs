@@ -80,7 +80,7 @@ impl Selection<'_> {
         resources: &Resources,
     ) -> anyhow::Result<(Vec<Item>, Vec<anyhow::Error>)> {
         if !self.files.filenames.is_empty() {
-            let read = manifest::read(&self.files);
+            let read = manifest::read(&self.files).await;
             let mut failures = read.failures;
             let mut items = Vec::new();
             for document in read.documents {
