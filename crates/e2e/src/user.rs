@@ -10,10 +10,14 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::board::{Board, Wait, watch_rows};
 use crate::client::Api;
 use crate::engine::Engine;
+
+/// Longest wait for an event.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which program the user types.
 #[derive(Debug, Clone)]
@@ -250,22 +254,36 @@ impl User {
             .context("the Pod has no address")
     }
 
+    /// Waits for an event whose line, as [`User::events`] has them, begins so.
+    pub fn wait_event(&self, start: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/namespaces/{}/events?watch=1", self.namespace);
+        let (found, mut is_found) = tokio::sync::oneshot::channel();
+        let mut found = Some(found);
+        // Without a version a watch begins with what is there.
+        let watching = self.api.watch(&path, "application/json", |event| {
+            if line(&event["object"]).starts_with(start)
+                && let Some(found) = found.take()
+            {
+                // Whoever waited has given up otherwise.
+                let _ = found.send(());
+            }
+        });
+        let seen = self.runtime.block_on(async {
+            tokio::select! {
+                _ = watching => false,
+                seen = timeout(PATIENCE, &mut is_found) => matches!(seen, Ok(Ok(()))),
+            }
+        });
+        ensure!(seen, "no event {start:?} in {:?}", self.events()?);
+        Ok(())
+    }
+
     /// The events of the namespace as `Type Reason Object: Message`, in no order.
     pub fn events(&self) -> anyhow::Result<Vec<String>> {
         let events = self.runtime.block_on(
             self.api
                 .get(&format!("/api/v1/namespaces/{}/events", self.namespace)),
         )?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let line = |event: &Value| {
-            format!(
-                "{} {} {}: {}",
-                text(&event["type"]),
-                text(&event["reason"]),
-                text(&event["involvedObject"]["name"]),
-                text(&event["message"])
-            )
-        };
         Ok(events["items"]
             .as_array()
             .into_iter()
@@ -285,6 +303,18 @@ impl Drop for User {
             .engine
             .kubectl(["delete", "namespace", &self.namespace, "--wait=false"]);
     }
+}
+
+/// An event as `Type Reason Object: Message`.
+fn line(event: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!(
+        "{} {} {}: {}",
+        text(&event["type"]),
+        text(&event["reason"]),
+        text(&event["involvedObject"]["name"]),
+        text(&event["message"])
+    )
 }
 
 /// A client that goes on until it is dropped.

@@ -2,6 +2,7 @@
 //! namespace of its own, once with each client: two versions of stock kubectl and `carob`.
 
 mod bad_input;
+mod files;
 mod init;
 mod prepare;
 mod proxies;
@@ -40,6 +41,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         shared::SCENARIOS,
         volumes::SCENARIOS,
         running::SCENARIOS,
+        files::SCENARIOS,
         streams::SCENARIOS,
         bad_input::SCENARIOS,
     ]

@@ -1,8 +1,12 @@
 //! Volumes: shared directories, paths of the node, files from ConfigMaps and Secrets.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
 use anyhow::ensure;
 use e2e::board::Wait;
 use e2e::user::User;
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::Scenario;
 
@@ -12,6 +16,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
         empty_dir_lives_as_long_as_the_pod,
     ),
     ("volumes::host_path_types", host_path_types),
+    ("volumes::host_path_kinds", host_path_kinds),
     ("volumes::config_and_secret_files", config_and_secret_files),
 ];
 
@@ -105,15 +110,84 @@ spec:
 "#
     ))?;
     user.wait("wrong", "ContainerCreating", "0/1")?;
-    user.settle(std::time::Duration::from_millis(500));
-    let events = user.events()?;
+    user.wait_event(&format!(
+        "Warning FailedMount wrong: MountVolume.SetUp failed for volume \"dir\" : hostPath type check failed: {base}/file is not a directory"
+    ))
+}
+
+/// Each type takes what it names, and says what it does not find.
+fn host_path_kinds(user: &User) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let _listener = UnixListener::bind(at("socket"))?;
+    for (name, kind, device) in [
+        ("zero", FileType::CharacterDevice, makedev(1, 5)),
+        ("disk", FileType::BlockDevice, makedev(7, 0)),
+    ] {
+        mknodat(CWD, at(name), kind, Mode::RUSR | Mode::WUSR, device)?;
+    }
+    let base = dir.path().display();
+    user.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: kinds}}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {{name: any, hostPath: {{path: {base}}}}}
+  - {{name: socket, hostPath: {{path: {base}/socket, type: Socket}}}}
+  - {{name: zero, hostPath: {{path: {base}/zero, type: CharDevice}}}}
+  - {{name: disk, hostPath: {{path: {base}/disk, type: BlockDevice}}}}
+  - {{name: fresh, hostPath: {{path: {base}/fresh, type: FileOrCreate}}}}
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "echo written > /fresh; sleep 3600"]
+    volumeMounts: [{{name: any, mountPath: /any}}, {{name: socket, mountPath: /socket}}, {{name: zero, mountPath: /zero}}, {{name: disk, mountPath: /disk}}, {{name: fresh, mountPath: /fresh}}]
+"#
+    ))?;
+    user.wait("kinds", "Running", "1/1")?;
+    let inside = |command: &str| user.run(&["exec", "kinds", "--", "sh", "-c", command]);
     ensure!(
-        events
-            .iter()
-            .any(|event| event.contains("FailedMount wrong")
-                && event.contains("hostPath type check failed")),
-        "{events:?}"
+        inside("test -S /socket && test -c /zero && test -b /disk && cat /any/fresh")?
+            == "written\n"
     );
+    let mode = std::fs::metadata(at("fresh"))?.permissions().mode() & 0o777;
+    ensure!(mode == 0o644, "a file that is made has mode {mode:o}");
+
+    let wrong = [
+        ("file", "zero", "File", "is not a file"),
+        ("socket", "zero", "Socket", "is not a socket file"),
+        ("char", "disk", "CharDevice", "is not a character device"),
+        ("block", "zero", "BlockDevice", "is not a block device"),
+        ("absent", "nowhere", "Directory", "is not a directory"),
+        ("made", "zero", "DirectoryOrCreate", "is not a directory"),
+    ];
+    for (name, path, kind, _) in wrong {
+        user.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: wrong-{name}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{{name: it, hostPath: {{path: {base}/{path}, type: {kind}}}}}]
+  containers: [{{name: app, image: "busybox:1.36", command: [sleep, "3600"], volumeMounts: [{{name: it, mountPath: /it}}]}}]
+"#
+        ))?;
+    }
+    for (name, path, _, words) in wrong {
+        let says = format!(
+            "MountVolume.SetUp failed for volume \"it\" : hostPath type check failed: {base}/{path} {words}"
+        );
+        user.wait_event(&format!("Warning FailedMount wrong-{name}: {says}"))?;
+        ensure!(
+            user.rows(&format!("wrong-{name}"))
+                .last()
+                .is_some_and(|row| row.starts_with("0/1 ContainerCreating"))
+        );
+    }
     Ok(())
 }
 
