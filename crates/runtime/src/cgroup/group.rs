@@ -19,14 +19,34 @@ const DELEGATED: [&str; 5] = ["cpu", "memory", "pids", "io", "hugetlb"];
 /// The engine's tree: `<root>/[burstable|besteffort/]pod<uid>/<container>` in every hierarchy (spec `§12.3`).
 #[derive(Debug, Clone)]
 pub struct Tree {
-    layout: Arc<Layout>,
+    layouts: Arc<Layouts>,
     root: PathBuf,
 }
 
-/// A group: one directory of the same name in each hierarchy.
+/// The node's hierarchies, and those that groups further down have directories in.
+#[derive(Debug)]
+struct Layouts {
+    whole: Layout,
+    limiting: Layout,
+    killing: Layout,
+}
+
+/// Which hierarchies a group has directories in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// All: the engine's root.
+    Root,
+    /// Those with something to limit or to kill by: Pods and containers.
+    Inner,
+    /// Those to kill by: pause.
+    Leaf,
+}
+
+/// A group: one directory of the same name in each hierarchy that matters for it.
 #[derive(Debug, Clone)]
 pub struct Group {
-    layout: Arc<Layout>,
+    layouts: Arc<Layouts>,
+    place: Place,
     path: PathBuf,
 }
 
@@ -62,36 +82,54 @@ fn if_there(result: Result<(), CgroupError>) -> Result<(), CgroupError> {
 impl Tree {
     /// The tree below `root`, a relative path such as `carob`, in every hierarchy.
     pub fn new(layout: Layout, root: &str) -> Self {
+        let layouts = Layouts {
+            limiting: layout.limiting(),
+            killing: layout.killing(),
+            whole: layout,
+        };
         Self {
-            layout: Arc::new(layout),
+            layouts: Arc::new(layouts),
             root: PathBuf::from(root.trim_start_matches('/')),
         }
     }
 
+    /// The node's hierarchies.
+    pub fn layout(&self) -> &Layout {
+        &self.layouts.whole
+    }
+
     /// The kind of hierarchies underneath.
     pub fn mode(&self) -> Mode {
-        self.layout.mode()
+        self.layout().mode()
     }
 
     /// The group at `path` below the root; empty is the root itself.
     pub fn group(&self, path: impl AsRef<Path>) -> Group {
+        let path = path.as_ref();
+        let place = if path.as_os_str().is_empty() {
+            Place::Root
+        } else {
+            Place::Inner
+        };
         Group {
-            layout: Arc::clone(&self.layout),
+            layouts: Arc::clone(&self.layouts),
+            place,
             path: self.root.join(path),
         }
     }
 
     /// Makes the root and the groups of the QoS classes. May be repeated.
     pub fn prepare(&self) -> Result<(), CgroupError> {
-        if let (Mode::Unified, Some(mount)) = (self.mode(), &self.layout.v2) {
+        if let (Mode::Unified, Some(mount)) = (self.mode(), &self.layout().v2) {
             delegate_top(mount)?;
         }
         let minimal = Resources {
             cpu_shares: Some(2),
             ..Resources::default()
         };
-        self.group("")
-            .create(&Resources::default(), Role::Parent, Devices::All)?;
+        let root = self.group("");
+        root.create(&Resources::default(), Role::Parent, Devices::All)?;
+        root.count_memory_of_children();
         self.group("burstable")
             .create(&Resources::default(), Role::Parent, Devices::All)?;
         self.group("besteffort")
@@ -143,41 +181,63 @@ impl Group {
     /// Directories a process enters to be in it.
     pub fn entry(&self) -> CgroupEntry {
         let v1 = self
-            .layout
+            .layout()
             .v1
             .iter()
             .map(|(name, h)| (name.clone(), h.mount.join(&self.path)))
             .collect();
         CgroupEntry {
-            v2: self.layout.v2_dir(&self.path),
+            v2: self.layout().v2_dir(&self.path),
             v1,
+        }
+    }
+
+    fn layout(&self) -> &Layout {
+        match self.place {
+            Place::Root => &self.layouts.whole,
+            Place::Inner => &self.layouts.limiting,
+            Place::Leaf => &self.layouts.killing,
         }
     }
 
     /// The group `name` in it.
     pub fn child(&self, name: &str) -> Self {
         Self {
-            layout: Arc::clone(&self.layout),
+            layouts: Arc::clone(&self.layouts),
+            place: Place::Inner,
             path: self.path.join(name),
         }
     }
 
+    /// The group `name` in it that has no limits of its own and is there to be killed by: where v2 stands beside v1, in v2 alone.
+    pub fn leaf(&self, name: &str) -> Self {
+        Self {
+            place: Place::Leaf,
+            ..self.child(name)
+        }
+    }
+
     pub(super) fn v1_file(&self, controller: &str, file: &str) -> Option<PathBuf> {
-        self.layout
+        self.layout()
             .v1_dir(controller, &self.path)
             .map(|d| d.join(file))
     }
 
     pub(super) fn v2_file(&self, file: &str) -> Option<PathBuf> {
-        self.layout.v2_dir(&self.path).map(|d| d.join(file))
+        self.layout().v2_dir(&self.path).map(|d| d.join(file))
     }
 
     pub(super) fn dirs(&self) -> Vec<PathBuf> {
-        self.layout.dirs(&self.path)
+        self.layout().dirs(&self.path)
     }
 
     pub(super) fn mode(&self) -> Mode {
-        self.layout.mode()
+        self.layouts.whole.mode()
+    }
+
+    /// Makes it without limits; what it is in must exist. May be repeated. A failure leaves nothing but what was there.
+    pub fn make(&self) -> Result<(), CgroupError> {
+        self.made_or_removed(|| self.make_directories())
     }
 
     /// Makes it with limits; what it is in must exist. May be repeated. A failure leaves nothing but what was there.
@@ -187,13 +247,24 @@ impl Group {
         role: Role,
         devices: Devices,
     ) -> Result<(), CgroupError> {
+        self.made_or_removed(|| self.try_create(resources, role, devices))
+    }
+
+    fn made_or_removed(
+        &self,
+        make: impl FnOnce() -> Result<(), CgroupError>,
+    ) -> Result<(), CgroupError> {
         let there = self.dirs().first().is_some_and(|d| d.exists());
-        let made = self.try_create(resources, role, devices);
+        let made = make();
         if made.is_err() && !there {
             // The first error is the one to tell.
             let _ = self.remove();
         }
         made
+    }
+
+    fn make_directories(&self) -> Result<(), CgroupError> {
+        self.dirs().iter().try_for_each(|dir| make(dir))
     }
 
     fn try_create(
@@ -202,25 +273,12 @@ impl Group {
         role: Role,
         devices: Devices,
     ) -> Result<(), CgroupError> {
-        for dir in self.dirs() {
-            make(&dir)?;
-        }
-        match self.mode() {
-            Mode::Unified if role == Role::Parent => {
-                if let Some(dir) = self.layout.v2_dir(&self.path) {
-                    delegate(&dir)?;
-                }
-            }
-            Mode::Unified => {}
-            // Without it a Pod's limit would not cover its containers before Linux 5.11.
-            Mode::Hybrid | Mode::Legacy if role == Role::Parent => {
-                if let Some(file) = self.v1_file("memory", "memory.use_hierarchy")
-                    && read(&file).is_ok_and(|v| v.trim() == "0")
-                {
-                    let _ = write(&file, "1");
-                }
-            }
-            Mode::Hybrid | Mode::Legacy => {}
+        self.make_directories()?;
+        if self.mode() == Mode::Unified
+            && role == Role::Parent
+            && let Some(dir) = self.layout().v2_dir(&self.path)
+        {
+            delegate(&dir)?;
         }
         self.apply(resources, role)?;
         if devices == Devices::Default {
@@ -230,10 +288,19 @@ impl Group {
         }
     }
 
+    /// Without it a Pod's limit would not cover its containers before Linux 5.11. Groups made in it inherit it.
+    fn count_memory_of_children(&self) {
+        if let Some(file) = self.v1_file("memory", "memory.use_hierarchy")
+            && read(&file).is_ok_and(|v| v.trim() == "0")
+        {
+            let _ = write(&file, "1");
+        }
+    }
+
     fn confine_devices(&self) -> Result<(), CgroupError> {
         let Some(deny) = self.v1_file("devices", "devices.deny") else {
             return self
-                .layout
+                .layout()
                 .v2_dir(&self.path)
                 .map_or(Ok(()), |dir| devices::confine_v2(&dir));
         };

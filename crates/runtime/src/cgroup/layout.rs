@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::CgroupError;
 
 /// v1 controllers with something to limit, count or forbid. `freezer` joins them where no v2 hierarchy can stop and kill.
 const USED: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "devices"];
 
 /// A v1 hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hierarchy {
     pub(super) mount: PathBuf,
     /// Its controllers; `name=systemd` and the like stand for themselves.
@@ -17,7 +19,7 @@ pub(super) struct Hierarchy {
 }
 
 /// The hierarchies of a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     /// Mount of the unified hierarchy.
     pub(super) v2: Option<PathBuf>,
@@ -108,6 +110,26 @@ impl Layout {
             .retain(|_, hierarchy| hierarchy.controllers.iter().any(used));
     }
 
+    /// The hierarchies in which a group below the engine's own is of use: all but those that only tell whose processes these are.
+    pub(super) fn limiting(&self) -> Self {
+        let mut layout = self.clone();
+        layout
+            .v1
+            .retain(|_, hierarchy| hierarchy.controllers.iter().any(|c| c != "name=systemd"));
+        layout
+    }
+
+    /// The hierarchies that stop and kill what is in a group.
+    pub(super) fn killing(&self) -> Self {
+        match &self.v2 {
+            Some(v2) => Self {
+                v2: Some(v2.clone()),
+                v1: BTreeMap::new(),
+            },
+            None => self.limiting(),
+        }
+    }
+
     /// Which kind it is.
     pub fn mode(&self) -> Mode {
         match (
@@ -195,6 +217,23 @@ mod tests {
         assert_eq!(
             shown(&format!("{v2}{systemd}")),
             "Unified v1[systemd=name=systemd] v2[/sys/fs/cgroup]"
+        );
+        let shorter = |part: fn(&Layout) -> Layout, text: &str| {
+            let layout = part(&parse(text).unwrap());
+            (
+                layout.v1.into_keys().collect::<Vec<_>>().join(" "),
+                layout.v2.is_some(),
+            )
+        };
+        let hybrid = format!("{v1}{unified}");
+        assert_eq!(
+            shorter(Layout::limiting, &hybrid),
+            ("cpu,cpuacct memory".into(), true)
+        );
+        assert_eq!(shorter(Layout::killing, &hybrid), (String::new(), true));
+        assert_eq!(
+            shorter(Layout::killing, v1),
+            ("cpu,cpuacct freezer memory".into(), false)
         );
         assert_eq!(shown(ROOT), "none");
         assert_eq!(shown("garbage\n\n- - -\n"), "none");

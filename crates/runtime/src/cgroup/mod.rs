@@ -2,9 +2,10 @@
 //!
 //! Works the same on v2, v1 and hybrid nodes ([`Mode`]). With v1 controllers limits and counts are v1's; if a v2 hierarchy is
 //! mounted beside them, each group has a directory there too, for birth (`CLONE_INTO_CGROUP`), `cgroup.kill` and
-//! `cgroup.events`. Synchronous; nothing is kept in memory but the layout, so a restarted engine goes on with what it finds.
+//! `cgroup.events`. A directory costs time, so no group has one where it is of no use. Synchronous; nothing is kept in memory but the layout, so a restarted engine goes on with what it finds.
 //!
-//! Left to others: which limits a Pod gets, and entering groups ([`crate::launch`]). Groups with children hold no processes.
+//! Left to others: which limits a Pod gets, and entering groups ([`crate::launch`]). Groups with children hold no
+//! processes, but for pause, which is in its Pod's v1 directories.
 
 mod devices;
 mod error;

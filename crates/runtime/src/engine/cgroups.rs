@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ports::runtime::{Resources, RuntimeError, SeccompProfile, SecurityContext, Stats};
+use ports::runtime::{RuntimeError, SeccompProfile, SecurityContext, Stats};
 
 use super::record::{ContainerRecord, SandboxRecord};
 use super::{Inner, lock};
-use crate::cgroup::{CgroupError, Devices, Group, Role, Tree, detect};
-use crate::launch::{SeccompProgram, capabilities};
+use crate::cgroup::{CgroupError, Devices, Group, Layout, Role, Tree, detect};
+use crate::launch::{CgroupEntry, SeccompProgram, capabilities};
 use crate::seccomp;
 
 /// What was killed has left its group by then, or hangs in the kernel.
@@ -25,6 +25,11 @@ impl Cgroups {
         Ok(Self { tree })
     }
 
+    /// Where cgroups are.
+    pub(super) fn layout(&self) -> &Layout {
+        self.tree.layout()
+    }
+
     /// Removes every group, empty ones as they must be.
     pub(super) fn remove_all(&self) -> Result<(), CgroupError> {
         self.tree.group("").remove()
@@ -32,6 +37,22 @@ impl Cgroups {
 
     fn pod(&self, sandbox: &SandboxRecord) -> Group {
         self.tree.group(&sandbox.config.cgroup_parent)
+    }
+
+    /// Pause's own group in its Pod's.
+    pub(super) fn pause(&self, sandbox: &SandboxRecord) -> Group {
+        self.pod(sandbox).leaf(&sandbox.id)
+    }
+
+    /// What pause enters. Its containers are born where it is and go on to their own groups.
+    pub(super) fn pause_entry(&self, sandbox: &SandboxRecord) -> CgroupEntry {
+        let mut entry = self.tree.group("").entry();
+        for group in [self.pod(sandbox), self.pause(sandbox)] {
+            let CgroupEntry { v2, v1 } = group.entry();
+            entry.v2 = v2;
+            entry.v1.extend(v1);
+        }
+        entry
     }
 
     pub(super) fn container(&self, sandbox: &SandboxRecord, id: &str) -> Group {
@@ -42,12 +63,7 @@ impl Cgroups {
     pub(super) fn make_sandbox(&self, sandbox: &SandboxRecord) -> Result<(), CgroupError> {
         let pod = self.pod(sandbox);
         pod.create(&sandbox.config.resources, Role::Parent, Devices::All)?;
-        let pause = pod.child(&sandbox.id);
-        pause.create(
-            &Resources::default(),
-            Role::Container { oom_group: false },
-            Devices::All,
-        )
+        self.pause(sandbox).make()
     }
 
     /// A container's group with its limits.
@@ -72,7 +88,7 @@ impl Cgroups {
 
     /// Kills what runs in pause's group; its containers are killed one by one.
     pub(super) fn kill_sandbox(&self, sandbox: &SandboxRecord) {
-        self.kill(&self.container(sandbox, &sandbox.id));
+        self.kill(&self.pause(sandbox));
     }
 
     /// Kills what is left of a container.

@@ -87,7 +87,11 @@ pub(crate) struct Connected {
 
 /// Connects to the pause of a run directory and asks for its state.
 pub(crate) async fn connect(run_dir: &Path) -> Result<Connected, LinkError> {
-    let stream = open(run_dir).await.map_err(LinkError::Connect)?;
+    greet(open(run_dir).await.map_err(LinkError::Connect)?).await
+}
+
+/// Asks a pause that was connected to for its state.
+pub(crate) async fn greet(stream: UnixStream) -> Result<Connected, LinkError> {
     let mut incoming = Incoming::default();
     let hello = Call {
         number: 0,

@@ -40,6 +40,8 @@ use ports::runtime::{
 use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 use tokio::sync::broadcast;
 
+use crate::launch::{Scratch, SeccompProgram};
+
 use container::Container;
 use record::Directories;
 use sandbox::Sandbox;
@@ -74,8 +76,10 @@ pub(crate) struct Inner {
     images: Arc<dyn Images>,
     network: Arc<dyn PodNetwork>,
     cgroups: cgroups::Cgroups,
+    /// What every pause copies its containers' mount namespaces from.
+    scratch: Scratch,
     /// Compiled default filters by bounding capabilities.
-    seccomp: Mutex<BTreeMap<u64, crate::launch::SeccompProgram>>,
+    seccomp: Mutex<BTreeMap<u64, SeccompProgram>>,
     table: Mutex<Table>,
     events: broadcast::Sender<RuntimeEvent>,
 }
@@ -140,12 +144,15 @@ impl Runtime {
         }
         let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
             .map_err(cgroup_error("failed to prepare cgroups"))?;
+        let scratch = Scratch::new()
+            .map_err(|error| io_error("failed to prepare mounts")(io::Error::other(error)))?;
         let inner = Inner {
             config,
             directories,
             images,
             network,
             cgroups,
+            scratch,
             seccomp: Mutex::default(),
             table: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),

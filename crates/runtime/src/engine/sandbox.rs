@@ -16,10 +16,11 @@ use tokio::sync::watch;
 
 use super::assemble::SandboxFiles;
 use super::container;
-use super::link::{self, Connected, Link, LinkError, Listener};
+use super::link::{Connected, Link, LinkError, Listener};
 use super::record::SandboxRecord;
-use super::{Inner, blocking, cgroup_error, io_error, lock, spawn};
-use crate::wire::{ExitRecord, PauseSpec, Request, SPEC_NAME, VERSION};
+use super::spawn::{self, SpawnError};
+use super::{Inner, blocking, cgroup_error, io_error, lock};
+use crate::wire::{ExitRecord, PauseSpec, Request, VERSION};
 
 /// `oom_score_adj` of pause (spec/pod-lifecycle 12.5).
 const PAUSE_OOM_SCORE_ADJ: i32 = -998;
@@ -212,30 +213,38 @@ async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeE
     let record = sandbox.record();
     let run = inner.directories.sandbox_run(&sandbox.id);
     prepare(inner, sandbox, &record, &run)?;
-    let cgroup = inner.cgroups.container(&record, &record.id).entry();
-    let mut pause = spawn::pause(&inner.config.pause, &cgroup, &run).map_err(pause_failed)?;
-    let wired = wire(inner, sandbox, &mut pause, &run).await;
-    pause.leave();
-    wired
+    let stream = spawn::pause(
+        &inner.config.pause,
+        &inner.cgroups.pause_entry(&record),
+        &run,
+        &pause_spec(inner, &record),
+        &inner.scratch,
+    )
+    .map_err(pause_failed)?;
+    sandbox.connect(inner, spawn::up(stream).await.map_err(pause_failed)?);
+    wire(inner, sandbox).await
 }
 
-fn pause_failed(error: impl std::fmt::Display) -> RuntimeError {
-    RuntimeError::Io {
-        what: "failed to start the Pod's pause".into(),
-        source: io::Error::other(error.to_string()),
+fn pause_failed(error: SpawnError) -> RuntimeError {
+    io_error("failed to start the Pod's pause")(io::Error::other(error))
+}
+
+fn pause_spec(inner: &Inner, record: &SandboxRecord) -> PauseSpec {
+    let namespaces = record.config.namespaces;
+    PauseSpec {
+        version: VERSION,
+        new_network: namespaces.network != NamespaceMode::Node,
+        new_ipc: namespaces.ipc != NamespaceMode::Node,
+        new_pid: namespaces.pid == NamespaceMode::Pod,
+        hostname: record.config.hostname.clone(),
+        sysctls: record.config.sysctls.clone(),
+        oom_score_adj: PAUSE_OOM_SCORE_ADJ,
+        cgroups: inner.cgroups.layout().clone(),
     }
 }
 
-/// Connects to a pause that is coming up, and its network namespace to the network.
-async fn wire(
-    inner: &Arc<Inner>,
-    sandbox: &Arc<Sandbox>,
-    pause: &mut spawn::Starting,
-    run: &Path,
-) -> Result<(), RuntimeError> {
-    pause.up().await.map_err(pause_failed)?;
-    let connected = link::connect(run).await.map_err(pause_failed)?;
-    sandbox.connect(inner, connected);
+/// Connects its network namespace to the network.
+async fn wire(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
     if let Some(netns) = sandbox.netns() {
         let attached = inner.network.attach(&sandbox.id, netns.as_fd()).await;
         let attached = attached.map_err(|source| RuntimeError::Network {
@@ -274,20 +283,7 @@ fn prepare(
     inner
         .cgroups
         .make_sandbox(record)
-        .map_err(cgroup_error("failed to make the Pod's cgroup"))?;
-    let namespaces = record.config.namespaces;
-    let spec = PauseSpec {
-        version: VERSION,
-        new_network: namespaces.network != NamespaceMode::Node,
-        new_ipc: namespaces.ipc != NamespaceMode::Node,
-        new_pid: namespaces.pid == NamespaceMode::Pod,
-        hostname: record.config.hostname.clone(),
-        sysctls: record.config.sysctls.clone(),
-        oom_score_adj: PAUSE_OOM_SCORE_ADJ,
-    };
-    let text = serde_json::to_vec(&spec)
-        .map_err(|error| io_error("failed to encode pause's specification")(error.into()))?;
-    fs::write(run.join(SPEC_NAME), text).map_err(io_error("failed to write pause's specification"))
+        .map_err(cgroup_error("failed to make the Pod's cgroup"))
 }
 
 fn mount_shm(path: &Path) -> io::Result<()> {
@@ -336,7 +332,7 @@ pub(super) async fn take_down(
     }
     wait_until_gone(inner, sandbox, &record).await?;
     let for_removal = Arc::clone(inner);
-    let pause = inner.cgroups.container(&record, &record.id);
+    let pause = inner.cgroups.pause(&record);
     let removed =
         blocking(move || for_removal.cgroups.remove(&pause).map_err(io::Error::other)).await;
     removed.map_err(io_error("failed to remove pause's cgroup"))?;

@@ -2,14 +2,16 @@
 //!
 //! It shares memory with its parent, which sleeps until the program is executed or the child has ended. So everything was
 //! prepared by the parent: here nothing allocates, nothing unwinds, and user and group are set by bare system calls (the C
-//! library's versions would act on the parent's threads). A failure is written down in the shared [`Plan`], then the child ends.
+//! library's versions would act on the parent's threads). A failure is written down in the shared memory ([`super::birth`]), then the child ends.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
+use super::birth::Program;
 use super::error::Errno;
 use super::spec::CapabilitySets;
 use super::sys::{self, MOUNT_ATTR_RDONLY, MountAttr, call};
@@ -82,7 +84,6 @@ pub(super) struct Plan {
     pub(super) searched: bool,
     pub(super) argv: Pointers,
     pub(super) envp: Pointers,
-    pub(super) failure: Option<Failure>,
 }
 
 /// C strings with the null-terminated array of pointers that `execve` takes.
@@ -104,19 +105,19 @@ impl Pointers {
             pointers,
         }
     }
+
+    /// For `execve`, as long as this lives.
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
 }
 
-/// The child's first function; `data` points to a [`Plan`].
-pub(super) unsafe extern "C" fn entry(data: *mut c_void) -> ! {
-    // SAFETY: the parent passes its plan and sleeps, so nobody else uses it.
-    let plan = unsafe { &mut *data.cast::<Plan>() };
-    let failure = match run(plan) {
-        Ok(never) => match never {},
-        Err(failure) => failure,
-    };
-    plan.failure = Some(failure);
-    loop {
-        let _ = call!(libc::SYS_exit_group, 127);
+// SAFETY: everything below makes system calls only, on what the plan holds.
+unsafe impl Program for Plan {
+    type Failure = Failure;
+
+    fn run(&self) -> Result<Infallible, Failure> {
+        run(self)
     }
 }
 
@@ -124,7 +125,7 @@ fn step<E: Into<Errno>>(name: &'static str) -> impl FnOnce(E) -> Failure {
     move |e| Failure::Step(name, e.into())
 }
 
-fn run(plan: &Plan) -> Result<std::convert::Infallible, Failure> {
+fn run(plan: &Plan) -> Result<Infallible, Failure> {
     // Before any namespace or right is given up: these are the node's files.
     for (n, procs) in plan.cgroup_procs.iter().enumerate() {
         rustix::io::write(procs, b"0").map_err(|e| Failure::Cgroup(n, e.into()))?;
@@ -441,14 +442,14 @@ fn install_filter(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn execute(plan: &Plan) -> Result<std::convert::Infallible, Failure> {
+fn execute(plan: &Plan) -> Result<Infallible, Failure> {
     sys::default_signals();
     for (n, path) in plan.candidates.iter().enumerate() {
         let result = call!(
             libc::SYS_execve,
             path.as_ptr(),
-            plan.argv.pointers.as_ptr(),
-            plan.envp.pointers.as_ptr()
+            plan.argv.as_ptr(),
+            plan.envp.as_ptr()
         );
         let errno = result.err().unwrap_or(Errno(libc::EIO));
         let is_there = is_directory(path);

@@ -14,9 +14,9 @@ use super::dev::{HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
 use super::process::{self, OpenCgroups, Own, Prepared, Setting};
 use super::rootfs::{self, Mounts};
-use super::scratch::Namespaces;
+use super::scratch::{Namespaces, Scratch};
 use super::spec::{ExecFds, ExecSpec, LaunchFds, LaunchSpec, Launched, PidNamespace};
-use super::sys::{self, MountAttr};
+use super::sys;
 use super::users;
 
 /// Starts processes in containers. One per pause, which must have a single thread: the launcher changes namespaces, umask and
@@ -32,24 +32,20 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Looks at the process it runs in and makes the scratch mount namespace.
-    pub fn new() -> Result<Self, LaunchError> {
-        // An invalid descriptor tells a kernel that knows the call (EBADF) from one that does not.
-        let setattr =
-            sys::mount_setattr(-1, false, &MountAttr::default()) != Err(Errno(libc::ENOSYS));
-        Self::with(setattr)
-    }
-
-    fn with(setattr: bool) -> Result<Self, LaunchError> {
+    /// Looks at the process it runs in.
+    pub fn new(scratch: Scratch) -> Result<Self, LaunchError> {
+        let setattr = sys::has_mount_setattr();
         let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open("/proc", dir, Mode::empty())
             .map_err(LaunchError::setup("open /proc"))?;
-        let namespaces = Namespaces::new(&proc, setattr)?;
+        let namespaces = Namespaces::new(&proc, scratch)?;
         let open = OFlags::RDONLY | OFlags::CLOEXEC;
         let pid_namespace = rustix::fs::openat(&proc, "self/ns/pid", open, Mode::empty())
             .map_err(LaunchError::setup("open pid namespace"))?;
-        let capabilities =
-            own_capabilities().map_err(LaunchError::setup("read own capabilities"))?;
+        let capabilities = rustix::thread::capabilities(None)
+            .map_err(LaunchError::setup("read own capabilities"))?
+            .permitted
+            .bits();
         let last_capability = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok();
         let last_capability = last_capability
             .and_then(|t| t.trim().parse().ok())
@@ -258,14 +254,4 @@ fn c_paths(paths: &[PathBuf]) -> Result<Vec<CString>, LaunchError> {
         CString::new(Path::as_os_str(p).as_bytes()).map_err(|_| LaunchError::Nul { what: "path" })
     };
     paths.iter().map(c).collect()
-}
-
-/// The permitted set of this process, from its status file.
-fn own_capabilities() -> Result<u64, Errno> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("CapPrm:"))
-        .ok_or(Errno(libc::EINVAL))?;
-    u64::from_str_radix(line.trim(), 16).map_err(|_| Errno(libc::EINVAL))
 }

@@ -1,6 +1,6 @@
 //! The launcher: makes a container's mount namespace and starts its first process, and runs further processes in it.
 //!
-//! Called by pause, synchronously, in its only thread (but for [`plain`], by which the engine starts pause). A launch goes like this:
+//! Called by pause, synchronously, in its only thread (but for [`plain`], by which the engine starts pause, and the scratch namespace, which it makes for all pauses). A launch goes like this:
 //!
 //! 1. In the node's mount namespace every mount is prepared as a detached one: the overlay, `/dev`, `/sys`, copies of what is
 //!    bound; names of users are looked up in the overlay; cgroups and streams are opened ([`rootfs`], [`process`]).
@@ -16,6 +16,7 @@
 //! that is decided rather than done. Kernels before 5.12 have no `mount_setattr`: there mounts are remounted by path.
 
 mod binds;
+mod birth;
 pub mod capabilities;
 mod child;
 mod dev;
@@ -37,4 +38,5 @@ pub use dev::{default_masked_paths, default_readonly_paths};
 pub use error::{Errno, LaunchError};
 pub use launcher::Launcher;
 pub(crate) use plain::spawn_in;
+pub use scratch::Scratch;
 pub use spec::*;

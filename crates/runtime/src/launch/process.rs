@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ports::runtime::UserStatus;
 use rustix::fs::{Mode, OFlags};
 
+use super::birth::{self, NotBorn};
 use super::child::{self, Failure, KernelMounts, Plan, Pointers};
 use super::error::{Errno, LaunchError};
 use super::spec::{CapabilitySets, CgroupEntry, ProcessSpec, SeccompProgram, Stdio};
-use super::sys::{self, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_NEWPID, CloneArgs, Stack};
+use super::sys::CLONE_NEWPID;
 use super::terminal::{self, Terminal};
 
 /// The kernel's own search path when the environment has none, as in runc's callers.
@@ -70,7 +71,7 @@ pub(super) struct Setting {
 
 /// A plan with what the parent keeps of it.
 pub(super) struct Prepared {
-    pub(super) plan: Box<Plan>,
+    plan: Plan,
     cgroup: Option<OwnedFd>,
     cgroup_path: String,
     cgroup_paths: Vec<String>,
@@ -133,10 +134,9 @@ pub(super) fn prepare(
                 .map(|(k, v)| format!("{k}={v}"))
                 .collect::<Vec<_>>(),
         )?),
-        failure: None,
     };
     Ok(Prepared {
-        plan: Box::new(plan),
+        plan,
         cgroup: opened.v2,
         cgroup_path: entry
             .v2
@@ -151,43 +151,21 @@ pub(super) fn prepare(
 
 impl Prepared {
     /// Starts the child and waits until it executes its program; a child that failed is reaped.
-    pub(super) fn start(mut self) -> Result<(i32, OwnedFd), LaunchError> {
-        let stack = Stack::new().map_err(LaunchError::setup("allocate stack"))?;
-        let mut args = CloneArgs {
-            flags: CLONE_CLEAR_SIGHAND,
-            ..CloneArgs::default()
+    pub(super) fn start(self) -> Result<(i32, OwnedFd), LaunchError> {
+        let flags = if self.new_pid_namespace {
+            CLONE_NEWPID
+        } else {
+            0
         };
-        if self.new_pid_namespace {
-            args.flags |= CLONE_NEWPID;
-        }
-        if let Some(cgroup) = &self.cgroup {
-            args.flags |= CLONE_INTO_CGROUP;
-            args.cgroup = cgroup.as_raw_fd() as u64;
-        }
-        let data = std::ptr::from_mut::<Plan>(&mut self.plan).cast();
-        let mask = sys::signal_mask(None);
-        // SAFETY: pause has one thread; `entry` never returns; the plan outlives the child's use of it, which ends with
-        // execve or exit, before `clone_vfork` returns.
-        let born = unsafe { sys::clone_vfork(args, &stack, child::entry, data) };
-        sys::signal_mask(Some(mask));
-        let (pid, pidfd) = born.map_err(|errno| match &self.cgroup {
-            Some(_) => LaunchError::Cgroup {
+        let born = birth::start(&self.plan, flags, self.cgroup.as_ref().map(AsFd::as_fd));
+        born.map_err(|error| match (error, &self.cgroup) {
+            (NotBorn::Failed(failure), _) => self.explain(failure),
+            (NotBorn::Clone(errno), Some(_)) => LaunchError::Cgroup {
                 path: self.cgroup_path.clone(),
                 errno,
             },
-            None => LaunchError::Setup {
-                step: "clone",
-                errno,
-            },
-        })?;
-        // SAFETY: the child wrote through the pointer it got, unseen by the compiler; it has left this memory for good.
-        match unsafe { std::ptr::read_volatile(&raw const self.plan.failure) } {
-            None => Ok((pid, pidfd)),
-            Some(failure) => {
-                reap(&pidfd);
-                Err(self.explain(failure))
-            }
-        }
+            (NotBorn::Clone(errno), None) => LaunchError::setup("clone")(errno),
+        })
     }
 
     fn explain(&self, failure: Failure) -> LaunchError {

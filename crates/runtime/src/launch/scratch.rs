@@ -2,9 +2,9 @@
 //!
 //! Copying pause's own namespace would copy every mount of the node, of which each Pod adds some, and would let the container's
 //! namespace hold references to all of them. The scratch namespace has one read-only tmpfs with the directory [`ROOT`], so a
-//! copy costs the same however many Pods there are.
+//! copy costs the same however many Pods there are. The engine makes it once ([`Scratch`]) and hands it to every pause.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountAttrFlags;
@@ -18,10 +18,49 @@ use super::sys::{self, call};
 /// Where the container's root is attached for the moment before it becomes `/`.
 const ROOT: &str = "/r";
 
+/// The scratch mount namespace. It lives as long as a descriptor of it.
+#[derive(Debug)]
+pub struct Scratch(OwnedFd);
+
+impl Scratch {
+    /// Makes one, from the mount namespace of the caller, which stays where it is.
+    pub fn new() -> Result<Self, LaunchError> {
+        let step = "make scratch mount namespace";
+        // A thread that leaves the namespace for good, and ends.
+        std::thread::Builder::new()
+            .name("scratch".into())
+            .spawn(|| {
+                let proc =
+                    rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+                sys::unshare(libc::CLONE_NEWNS)?;
+                empty_out(sys::has_mount_setattr())?;
+                own_namespace(&proc)
+            })
+            .map_err(LaunchError::setup(step))?
+            .join()
+            .unwrap_or(Err(Errno(libc::EIO)))
+            .map(Self)
+            .map_err(LaunchError::setup(step))
+    }
+}
+
+impl From<OwnedFd> for Scratch {
+    /// `fd` refers to a scratch namespace made in this mount namespace.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Scratch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The node's mount namespace and the scratch one.
 pub(super) struct Namespaces {
     home: OwnedFd,
-    scratch: OwnedFd,
+    scratch: Scratch,
 }
 
 /// Being in a new mount namespace; dropping it goes back to the node's.
@@ -30,26 +69,17 @@ pub(super) struct Inside<'a>(&'a Namespaces);
 fn own_namespace(proc: &OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(rustix::fs::openat(
         proc,
-        "self/ns/mnt",
+        "thread-self/ns/mnt",
         OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
 }
 
 impl Namespaces {
-    /// Makes the scratch namespace and comes back. `proc` is the node's `/proc`.
-    pub(super) fn new(proc: &OwnedFd, setattr: bool) -> Result<Self, LaunchError> {
-        let fail = LaunchError::setup::<Errno>("make scratch mount namespace");
+    /// Remembers the caller's namespace. `proc` is the node's `/proc`.
+    pub(super) fn new(proc: &OwnedFd, scratch: Scratch) -> Result<Self, LaunchError> {
         let home = own_namespace(proc).map_err(LaunchError::setup("open mount namespace"))?;
-        let made = sys::unshare(libc::CLONE_NEWNS).and_then(|()| {
-            let made = empty_out(setattr).and_then(|()| own_namespace(proc));
-            go_home(&home);
-            made
-        });
-        Ok(Self {
-            scratch: made.map_err(fail)?,
-            home,
-        })
+        Ok(Self { home, scratch })
     }
 
     /// Enters a new copy of the scratch namespace.

@@ -113,7 +113,8 @@ impl Drop for Stack {
 /// ended.
 ///
 /// # Safety
-/// `entry` makes system calls only, unless the process has one thread: others may hold any lock. It must never return, and `data` must be valid for it.
+/// `entry` makes system calls only, since other threads of the process may hold any lock. It must never return, and `data` must be
+/// valid for it.
 pub(super) unsafe fn clone_vfork(
     mut args: CloneArgs,
     stack: &Stack,
@@ -226,6 +227,12 @@ pub(super) fn attach(mount: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Er
 pub(super) fn setns(fd: BorrowedFd<'_>, kinds: i32) -> Result<(), Errno> {
     call!(libc::SYS_setns, fd.as_raw_fd(), kinds)?;
     Ok(())
+}
+
+/// Whether the kernel knows `mount_setattr` (Linux 5.12).
+pub(super) fn has_mount_setattr() -> bool {
+    // An invalid descriptor tells a kernel that knows the call (EBADF) from one that does not.
+    mount_setattr(-1, false, &MountAttr::default()) != Err(Errno(libc::ENOSYS))
 }
 
 /// `unshare(2)`, of this task.

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use serde::de::DeserializeOwned;
+
 use crate::wire::{Call, Incoming, Message, Outgoing};
 
 /// An engine that lets this many messages lie is taken for gone; its successor is told everything again.
@@ -32,6 +34,18 @@ impl Connection {
             incoming: Incoming::default(),
             outgoing: VecDeque::new(),
         })
+    }
+
+    /// Takes the first message of a connection that was inherited: it was sent before this process was born.
+    pub(super) fn inherited<T: DeserializeOwned>(&mut self) -> io::Result<(T, Vec<OwnedFd>)> {
+        loop {
+            if let Some(first) = self.incoming.pop().map_err(io::Error::other)? {
+                return Ok(first);
+            }
+            if self.incoming.receive(self.socket.as_fd())? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
     }
 
     /// Reads once and takes the calls that are complete. Descriptors from the engine are not expected and closed.

@@ -4,8 +4,8 @@
 //! the engine, which may come and go. It knows nothing of Kubernetes and decides nothing: restarts, grace periods and probes are
 //! the engine's. One thread, one epoll loop, no asynchronous runtime.
 //!
-//! Files in its run directory: [`crate::wire::SPEC_NAME`] (read once), [`crate::wire::SOCKET_NAME`] (the engine's way in) and one
-//! exit file for every container that has ended.
+//! It is born connected to the engine, which says over its standard input what it is to be ([`crate::wire::PauseSpec`]). Files in its
+//! run directory: [`crate::wire::SOCKET_NAME`] (a later engine's way in) and one exit file for every container that has ended.
 //!
 //! Invariants: an exit is in its file before anybody is told; every line a container wrote before it ended is in the log before
 //! its exit is told; a slow engine or attached client never blocks a container's output.
@@ -18,50 +18,52 @@ mod server;
 mod setup;
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::wire::Ready;
+use crate::wire::{Message, Refusal};
 
 /// Runs a pause; `args` are what follows its name on the command line: the sandbox's run directory.
 ///
-/// To be called before anything else is initialised, from the process's only thread. Says on standard output when it is ready
-/// ([`Ready`]) and exits with 0 once it was told to shut down, with 1 if it could not come up.
+/// To be called before anything else is initialised, from the process's only thread, with the engine's connection as standard input.
+/// Exits with 0 once it was told to shut down, with 1 if it could not come up, after telling the engine why.
 pub fn main<I: IntoIterator<Item = OsString>>(args: I) -> ! {
-    let outcome = match args.into_iter().next() {
-        Some(run_dir) => run(&PathBuf::from(run_dir)),
-        None => Err(setup::SetupError::Usage),
+    let Some(run_dir) = args.into_iter().next().map(PathBuf::from) else {
+        eprintln!("usage: pause RUN_DIRECTORY");
+        std::process::exit(1)
     };
-    let code = match outcome {
+    let outcome = setup::inherited().map_err(|error| error.to_string());
+    let outcome = outcome.and_then(|engine| run(&run_dir, engine));
+    std::process::exit(match outcome {
         Ok(()) => 0,
         Err(error) => {
-            announce(&Ready::Failed {
-                reason: chain(&error),
-            });
+            eprintln!("pause: {error}");
             1
         }
-    };
-    std::process::exit(code)
+    })
 }
 
-fn run(run_dir: &std::path::Path) -> Result<(), setup::SetupError> {
-    let sandbox = setup::enter(run_dir)?;
-    let mut server =
-        server::Server::new(sandbox).map_err(setup::SetupError::step("make the event loop"))?;
-    announce(&Ready::Listening {
-        pid: rustix::process::getpid().as_raw_nonzero().get(),
+fn run(run_dir: &Path, mut engine: connection::Connection) -> Result<(), String> {
+    let made = setup::enter(run_dir, &mut engine).and_then(|sandbox| {
+        server::Server::new(sandbox).map_err(setup::SetupError::step("make the event loop"))
     });
-    setup::detach_stdout();
-    server.run();
-    Ok(())
-}
-
-/// Tells the engine; if it is gone already, its successor will find the socket.
-fn announce(ready: &Ready) {
-    if let Ok(mut line) = serde_json::to_vec(ready) {
-        line.push(b'\n');
-        let _ = std::io::stdout().write_all(&line);
-        let _ = std::io::stdout().flush();
+    match made {
+        Ok(mut server) => {
+            server.take(engine);
+            server.run();
+            Ok(())
+        }
+        Err(error) => {
+            let reason = chain(&error);
+            // The answer to its first call, whichever that is. It may be gone already.
+            let _ = engine.tell(
+                &Message::Reply {
+                    number: 0,
+                    outcome: Err(Refusal::Setup(reason.clone())),
+                },
+                Vec::new(),
+            );
+            Err(reason)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use rustix::process::WaitOptions;
 use super::connection::{Connection, Heard};
 use super::container::{Container, Home, Pipes, TERMINAL, exit_code};
 use super::setup::Sandbox;
-use crate::cgroup::{self, Tree};
+use crate::cgroup::Tree;
 use crate::launch::{ExecFds, ExecSpec, Launcher, PidNamespace};
 use crate::wire::{Call, Event, Message, Refusal, Reply, Request, StartSpec, Stream, VERSION};
 
@@ -29,7 +30,9 @@ enum Source {
 }
 
 pub(super) struct Server {
-    sandbox: Sandbox,
+    listener: UnixListener,
+    signals: OwnedFd,
+    netns: Option<OwnedFd>,
     launcher: Launcher,
     home: Home,
     epoll: Rc<OwnedFd>,
@@ -47,26 +50,35 @@ type Answer = Result<(Reply, Vec<OwnedFd>), Refusal>;
 
 impl Server {
     pub(super) fn new(sandbox: Sandbox) -> io::Result<Self> {
+        let Sandbox {
+            listener,
+            signals,
+            netns,
+            scratch,
+            cgroups,
+        } = sandbox;
         let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let home = Home {
             run_dir: Rc::new(std::fs::File::open(".")?.into()),
-            cgroups: Tree::new(cgroup::detect().map_err(io::Error::other)?, ""),
+            cgroups: Tree::new(cgroups, ""),
         };
         epoll::add(
             &*epoll,
-            &sandbox.signals,
+            &signals,
             EventData::new_u64(SIGNALS),
             EventFlags::IN,
         )?;
         epoll::add(
             &*epoll,
-            &sandbox.listener,
+            &listener,
             EventData::new_u64(LISTENER),
             EventFlags::IN,
         )?;
         Ok(Self {
-            sandbox,
-            launcher: Launcher::new().map_err(io::Error::other)?,
+            listener,
+            signals,
+            netns,
+            launcher: Launcher::new(scratch).map_err(io::Error::other)?,
             home,
             epoll,
             sources: BTreeMap::new(),
@@ -129,15 +141,17 @@ impl Server {
 
     // ---- the engine ----
 
-    /// Takes the newest engine; the one before it is gone or about to be.
     fn accept(&mut self) {
-        let Ok((socket, _)) = self.sandbox.listener.accept() else {
-            return;
-        };
+        if let Ok((socket, _)) = self.listener.accept()
+            && let Ok(connection) = Connection::new(socket)
+        {
+            self.take(connection);
+        }
+    }
+
+    /// Takes the newest engine; the one before it is gone or about to be.
+    pub(super) fn take(&mut self, connection: Connection) {
         self.hang_up();
-        let Ok(connection) = Connection::new(socket) else {
-            return;
-        };
         let token = self.next_token;
         self.next_token += 1;
         if epoll::add(
@@ -150,6 +164,8 @@ impl Server {
         {
             self.sources.insert(token, Source::Connection);
             self.connection = Some((token, connection));
+            // Its first call may have been read already.
+            self.hear();
         }
     }
 
@@ -286,7 +302,6 @@ impl Server {
             .filter_map(Container::report)
             .collect();
         let netns = self
-            .sandbox
             .netns
             .as_ref()
             .map(|netns| rustix::io::fcntl_dupfd_cloexec(netns, 3))
@@ -408,7 +423,7 @@ impl Server {
     /// Reaps every child that has ended. `true` when it is time to exit.
     fn reap(&mut self) -> bool {
         let mut discarded = [0u8; 128 * 4];
-        while rustix::io::read(&self.sandbox.signals, &mut discarded).is_ok() {}
+        while rustix::io::read(&self.signals, &mut discarded).is_ok() {}
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if status.exited() || status.signaled() => {

@@ -1,4 +1,5 @@
-//! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. It is in its cgroup from the beginning.
+//! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. It is in its cgroup from the beginning, and connected
+//! to the engine that started it.
 
 use std::ffi::CString;
 use std::io;
@@ -10,19 +11,16 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
-use crate::wire::{PauseSpec, SOCKET_NAME, SPEC_NAME, VERSION};
+use super::connection::Connection;
+use crate::cgroup::Layout;
+use crate::launch::Scratch;
+use crate::wire::{PauseSpec, SOCKET_NAME, VERSION};
 
 /// Why a pause did not come up.
 #[derive(Debug, Error)]
 pub(super) enum SetupError {
-    /// No run directory on the command line.
-    #[error("usage: pause RUN_DIRECTORY")]
-    Usage,
-    /// The specification is not one.
-    #[error("malformed {SPEC_NAME}")]
-    Spec(#[from] serde_json::Error),
     /// The specification is of another version.
-    #[error("{SPEC_NAME} has version {0}")]
+    #[error("the engine speaks version {0}")]
     Version(u32),
     /// A sysctl could not be set.
     #[error("failed to set sysctl {name}")]
@@ -61,14 +59,32 @@ pub(super) struct Sandbox {
     pub(super) signals: OwnedFd,
     /// The network namespace, when it is the Pod's own.
     pub(super) netns: Option<OwnedFd>,
+    /// What containers' mount namespaces are copied from.
+    pub(super) scratch: Scratch,
+    /// Where cgroups are.
+    pub(super) cgroups: Layout,
 }
 
-/// Makes this process the sandbox whose files are in `run_dir`, which becomes its working directory.
-pub(super) fn enter(run_dir: &Path) -> Result<Sandbox, SetupError> {
+/// The connection this process was born with, its standard input. From here on nothing else is inherited from the engine.
+pub(super) fn inherited() -> io::Result<Connection> {
     close_inherited();
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Connection::new(socket.into())
+}
+
+/// Makes this process the sandbox whose files are in `run_dir`, which becomes its working directory, as the engine says.
+pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, SetupError> {
+    let (spec, fds): (PauseSpec, _) = engine
+        .inherited()
+        .map_err(SetupError::step("read the specification"))?;
+    let scratch = fds
+        .into_iter()
+        .next()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        .map_err(SetupError::step("take the scratch mount namespace"))?;
     std::env::set_current_dir(run_dir).map_err(SetupError::step("enter the run directory"))?;
-    let text = std::fs::read(SPEC_NAME).map_err(SetupError::step("read the specification"))?;
-    let spec: PauseSpec = serde_json::from_slice(&text)?;
     if spec.version != VERSION {
         return Err(SetupError::Version(spec.version));
     }
@@ -98,14 +114,9 @@ pub(super) fn enter(run_dir: &Path) -> Result<Sandbox, SetupError> {
         listener: listen().map_err(SetupError::step("listen"))?,
         signals,
         netns,
+        scratch: scratch.into(),
+        cgroups: spec.cgroups,
     })
-}
-
-/// Standard output has served; from here on nothing is inherited from the engine.
-pub(super) fn detach_stdout() {
-    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
-        let _ = rustix::stdio::dup2_stdout(&null);
-    }
 }
 
 fn close_inherited() {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use ports::runtime::UserStatus;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Layout;
 use crate::launch::{ExecSpec, LaunchSpec};
 
 pub use frame::{FrameError, Incoming, MAX_FRAME_BYTES, MAX_FRAME_FDS, Outgoing};
@@ -22,8 +23,6 @@ pub use frame::{FrameError, Incoming, MAX_FRAME_BYTES, MAX_FRAME_FDS, Outgoing};
 pub const VERSION: u32 = 1;
 /// Name of the socket in a sandbox's run directory.
 pub const SOCKET_NAME: &str = "pause.sock";
-/// Name of [`PauseSpec`] in a sandbox's run directory.
-pub const SPEC_NAME: &str = "pause.json";
 
 /// File name of a container's [`ExitRecord`] in its sandbox's run directory.
 #[must_use]
@@ -31,7 +30,8 @@ pub fn exit_file_name(container: &str) -> String {
     format!("{container}.exit")
 }
 
-/// What a pause is started with; a file, so that its command line stays short and shows nothing.
+/// What a pause is started with: the first frame on the connection it is born with, its standard input. The scratch mount namespace
+/// rides with it ([`crate::launch::Scratch`]). The engine's first call follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseSpec {
     /// [`VERSION`] of the engine that wrote it.
@@ -48,21 +48,8 @@ pub struct PauseSpec {
     pub sysctls: BTreeMap<String, String>,
     /// Its `oom_score_adj`, best effort.
     pub oom_score_adj: i32,
-}
-
-/// One line on standard output, written by a pause that has come up or could not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ready {
-    /// The socket listens.
-    Listening {
-        /// Its PID as it sees itself.
-        pid: i32,
-    },
-    /// It has given up.
-    Failed {
-        /// What was tried, and the cause.
-        reason: String,
-    },
+    /// Where cgroups are.
+    pub cgroups: Layout,
 }
 
 /// A standard stream that carries output.
@@ -270,6 +257,9 @@ pub enum Event {
 /// Why pause did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
+    /// It could not become the Pod's sandbox, and ends.
+    #[error("pause did not come up: {0}")]
+    Setup(String),
     /// The engine speaks another version.
     #[error("pause speaks version {version}")]
     Version {
