@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use runtime::launch::capabilities;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
@@ -19,22 +20,6 @@ use crate::{own, stamp};
 pub(crate) const NAME: &str = "crun-side";
 /// Where a v2 hierarchy is beside v1 controllers.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
-const CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
 /// The engine's default filter, of which crun gets the names of what is allowed.
 const PROFILE: &str = include_str!("../../../crates/runtime/src/seccomp/default.profile");
 
@@ -242,7 +227,10 @@ fn next_stamp(output: &mut impl BufRead) -> anyhow::Result<Duration> {
 
 /// What the own runtime gives a container by default, in OCI's words.
 fn config(cgroup: &str, seccomp: bool) -> Value {
-    let capabilities: Vec<String> = CAPABILITIES.iter().map(|c| format!("CAP_{c}")).collect();
+    let capabilities: Vec<String> = capabilities::DEFAULT
+        .iter()
+        .map(|c| format!("CAP_{c}"))
+        .collect();
     let limits = own::RESOURCES;
     let hardened = json!(["nosuid", "noexec", "nodev"]);
     let mut config = json!({

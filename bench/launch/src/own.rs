@@ -178,7 +178,6 @@ impl World {
 fn container(seccomp: bool) -> ContainerConfig {
     ContainerConfig {
         name: "stamp".into(),
-        attempt: 0,
         image_id: "bench".into(),
         image: "bench".into(),
         command: vec![
@@ -186,37 +185,17 @@ fn container(seccomp: bool) -> ContainerConfig {
             stamp::NAME.into(),
             RUN.as_millis().to_string(),
         ],
-        args: Vec::new(),
-        working_dir: String::new(),
-        env: Vec::new(),
-        mounts: Vec::new(),
         resources: RESOURCES,
         security: SecurityContext {
-            privileged: false,
-            run_as_user: None,
-            run_as_group: None,
-            supplemental_groups: Vec::new(),
-            strict_groups: false,
-            run_as_non_root: false,
-            readonly_rootfs: false,
-            no_new_privs: false,
-            add_capabilities: Vec::new(),
-            drop_capabilities: Vec::new(),
             seccomp: if seccomp {
                 SeccompProfile::RuntimeDefault
             } else {
                 SeccompProfile::Unconfined
             },
-            unmasked_proc: false,
-            pid_target: None,
+            ..SecurityContext::default()
         },
         log_path: "stamp.log".into(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        stop_signal: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..ContainerConfig::default()
     }
 }
 

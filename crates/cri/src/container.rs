@@ -65,7 +65,7 @@ pub enum SeccompProfile {
 }
 
 /// Who the process is and what it may do (CRI `LinuxContainerSecurityContext`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityContext {
     /// All capabilities, all devices, nothing masked.
     pub privileged: bool,
@@ -95,8 +95,8 @@ pub struct SecurityContext {
     pub pid_target: Option<Id>,
 }
 
-/// What a container is made from (CRI `ContainerConfig`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a container is made from (CRI `ContainerConfig`). The default asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerConfig {
     /// Container name in the Pod.
     pub name: String,

@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use super::Inner;
+use crate::launch::Errno;
 
 /// A listener on the same machine answers at once, or its queue is full.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ pub(super) async fn connect(
     }
     let failed = |source| StreamError::Io {
         what: format!("failed to connect to localhost:{port} inside namespace {id:?}"),
-        source,
+        source: plain(source),
     };
     let (v4, v6) = sockets(sandbox.netns()).await.map_err(failed)?;
     let stream = match dial(v4, (Ipv4Addr::LOCALHOST, port).into()).await {
@@ -46,6 +47,14 @@ pub(super) async fn connect(
     let _ = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
     Ok((Box::pin(read), Box::pin(write)))
+}
+
+/// The kernel's words without its number: they go to users as they are.
+fn plain(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::new(error.kind(), Errno(number)),
+        None => error,
+    }
 }
 
 async fn dial(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpStream> {

@@ -49,8 +49,8 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What a container has unless told otherwise (containerd's default).
-const DEFAULT: [&str; 14] = [
+/// What a container has unless told otherwise (containerd's default), without the prefix `CAP_`.
+pub const DEFAULT: [&str; 14] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "FSETID",

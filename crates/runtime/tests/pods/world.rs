@@ -290,37 +290,14 @@ fn open(dir: &Path, cgroup_root: &str, network: Arc<FakeNetwork>) -> Runtime {
 pub(crate) fn container(name: &str) -> ContainerConfig {
     ContainerConfig {
         name: name.into(),
-        attempt: 0,
         image_id: FakeImages::ID.into(),
         image: "docker.io/library/busybox:1.35".into(),
-        command: Vec::new(),
-        args: Vec::new(),
-        working_dir: String::new(),
-        env: Vec::new(),
-        mounts: Vec::new(),
-        resources: Resources::default(),
         security: SecurityContext {
-            privileged: false,
-            run_as_user: None,
-            run_as_group: None,
-            supplemental_groups: Vec::new(),
-            strict_groups: false,
-            run_as_non_root: false,
-            readonly_rootfs: false,
-            no_new_privs: false,
-            add_capabilities: Vec::new(),
-            drop_capabilities: Vec::new(),
             seccomp: SeccompProfile::RuntimeDefault,
-            unmasked_proc: false,
-            pid_target: None,
+            ..SecurityContext::default()
         },
         log_path: format!("{name}/0.log").into(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        stop_signal: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..ContainerConfig::default()
     }
 }
 
