@@ -201,6 +201,7 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
         stdout: query.bool("stdout"),
         stderr: query.bool("stderr") && !tty,
         tty,
+        code: subresource == "exec",
     };
     let pod = pod(rest)?;
     let container = choose(&pod, query.text("container"))?;

@@ -9,7 +9,7 @@ use ports::streams::{ExitStatus, Reader, Session, TerminalSize, Writer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -32,6 +32,21 @@ pub(super) struct Wanted {
     pub(super) stdout: bool,
     pub(super) stderr: bool,
     pub(super) tty: bool,
+    /// How the process ended (exec). Of a container that is attached to, a client learns from the Pod's status.
+    pub(super) code: bool,
+}
+
+impl Wanted {
+    /// The end as the client is told it.
+    pub(super) fn end(self, exit: Option<ExitStatus>) -> Option<ExitStatus> {
+        exit.map(|exit| {
+            if self.code {
+                exit
+            } else {
+                ExitStatus { code: 0 }
+            }
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,7 +111,7 @@ pub(super) async fn serve(socket: Socket, protocol: Protocol, session: Session, 
         let stdout = copy(&sink, protocol, STDOUT, stdout, wanted.stdout);
         let stderr = copy(&sink, protocol, STDERR, stderr, wanted.stderr);
         let (_, _, exit) = tokio::join!(stdout, stderr, exit);
-        finish(&sink, protocol, exit).await;
+        finish(&sink, protocol, wanted.end(exit.ok())).await;
     };
     let stdin = stdin.filter(|_| wanted.stdin);
     let resize = resize.filter(|_| wanted.tty);
@@ -170,13 +185,9 @@ async fn receive(
     }
 }
 
-async fn finish(
-    sink: &Sink,
-    protocol: Protocol,
-    exit: Result<ExitStatus, oneshot::error::RecvError>,
-) {
+async fn finish(sink: &Sink, protocol: Protocol, exit: Option<ExitStatus>) {
     let mut sink = sink.lock().await;
-    if let Some(text) = last_word(protocol.status, exit.ok()) {
+    if let Some(text) = last_word(protocol.status, exit) {
         // A client that left does not want to know.
         let _ = sink.send(message(protocol, ERROR, text.as_bytes())).await;
     }

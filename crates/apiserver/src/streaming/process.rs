@@ -69,7 +69,7 @@ pub(super) async fn serve(
         let stderr = copy(opened.stderr, session.stderr);
         let (_, _, exit) = tokio::join!(stdout, stderr, session.exit);
         if let Some(error) = opened.error {
-            if let Some(text) = channels::last_word(protocol == V4, exit.ok()) {
+            if let Some(text) = channels::last_word(protocol == V4, wanted.end(exit.ok())) {
                 error.sender.data(text.as_bytes()).await;
             }
             error.sender.finish().await;
@@ -177,6 +177,7 @@ mod tests {
             stdout: true,
             stderr: false,
             tty: true,
+            code: true,
         };
         let (session, mut sizes) = cat();
         let mut client = Client::start(move |streams| serve(streams, V4, session, wanted));
@@ -200,12 +201,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_exec_tells_the_code() {
+        for (code, end) in [(true, "Failure"), (false, "Success")] {
+            let wanted = Wanted {
+                stdin: true,
+                stdout: true,
+                stderr: false,
+                tty: false,
+                code,
+            };
+            let (session, _sizes) = cat();
+            let mut client = Client::start(move |streams| serve(streams, V4, session, wanted));
+            for (stream, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
+                client.open(stream, &[("streamtype", kind)]).await;
+            }
+            client.data(3, b"", true).await;
+            let seen = client.until_closed().await;
+            let status: serde_json::Value = serde_json::from_slice(&seen.data[&1].0).unwrap();
+            assert_eq!(status["status"], end);
+        }
+    }
+
+    #[tokio::test]
     async fn a_client_that_leaves_hangs_up() {
         let wanted = Wanted {
             stdin: true,
             stdout: false,
             stderr: false,
             tty: false,
+            code: true,
         };
         let (session, mut sizes) = cat();
         let mut client = Client::start(move |streams| serve(streams, V4, session, wanted));
