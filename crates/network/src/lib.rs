@@ -25,12 +25,22 @@ use rustix::io::Errno;
 use netlink::{Family, Refused, Socket};
 use pool::Pool;
 pub use range::{Ipv4Range, RangeError};
+use setup::Chosen;
 pub use setup::Config;
 
 /// The node's side of the Pod network.
 #[derive(Debug)]
 pub struct Network {
     inner: Arc<Inner>,
+    /// What this opening made, as opposed to what it found.
+    made: Made,
+}
+
+/// What was not there before.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    record: bool,
+    bridge: bool,
 }
 
 #[derive(Debug)]
@@ -49,33 +59,44 @@ struct Inner {
 }
 
 impl Network {
-    /// Brings the bridge, its address, forwarding and masquerade up, or finds them as an earlier engine left them. Blocks for a
-    /// few milliseconds.
+    /// Brings the bridge, its address, forwarding and masquerade up, or finds them as an earlier engine left them. What could
+    /// not be brought up wholly is taken down again. Blocks for a few milliseconds.
     pub fn open(config: &Config) -> Result<Self, NetworkError> {
-        let mut route = Socket::open(Family::Route)
-            .map_err(|source| kernel("open a netlink socket", source))?;
+        let socket = || {
+            Socket::open(Family::Route).map_err(|source| kernel("open a netlink socket", source))
+        };
+        let (mut route, removing) = (socket()?, socket()?);
         let _alone = setup::choose_alone()?;
-        let chosen = setup::choose(config, &mut route)?;
-        let pool = Pool::open(&config.state_dir.join("addresses"), chosen.range)
-            .map_err(|source| pool_error("open", source))?;
-        let gateway = pool.gateway();
-        let bridge_index = setup::bring_up(&chosen, gateway, &mut route)?;
-        let node_ips = setup::node_ips(bridge_index, gateway, &mut route)?;
-        let removing = Socket::open(Family::Route)
-            .map_err(|source| kernel("open a netlink socket", source))?;
+        let (chosen, is_known) = setup::choose(config, &mut route)?;
+        let made = Made {
+            record: !is_known,
+            bridge: setup::find_link(&mut route, &chosen.bridge)?.is_none(),
+        };
+        let (pool, bridge_index, node_ips) =
+            bring_up(config, &chosen, &mut route).inspect_err(|_| {
+                // The first error is the one to tell.
+                let _ = take_back(made, &chosen.bridge, &mut route, config);
+            })?;
         tracing::debug!(bridge = chosen.bridge, range = %chosen.range, "Pod network is up");
         Ok(Network {
             inner: Arc::new(Inner {
                 bridge: chosen.bridge,
                 bridge_index,
                 range: chosen.range,
-                gateway,
+                gateway: pool.gateway(),
                 node_ips,
                 pool: Mutex::new(pool),
                 making: Mutex::new(route),
                 removing: Mutex::new(removing),
             }),
+            made,
         })
+    }
+
+    /// Takes back what [`Network::open`] made, for an engine that cannot start after all; what it found stays.
+    pub fn give_up(&self, config: &Config) -> Result<(), NetworkError> {
+        let mut removing = lock(&self.inner.removing);
+        take_back(self.made, &self.inner.bridge, &mut removing, config)
     }
 
     /// The node's address on the Pod network: where Pods reach the node, and their default route.
@@ -103,6 +124,34 @@ impl Network {
         setup::tear_down(&self.inner.bridge, &mut lock(&self.inner.removing))?;
         setup::forget(config)
     }
+}
+
+/// The pool, the bridge's index, the node's addresses.
+fn bring_up(
+    config: &Config,
+    chosen: &Chosen,
+    route: &mut Socket,
+) -> Result<(Pool, u32, Vec<IpAddr>), NetworkError> {
+    let pool = Pool::open(&config.state_dir.join("addresses"), chosen.range)
+        .map_err(|source| pool_error("open", source))?;
+    let bridge_index = setup::bring_up(chosen, pool.gateway(), route)?;
+    let node_ips = setup::node_ips(bridge_index, pool.gateway(), route)?;
+    Ok((pool, bridge_index, node_ips))
+}
+
+fn take_back(
+    made: Made,
+    bridge: &str,
+    route: &mut Socket,
+    config: &Config,
+) -> Result<(), NetworkError> {
+    if made.bridge {
+        setup::tear_down(bridge, route)?;
+    }
+    if made.record {
+        setup::forget(config)?;
+    }
+    Ok(())
 }
 
 /// Each use leaves a pool and a socket whole, so a poisoned lock is still good.

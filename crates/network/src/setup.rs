@@ -49,13 +49,17 @@ pub(crate) fn choose_alone() -> Result<fs::File, NetworkError> {
     lock().map_err(|error| kernel("wait for other engines to choose their network", error))
 }
 
-/// The earlier choice if there is one, else the settings, else the first name and range nobody uses.
-pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<Chosen, NetworkError> {
+/// The earlier choice (then `true`) if there is one, else the settings, else the first name and range nobody uses. A link that is
+/// there already is somebody else's.
+pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<(Chosen, bool), NetworkError> {
     if let Some(chosen) = read(config)? {
-        return Ok(chosen);
+        return Ok((chosen, true));
     }
     let (_, taken) = addresses_and_ranges(route)?;
     let bridge = match &config.bridge {
+        Some(name) if find_link(route, name)?.is_some() => {
+            return Err(kernel(&format!("make bridge {name}"), Errno::EXIST.into()));
+        }
         Some(name) => name.clone(),
         None => free_bridge_name(route)?,
     };
@@ -67,7 +71,7 @@ pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<Chosen, Netw
     })?;
     let chosen = Chosen { bridge, range };
     write(config, &chosen)?;
-    Ok(chosen)
+    Ok((chosen, false))
 }
 
 /// 10.244.0.0/16 as everyone's default, then its neighbours.

@@ -282,3 +282,54 @@ fn engines_that_start_at_once_choose_different_networks() {
         );
     });
 }
+
+/// Names of the links of this thread's namespace.
+fn links() -> Vec<String> {
+    let dev = std::fs::read_to_string("/proc/thread-self/net/dev").expect("links");
+    let names = dev
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split(':').next());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn what_cannot_be_brought_up_is_taken_down() {
+    on_a_node(|config| {
+        for bridge in ["lo", "a-name-that-is-too-long-for-a-link", "a/b"] {
+            let config = Config {
+                bridge: Some(bridge.into()),
+                ..config.clone()
+            };
+            let refused = Network::open(&config).expect_err(bridge);
+            assert!(
+                refused.to_string().contains(bridge),
+                "{refused} does not name it"
+            );
+            assert_eq!(links(), ["lo"]);
+            assert!(!config.state_dir.join("network.json").exists());
+        }
+        // The next attempt is not bound to the failed one's choice.
+        let network = Network::open(config).expect("opens");
+        assert_eq!(network.bridge(), "carob0");
+    });
+}
+
+#[test]
+fn giving_up_takes_back_what_opening_made() {
+    on_a_node(|config| {
+        let network = Network::open(config).expect("opens");
+        network.give_up(config).expect("gives up");
+        assert_eq!(links(), ["lo"]);
+        assert!(!config.state_dir.join("network.json").exists());
+
+        let first = Network::open(config).expect("opens");
+        let range = first.pod_range();
+        drop(first);
+        let second = Network::open(config).expect("opens again");
+        second.give_up(config).expect("gives up");
+        assert_eq!(links(), ["lo", "carob0"], "what was found stays");
+        let third = Network::open(config).expect("opens again");
+        assert_eq!(third.pod_range(), range);
+    });
+}
