@@ -4,8 +4,8 @@
 //! pure functions of `lifecycle`; what is here observes, carries out, and reports.
 //!
 //! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods and hears the runtime's events, and hands both to one worker task per Pod
-//! UID; the recorder writes Events in order; one task per referenced ConfigMap or Secret watches that single object. Everything is
-//! keyed by Pod UID, so a Pod and its successor of the same name never meet.
+//! UID; the recorder writes Events in order; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
+//! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
 mod config;
@@ -14,6 +14,7 @@ mod dispatch;
 mod env;
 mod expand;
 mod fields;
+mod handlers;
 mod hosts;
 mod logs;
 mod messages;
@@ -22,6 +23,7 @@ mod mounts;
 mod node;
 mod objects;
 mod orphans;
+mod probe;
 mod pull;
 mod recorder;
 mod records;

@@ -13,7 +13,7 @@ mod perform;
 mod reporting;
 mod volumes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
+use lifecycle::{NodePolicy, Observed, Plan, Start, Step, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use crate::agent::Agent;
 use crate::mounting::SetUp;
 use crate::objects::Subscription;
+use crate::probe::{self, Found, Probes};
 use crate::records::Records;
 use crate::report::Written;
 use crate::sources::Tokens;
@@ -80,6 +81,10 @@ pub(crate) struct Worker {
     queue: VecDeque<Step>,
     current: Option<BoxFuture<'static, Done>>,
     stops: FuturesUnordered<BoxFuture<'static, Id>>,
+    probes: Probes,
+    has_probes: bool,
+    /// Runs that were found running when this worker began.
+    adopted: BTreeSet<Id>,
     refresh: Option<BoxFuture<'static, SetUp>>,
     writing: Option<BoxFuture<'static, Written>>,
     /// What the API holds.
@@ -93,6 +98,7 @@ pub(crate) struct Worker {
 
 enum Event {
     Message(Option<Message>),
+    Probed(Found),
     Done(Done),
     Stopped(Id),
     Refreshed(SetUp),
@@ -119,6 +125,9 @@ impl Worker {
                 host_ips: agent.config.host_ips.clone(),
                 ..Observed::default()
             },
+            has_probes: probe::has_probes(&pod),
+            adopted: records.containers.iter().map(|c| c.id.clone()).collect(),
+            probes: Probes::new(),
             agent,
             inbox,
             pod_dir: None,
@@ -156,6 +165,7 @@ impl Worker {
             }
             self.next_step();
             self.report();
+            self.follow_probes();
             if self.finished && self.current.is_none() && self.stops.is_empty() {
                 break;
             }
@@ -186,8 +196,12 @@ impl Worker {
     }
 
     fn adopt(&mut self, plan: Plan) {
-        // An exit is reported before the restart that answers it.
-        self.report();
+        // An exit is reported before the restart that answers it, unless the agent brought it about.
+        let is_own =
+            |step: &Step| matches!(step, Step::Start(start) if self.stopped_to_start(start));
+        if !plan.steps.iter().any(is_own) {
+            self.report();
+        }
         let memory = &mut self.seen.memory;
         memory.phase = memory.phase.max(plan.phase);
         memory.restarts.extend(plan.restarts);
@@ -228,10 +242,21 @@ impl Worker {
         self.pace.busy(Instant::now());
     }
 
+    /// Whether the run before this one was stopped so that this one can be started. Upstream's agent does both in one go, and
+    /// nobody sees the exit in between.
+    fn stopped_to_start(&self, start: &Start) -> bool {
+        let records = self.records.containers.iter();
+        let newest = records
+            .filter(|c| c.name == start.container)
+            .max_by_key(|c| c.attempt);
+        let stopping = newest.and_then(|c| self.seen.memory.stopping.get(&c.id));
+        stopping.is_some_and(|stopping| stopping.then_restart)
+    }
+
     /// Whether the next step waits for the status before it to be stored: a restart, and the end.
     fn is_held_up(&self) -> bool {
         match self.queue.front() {
-            Some(Step::Start(start)) => start.restart_count > 0,
+            Some(Step::Start(start)) => start.restart_count > 0 && !self.stopped_to_start(start),
             Some(Step::DeletePod) => true,
             _ => false,
         }
@@ -247,6 +272,7 @@ impl Worker {
             biased;
             message = self.inbox.recv() => Event::Message(message),
             done = settled(&mut self.current) => Event::Done(done),
+            found = self.probes.next() => Event::Probed(found),
             written = settled(&mut self.writing) => Event::Written(written),
             Some(id) = self.stops.next(), if !self.stops.is_empty() => Event::Stopped(id),
             setup = settled(&mut self.refresh) => Event::Refreshed(setup),
@@ -279,6 +305,7 @@ impl Worker {
         match event {
             Event::Message(None) => return false,
             Event::Message(Some(message)) => self.told(message),
+            Event::Probed(found) => self.probed(found),
             Event::Done(done) => self.done(done).await,
             Event::Stopped(id) => self.stopped(&id).await,
             Event::Refreshed(setup) => self.refreshed(setup),

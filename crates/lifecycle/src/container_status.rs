@@ -8,6 +8,7 @@ use crate::kinds::{self, Member};
 use crate::look::Look;
 use crate::messages;
 use crate::observed::ContainerKind;
+use crate::probe;
 use crate::restart;
 use crate::text;
 
@@ -36,18 +37,32 @@ pub(crate) fn build(
         status.state = Some(terminated(synthetic(0, "Completed", INIT_DONE)));
     }
     start_error(look, member, records.first().copied(), &mut status);
-    refresh(member, &mut status);
+    refresh(
+        look,
+        member,
+        records.first().copied(),
+        previous,
+        &mut status,
+    );
     status
 }
 
 /// Sets `started` and `ready` from the state (§3.5).
-pub(crate) fn refresh(member: &Member<'_>, status: &mut core::ContainerStatus) {
+fn refresh(
+    look: &Look<'_>,
+    member: &Member<'_>,
+    newest: Option<&Record>,
+    previous: Option<&core::ContainerStatus>,
+    status: &mut core::ContainerStatus,
+) {
     let state = status.state.clone().unwrap_or_default();
-    let started = state.running.is_some();
-    status.started = Some(started);
+    let running = newest.filter(|_| state.running.is_some());
+    let started =
+        running.filter(|record| probe::is_started(look.seen, member, &record.id, previous));
+    status.started = Some(started.is_some());
     status.ready = match member.kind {
         ContainerKind::Init => state.terminated.is_some_and(|t| t.exit_code == 0),
-        _ => started,
+        _ => started.is_some_and(|r| probe::is_ready(look.seen, member, &r.id, previous)),
     };
 }
 
@@ -335,7 +350,7 @@ pub(crate) fn finalize(
                 "ContainerStatusUnknown",
                 LOST_AT_END,
             )));
-            refresh(&member, status);
+            refresh(look, &member, None, None, status);
         }
     }
 }

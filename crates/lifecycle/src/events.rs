@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::kinds::Member;
 use crate::observed::ContainerKind;
 use crate::plan::{Event, EventType};
+use crate::probe::{self, Answer};
 use crate::text;
 
 impl Event {
@@ -95,6 +96,29 @@ pub fn crash_back_off(pod: &Pod, member: &Member<'_>) -> Event {
         text::pod_format(pod)
     );
     warning(member, "BackOff", message)
+}
+
+/// What is to be told of a probe's answer (§5.4), if anything.
+pub fn probed(member: &Member<'_>, kind: probe::Kind, answer: &Answer) -> Option<Event> {
+    let probe = kind.title();
+    match answer {
+        Answer::Success => None,
+        Answer::Warning(text) => Some(warning(
+            member,
+            "ProbeWarning",
+            format!("{probe} probe warning: {text}"),
+        )),
+        Answer::Failure(text) => Some(warning(
+            member,
+            "Unhealthy",
+            format!("{probe} probe failed: {text}"),
+        )),
+        Answer::Error(text) => Some(warning(
+            member,
+            "Unhealthy",
+            format!("{probe} probe errored and resulted in unknown state: {text}"),
+        )),
+    }
 }
 
 /// `SandboxChanged` (§1.5).

@@ -2,9 +2,12 @@
 
 use cri::{ContainerState, ContainerStatus};
 
+use crate::cause::Cause;
 use crate::kinds::{self, Member};
 use crate::look::Look;
+use crate::probe;
 use crate::restart;
+use crate::status;
 
 /// What §1.6 asks for.
 #[derive(Debug, Default)]
@@ -13,8 +16,8 @@ pub(crate) struct InitWork<'a> {
     pub(crate) initialized: bool,
     /// Containers to start, in spec order.
     pub(crate) start: Vec<Member<'a>>,
-    /// Containers to stop first, with the message of their `Killing` event.
-    pub(crate) stop: Vec<(Member<'a>, &'a ContainerStatus, String)>,
+    /// Containers to stop first, and why.
+    pub(crate) stop: Vec<(Member<'a>, &'a ContainerStatus, Cause)>,
     /// The Pod cannot go on: this init container failed for good.
     pub(crate) failed: Option<Member<'a>>,
     /// The regular init container that is running now.
@@ -72,17 +75,16 @@ fn step<'a>(
         ContainerState::Created => work.start.push(member),
         ContainerState::Running { .. } if !member.is_sidecar() => work.running = Some(member),
         ContainerState::Running { .. } => {
-            match next {
-                None => work.initialized = true,
-                Some(next) if !later_done => work.start.push(next),
-                Some(_) => {}
+            let before = status::previous(look.pod, &member);
+            if probe::is_started(look.seen, &member, &record.id, before) {
+                match next {
+                    None => work.initialized = true,
+                    Some(next) if !later_done => work.start.push(next),
+                    Some(_) => {}
+                }
             }
-            if look.changed(&member, record) {
-                work.stop.push((
-                    member,
-                    record,
-                    format!("Init container {} definition changed", member.name()),
-                ));
+            if let Some(cause) = Cause::of(look, &member, record) {
+                work.stop.push((member, record, cause));
             }
         }
         ContainerState::Exited { .. } if member.is_sidecar() => work.start.push(member),
@@ -102,10 +104,7 @@ fn step<'a>(
                 return fail(work, member);
             }
             if look.alive(record) {
-                let message =
-                    "Init container is in \"unknown\" state, try killing it before restart"
-                        .to_owned();
-                work.stop.push((member, record, message));
+                work.stop.push((member, record, Cause::Unknown));
             } else {
                 work.start.push(member);
             }

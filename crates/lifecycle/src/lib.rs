@@ -8,6 +8,7 @@
 //! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on).
 
 mod admit;
+mod cause;
 mod conditions;
 mod container_status;
 mod decide;
@@ -21,6 +22,7 @@ pub mod messages;
 mod observed;
 mod phase;
 mod plan;
+pub mod probe;
 pub mod reference;
 pub mod restart;
 mod sandbox;

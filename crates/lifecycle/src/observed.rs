@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use cri::{ContainerStatus, Id, SandboxStatus};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::probe::Healths;
+
 /// One look at a Pod's world.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
@@ -17,6 +19,8 @@ pub struct Observed {
     pub volumes: VolumesSeen,
     /// Termination messages by container id, as the agent read them: the file, or the log's tail where §3.6 asks for it.
     pub termination_messages: BTreeMap<Id, String>,
+    /// What the probes of each run have established, by container id.
+    pub probes: BTreeMap<Id, Healths>,
     /// Addresses of the node, primary first.
     pub host_ips: Vec<IpAddr>,
     /// The Pod is no longer in the API: it was force-deleted, or its final DELETE succeeded. It ends with the least grace, and
@@ -141,6 +145,8 @@ pub struct Stopping {
     pub since: Timestamp,
     /// With how much grace, in seconds.
     pub grace_seconds: i64,
+    /// [`crate::Stop::then_restart`].
+    pub then_restart: bool,
 }
 
 /// The Pod's end, decided.

@@ -99,7 +99,7 @@ fn restarts(look: &Look<'_>, member: &Member<'_>, end: &core::ContainerStateTerm
     );
     let replaced = look
         .newest(member.name())
-        .is_some_and(|record| restart::replaced(look, member, record));
+        .is_some_and(|record| restart::replaced(look, record));
     !look.deleted() && (replaced || restart::restarts_after(look.pod, member, code))
 }
 

@@ -133,6 +133,8 @@ pub struct Stop {
     pub grace_seconds: i64,
     /// Text of the `Killing` event; `None` when it was told before.
     pub message: Option<String>,
+    /// The container starts again once it has stopped, whatever its exit code (§1.7).
+    pub then_restart: bool,
 }
 
 /// Normal or Warning.

@@ -73,7 +73,7 @@ pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&Containe
                 exit_code, reason, ..
             },
         )) => {
-            replaced(look, member, record)
+            replaced(look, record)
                 || restarts_after(
                     look.pod,
                     member,
@@ -83,9 +83,18 @@ pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&Containe
     }
 }
 
-/// Whether a record was stopped because its definition changed: the container starts again whatever the policy says (§1.7).
-pub(crate) fn replaced(look: &Look<'_>, member: &Member<'_>, record: &ContainerStatus) -> bool {
-    look.seen.memory.stopping.contains_key(&record.id) && look.changed(member, record)
+/// Whether a record was stopped to be started again, whatever its exit code (§1.7).
+pub(crate) fn replaced(look: &Look<'_>, record: &ContainerStatus) -> bool {
+    let stopping = &look.seen.memory.stopping;
+    stopping
+        .get(&record.id)
+        .is_some_and(|stop| stop.then_restart)
+}
+
+/// Whether the policy alone, before there is an exit code, starts a container again that the agent stops (§1.7).
+pub(crate) fn restarts_after_stop(pod: &Pod, member: &Member<'_>) -> bool {
+    let pods = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+    member.spec.restart_policy.as_deref().or(pods) != Some("Never")
 }
 
 /// Whether a start may happen now.

@@ -2,15 +2,18 @@
 
 use cri::{ContainerState, ContainerStatus};
 
+use crate::cause::Cause;
 use crate::events;
 use crate::init;
 use crate::kinds::{self, Member};
 use crate::look::Look;
 use crate::observed::{ContainerKind, VolumesSeen};
 use crate::plan::{NodePolicy, Plan, Start, Step, Stop};
+use crate::probe;
 use crate::restart;
 use crate::sandbox::{self, Verdict};
 use crate::starting::{self, Attempt};
+use crate::status;
 use crate::termination;
 use crate::text;
 
@@ -109,8 +112,8 @@ fn containers(
         )));
     }
     stop_strays(look, sandbox, &mut plan);
-    for (member, record, message) in &work.stop {
-        stop_one(look, member, record, message.clone(), &mut plan);
+    for (member, record, cause) in &work.stop {
+        stop_one(look, member, record, cause, &mut plan);
     }
     if let Some(member) = work.running {
         plan.because(
@@ -148,23 +151,13 @@ fn apps(look: &Look<'_>, policy: &NodePolicy, plan: &mut Plan) -> bool {
         match newest.map(|c| (c, &c.state)) {
             Some((record, ContainerState::Running { .. })) => {
                 any = true;
-                if look.changed(&member, record) {
-                    let message = format!(
-                        "Container {} definition changed, will be restarted",
-                        member.name()
-                    );
-                    stop_one(look, &member, record, message, plan);
+                if let Some(cause) = Cause::of(look, &member, record) {
+                    stop_one(look, &member, record, &cause, plan);
                 }
             }
             Some((record, ContainerState::Unknown)) if look.alive(record) => {
                 any = true;
-                stop_one(
-                    look,
-                    &member,
-                    record,
-                    "Container is in \"unknown\" state, try killing it before restart".to_owned(),
-                    plan,
-                );
+                stop_one(look, &member, record, &Cause::Unknown, plan);
             }
             _ if restart::due(look, &member, newest) => {
                 any = true;
@@ -235,7 +228,7 @@ fn start(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>, plan: &mut P
 
 /// Number of the next run: one more than the newest record's; without a record, one more than the last reported run's (§1.9).
 fn next_count(look: &Look<'_>, member: &Member<'_>, newest: Option<&ContainerStatus>) -> u32 {
-    let reported = crate::status::previous(look.pod, member).filter(|s| {
+    let reported = status::previous(look.pod, member).filter(|s| {
         let ran = |state: &k8s_openapi::api::core::v1::ContainerState| {
             state.running.is_some() || state.terminated.is_some()
         };
@@ -254,10 +247,18 @@ fn stop_one(
     look: &Look<'_>,
     member: &Member<'_>,
     record: &ContainerStatus,
-    message: String,
+    cause: &Cause,
     plan: &mut Plan,
 ) {
-    plan.because(Some(member.name()), "is stopped to be started anew");
+    let then_restart = cause.restarts(look, member);
+    plan.because(
+        Some(member.name()),
+        if then_restart {
+            "is stopped to be started anew"
+        } else {
+            "is stopped"
+        },
+    );
     if look.seen.memory.stopping.contains_key(&record.id) {
         return;
     }
@@ -265,8 +266,9 @@ fn stop_one(
         id: record.id.clone(),
         container: record.name.clone(),
         kind: member.kind,
-        grace_seconds: termination::single_grace(look.pod),
-        message: Some(message),
+        grace_seconds: termination::single_grace(look.pod, cause.probe(member)),
+        message: Some(cause.message(look, member)),
+        then_restart,
     }));
 }
 
@@ -286,8 +288,9 @@ fn stop_strays(look: &Look<'_>, sandbox: &str, plan: &mut Plan) {
             id: record.id.clone(),
             container: record.name.clone(),
             kind: kinds::kind_of(look.pod, &record.name),
-            grace_seconds: termination::single_grace(look.pod),
+            grace_seconds: termination::single_grace(look.pod, None),
             message: Some(format!("Stopping container {}", record.name)),
+            then_restart: false,
         }));
     }
 }
@@ -297,7 +300,9 @@ fn waiting_for_init(look: &Look<'_>, sandbox: &str, plan: &mut Plan) {
     let done = |m: &Member<'_>| {
         look.newest_in(m.name(), sandbox)
             .is_some_and(|c| match (&c.state, m.kind) {
-                (ContainerState::Running { .. }, ContainerKind::Sidecar) => true,
+                (ContainerState::Running { .. }, ContainerKind::Sidecar) => {
+                    probe::is_started(look.seen, m, &c.id, status::previous(look.pod, m))
+                }
                 (ContainerState::Exited { exit_code, .. }, ContainerKind::Init) => *exit_code == 0,
                 _ => false,
             })

@@ -5,7 +5,7 @@
 
 use cri::{ContainerState, ContainerStatus, SandboxState};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Probe};
 
 use crate::events;
 use crate::kinds;
@@ -308,6 +308,7 @@ fn stop(
         kind,
         grace_seconds,
         message,
+        then_restart: false,
     }
 }
 
@@ -353,7 +354,11 @@ pub(crate) fn began(look: &Look<'_>) -> Timestamp {
         .unwrap_or(look.now)
 }
 
-/// Seconds a container killed on its own gets (§2.3): the Pod's, never below the least.
-pub(crate) fn single_grace(pod: &Pod) -> i64 {
-    spec_grace(pod).max(LEAST_STOP_SECONDS)
+/// Seconds a container killed on its own gets (§2.3): its probe's when it is killed for that and the probe has its own, else the
+/// Pod's; never below the least.
+pub(crate) fn single_grace(pod: &Pod, probe: Option<&Probe>) -> i64 {
+    probe
+        .and_then(|probe| probe.termination_grace_period_seconds)
+        .unwrap_or_else(|| spec_grace(pod))
+        .max(LEAST_STOP_SECONDS)
 }

@@ -7,5 +7,5 @@ mod pods;
 mod records;
 
 pub use clock::FakeClock;
-pub use pods::{PodBuilder, pod};
+pub use pods::{PodBuilder, pod, probe};
 pub use records::{at, container_id, created, exited, running, sandbox, sandbox_id, unknown};

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, Pod, PodSpec, PodStatus,
+    Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Image of every container that names no other.
 const IMAGE: &str = "docker.io/library/busybox:1.36";
@@ -35,6 +37,22 @@ pub fn pod() -> PodBuilder {
             status: Some(status),
         },
         last: Last::None,
+    }
+}
+
+/// A probe of TCP port 80 every `period` seconds that fails for good at the `failures`th failure in a row.
+pub fn probe(period: i32, failures: i32) -> Probe {
+    let tcp_socket = TCPSocketAction {
+        host: None,
+        port: IntOrString::Int(80),
+    };
+    Probe {
+        tcp_socket: Some(tcp_socket),
+        period_seconds: Some(period),
+        failure_threshold: Some(failures),
+        success_threshold: Some(1),
+        timeout_seconds: Some(1),
+        ..Probe::default()
     }
 }
 
@@ -107,6 +125,24 @@ impl PodBuilder {
             .restart_policy_rules
             .get_or_insert_default()
             .push(rule);
+        self
+    }
+
+    /// Gives the last container a startup probe.
+    pub fn startup(mut self, probe: Probe) -> Self {
+        self.container().startup_probe = Some(probe);
+        self
+    }
+
+    /// Gives the last container a liveness probe.
+    pub fn liveness(mut self, probe: Probe) -> Self {
+        self.container().liveness_probe = Some(probe);
+        self
+    }
+
+    /// Gives the last container a readiness probe.
+    pub fn readiness(mut self, probe: Probe) -> Self {
+        self.container().readiness_probe = Some(probe);
         self
     }
 

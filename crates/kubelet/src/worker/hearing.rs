@@ -7,6 +7,7 @@ use ports::runtime::{ContainerState, Id};
 
 use super::{Message, Worker};
 use crate::messages;
+use crate::probe::{self, Found};
 use crate::report;
 
 impl Worker {
@@ -27,6 +28,31 @@ impl Worker {
                 self.read_missing_messages();
             }
         }
+    }
+
+    /// Takes in what a probe established.
+    pub(super) fn probed(&mut self, found: Found) {
+        let healths = self.seen.probes.entry(found.id).or_default();
+        healths.insert(found.kind, found.health);
+    }
+
+    /// Runs the probes that can say something now.
+    pub(super) fn follow_probes(&mut self) {
+        if !self.has_probes {
+            return;
+        }
+        self.observe();
+        let records = &self.records.containers;
+        probe::forget(&mut self.seen.probes, |id| {
+            records.iter().any(|c| c.id == *id)
+        });
+        let wanted = lifecycle::probe::wanted(&self.pod, &self.seen);
+        let ips = self.pod_ips();
+        let adopted = &self.adopted;
+        self.probes
+            .follow(wanted, &self.agent, &self.pod, &ips, |id| {
+                adopted.contains(id)
+            });
     }
 
     pub(super) fn pod_changed(&mut self, mut pod: Pod) {

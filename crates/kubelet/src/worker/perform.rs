@@ -76,6 +76,7 @@ impl Worker {
             Stopping {
                 since,
                 grace_seconds: stop.grace_seconds,
+                then_restart: stop.then_restart,
             },
         );
         let agent = self.agent.clone();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use lifecycle::WorkerPhase;
 use tokio::time::Instant;
 
@@ -59,10 +60,26 @@ impl Worker {
     }
 
     /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of
-    /// all of it: a watch goes from `Terminating` to the end.
+    /// all of it: a watch goes from `Terminating` to the end. Only its probes go on telling (spec `§5.2`).
     pub(super) fn is_being_deleted(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()
             && self.seen.memory.phase == WorkerPhase::Terminating
+            && !self.readiness_moved()
+    }
+
+    /// Whether a container that runs on is ready now and was not, or the other way round.
+    fn readiness_moved(&self) -> bool {
+        let running =
+            |status: &ContainerStatus| status.state.as_ref().is_some_and(|s| s.running.is_some());
+        let status = self.pod.status.iter().flat_map(containers);
+        status.filter(|new| running(new)).any(|new| {
+            let mut stored = containers(&self.stored);
+            stored.any(|old| {
+                (&old.name, &old.container_id) == (&new.name, &new.container_id)
+                    && running(old)
+                    && old.ready != new.ready
+            })
+        })
     }
 
     pub(super) fn written(&mut self, written: Written) {
@@ -78,4 +95,9 @@ impl Worker {
             }
         }
     }
+}
+
+fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    lists.into_iter().flatten().flatten()
 }

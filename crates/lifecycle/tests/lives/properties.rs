@@ -4,7 +4,7 @@
 //! `PROPTEST_CASES` sets how many are tried.
 
 use proptest::prelude::*;
-use testkit::{PodBuilder, pod};
+use testkit::{PodBuilder, pod, probe};
 
 use crate::world::{Outside, Run, Starts, World};
 
@@ -15,8 +15,24 @@ struct Life {
     grace: i64,
     deadline: Option<i64>,
     /// Kind, own policy, behaviour of each run; the last goes on.
-    init: Vec<(bool, Option<&'static str>, Vec<Run>)>,
-    apps: Vec<(Option<&'static str>, Vec<Run>)>,
+    init: Vec<(bool, Option<&'static str>, Vec<Run>, Probed)>,
+    apps: Vec<(Option<&'static str>, Vec<Run>, Probed)>,
+}
+
+/// Which probes a container has: startup, liveness, readiness.
+type Probed = [bool; 3];
+
+fn with_probes(mut builder: PodBuilder, [startup, liveness, readiness]: Probed) -> PodBuilder {
+    if startup {
+        builder = builder.startup(probe(1, 3));
+    }
+    if liveness {
+        builder = builder.liveness(probe(2, 2));
+    }
+    if readiness {
+        builder = builder.readiness(probe(3, 1));
+    }
+    builder
 }
 
 impl Life {
@@ -26,7 +42,7 @@ impl Life {
             builder = builder.deadline(seconds);
         }
         let mut scripts = Vec::new();
-        for (index, (sidecar, own, runs)) in self.init.iter().enumerate() {
+        for (index, (sidecar, own, runs, probed)) in self.init.iter().enumerate() {
             let name = format!("{}{index}", if *sidecar { "side" } else { "init" });
             builder = if *sidecar {
                 builder.sidecar(&name)
@@ -36,13 +52,17 @@ impl Life {
             if let (false, Some(own)) = (sidecar, own) {
                 builder = builder.own_policy(own);
             }
+            if *sidecar {
+                builder = with_probes(builder, *probed);
+            }
             builder = builder.image(&format!("image-{name}"));
             scripts.push((name, runs));
         }
-        for (index, (own, runs)) in self.apps.iter().enumerate() {
+        for (index, (own, runs, probed)) in self.apps.iter().enumerate() {
             // Names that sort against the order of the spec.
             let name = format!("app{}", 9 - index);
             builder = builder.app(&name).image(&format!("image-{name}"));
+            builder = with_probes(builder, *probed);
             if let Some(own) = own {
                 builder = builder.own_policy(own);
             }
@@ -69,17 +89,26 @@ fn run() -> impl Strategy<Value = Run> {
         1 => Just(Starts::NoConfig),
         1 => Just(Starts::NoProgram),
     ];
-    (lasts, code, on_stop, start).prop_map(|(lasts, code, on_stop, start)| Run {
+    let healthy = prop_oneof![
+        3 => Just((0, i64::MAX)),
+        2 => (0..8_i64, 0..60_i64).prop_map(|(from, lasts)| (from, from + lasts)),
+    ];
+    (lasts, code, on_stop, start, healthy).prop_map(|(lasts, code, on_stop, start, healthy)| Run {
         lasts,
         code,
         on_stop,
         start,
+        healthy,
     })
 }
 
 /// Some runs, then one that goes on for ever.
 fn runs() -> impl Strategy<Value = Vec<Run>> {
     proptest::collection::vec(run(), 1..4)
+}
+
+fn probed() -> impl Strategy<Value = Probed> {
+    prop_oneof![2 => Just([false; 3]), 1 => any::<Probed>()]
 }
 
 fn policy() -> impl Strategy<Value = &'static str> {
@@ -91,8 +120,17 @@ fn own_policy(choices: &'static [&'static str]) -> impl Strategy<Value = Option<
 }
 
 fn life() -> impl Strategy<Value = Life> {
-    let init = (any::<bool>(), own_policy(&["OnFailure", "Never"]), runs());
-    let app = (own_policy(&["Always", "OnFailure", "Never"]), runs());
+    let init = (
+        any::<bool>(),
+        own_policy(&["OnFailure", "Never"]),
+        runs(),
+        probed(),
+    );
+    let app = (
+        own_policy(&["Always", "OnFailure", "Never"]),
+        runs(),
+        probed(),
+    );
     (
         policy(),
         0..20_i64,
@@ -165,11 +203,11 @@ proptest! {
         } else {
             prop_assert!(matches!(phase.as_str(), "Pending" | "Running"), "alive in phase {phase}");
         }
-        let once = life.policy == "Never" && life.apps.iter().all(|(own, runs)| {
-            own.is_none() && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
+        let once = life.policy == "Never" && life.apps.iter().all(|(own, runs, probed)| {
+            own.is_none() && *probed == [false; 3] && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
         });
         if once && life.init.is_empty() && life.deadline.is_none() {
-            let well = life.apps.iter().all(|(_, runs)| runs[0].code == 0);
+            let well = life.apps.iter().all(|(_, runs, _)| runs[0].code == 0);
             prop_assert_eq!(phase, if well { "Succeeded" } else { "Failed" });
         }
     }

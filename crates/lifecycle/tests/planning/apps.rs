@@ -129,6 +129,7 @@ fn app_containers_follow_their_policy() {
                     Stopping {
                         since: at(2),
                         grace_seconds: 30,
+                        then_restart: true,
                     },
                 );
             }),
@@ -155,6 +156,7 @@ fn a_changed_image_replaces_the_container() {
             "a-0".to_owned(),
             Stopping {
                 since: at(2),
+                then_restart: true,
                 grace_seconds: 30,
             },
         );

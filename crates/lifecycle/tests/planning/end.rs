@@ -26,6 +26,7 @@ fn a_pod_is_stopped_sidecars_last() {
             Stopping {
                 since: at(100),
                 grace_seconds: 30,
+                then_restart: false,
             },
         );
         s.memory.told.insert(format!("killing/{id}"));

@@ -3,6 +3,7 @@
 mod apps;
 mod end;
 mod init;
+mod probes;
 mod sandboxes;
 mod waits;
 mod whole;

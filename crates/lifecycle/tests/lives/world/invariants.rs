@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cri::{ContainerState, SandboxState};
+use cri::{ContainerState, Id, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use lifecycle::kinds;
-use lifecycle::{ContainerKind, Memory, Observed, Plan, Start, Step, VolumesSeen};
+use lifecycle::probe::{Health, Kind};
+use lifecycle::{ContainerKind, Memory, Observed, Plan, Start, Step, Stop, VolumesSeen};
 
 /// What a container did in the past.
 #[derive(Debug, Default)]
@@ -32,6 +33,12 @@ pub(crate) struct Watcher {
     sandbox_deaths: u32,
     /// Phases in the order they were written.
     pub(crate) phases: Vec<String>,
+    /// What probes established last, by run.
+    probes: BTreeMap<(Id, Kind), Health>,
+    /// Containers that were stopped to be started again.
+    stopped_to_start: BTreeSet<String>,
+    /// Runs whose startup probe succeeded.
+    started_up: BTreeSet<Id>,
     /// Runs in the order they began: container and number.
     pub(crate) started: Vec<String>,
 }
@@ -51,6 +58,14 @@ impl Watcher {
         for past in self.past.values_mut() {
             past.restarts = 0;
             past.restarted_at = None;
+        }
+    }
+
+    /// A probe established something.
+    pub(crate) fn probed(&mut self, id: &str, kind: Kind, health: Health) {
+        self.probes.insert((id.to_owned(), kind), health);
+        if (kind, health) == (Kind::Startup, Health::Good) {
+            self.started_up.insert(id.to_owned());
         }
     }
 
@@ -124,8 +139,14 @@ impl Watcher {
             }
             Step::Stop(stop) => {
                 assert!(stop.grace_seconds >= 2, "16: {stop} leaves less than 2 s");
+                self.check_probed(stop);
+                if stop.then_restart {
+                    self.stopped_to_start.insert(stop.container.clone());
+                }
                 if let Some(kill) = &seen.memory.termination
                     && stop.kind == ContainerKind::Sidecar
+                    // One that was being stopped for itself before is only given less time.
+                    && !seen.memory.stopping.contains_key(&stop.id)
                     && now.duration_since(kill.since)
                         < SignedDuration::from_secs(kill.grace_seconds)
                 {
@@ -175,6 +196,19 @@ impl Watcher {
         }
     }
 
+    /// 14: who is stopped for a probe is the one that failed it.
+    fn check_probed(&self, stop: &Stop) {
+        let message = stop.message.as_deref().unwrap_or_default();
+        for kind in Kind::ALL {
+            let failed = format!("failed {} probe", kind.title().to_lowercase());
+            if message.contains(&failed) {
+                let health = self.probes.get(&(stop.id.clone(), kind));
+                assert_eq!(health, Some(&Health::Bad), "14: {stop}");
+                assert_ne!(kind, Kind::Readiness, "14: {stop}");
+            }
+        }
+    }
+
     /// 1, 2 and 3: who may start, by what ran in the newest sandbox.
     fn check_order(&self, start: &Start, pod: &Pod, seen: &Observed) {
         let sandbox = seen
@@ -208,6 +242,11 @@ impl Watcher {
                         *exit_code == 0
                     }
                     (ContainerState::Created, _) => false,
+                    (ContainerState::Running { .. }, ContainerKind::Sidecar)
+                        if member.spec.startup_probe.is_some() =>
+                    {
+                        self.started_up.contains(&c.id)
+                    }
                     _ => member.is_sidecar(),
                 });
             // A sidecar's records are thinned out as it restarts; later containers with records prove that it ran.
@@ -266,7 +305,8 @@ impl Watcher {
             .restart_policy
             .as_deref()
             .or(pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()));
-        if self.sandbox_deaths == 0 && !member.is_sidecar() {
+        let is_own = self.stopped_to_start.contains(&start.container);
+        if self.sandbox_deaths == 0 && !member.is_sidecar() && !is_own {
             assert_ne!(policy, Some("Never"), "9: {} runs twice", start.container);
             assert!(
                 policy != Some("OnFailure") || code != 0,
@@ -295,6 +335,7 @@ impl Watcher {
         let past = self.past.entry(start.container.clone()).or_default();
         past.runs += 1;
         past.attempts.insert(start.restart_count);
+        self.stopped_to_start.remove(&start.container);
         self.started
             .push(format!("{}#{}", start.container, start.restart_count));
     }
@@ -547,8 +588,13 @@ fn check_alone(pod: &Pod, status: &PodStatus) {
 fn check_rebuilt(pod: &Pod, seen: &Observed, status: &PodStatus, now: Timestamp) {
     let fresh = Observed {
         memory: Memory::default(),
+        probes: BTreeMap::new(),
         ..seen.clone()
     };
+    // Why a run was stopped is forgotten: its policy decides.
+    if seen.memory.stopping.values().any(|stop| stop.then_restart) {
+        return;
+    }
     let mut written = pod.clone();
     written.status = Some(status.clone());
     let rebuilt = lifecycle::status(&written, &fresh, now);

@@ -3,6 +3,7 @@
 //! Whatever it sees is checked against the invariants of §16 in [`invariants`]; breaking one panics.
 
 mod invariants;
+mod probing;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use lifecycle::{
 use testkit::{at, created, sandbox};
 
 use invariants::Watcher;
+use probing::Probes;
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) struct Run {
     pub(crate) on_stop: Option<(i64, i32)>,
     /// Whether it gets that far.
     pub(crate) start: Starts,
+    /// From which second to which its probes succeed.
+    pub(crate) healthy: (i64, i64),
 }
 
 /// How a start goes.
@@ -53,6 +57,7 @@ impl Run {
             code: 0,
             on_stop: Some((0, 0)),
             start: Starts::Well,
+            healthy: (0, i64::MAX),
         }
     }
 
@@ -97,6 +102,7 @@ pub(crate) struct World {
     starts: BTreeMap<String, usize>,
     ends: BTreeMap<String, (Timestamp, i32)>,
     steps_left: Option<u32>,
+    probes: Probes,
 }
 
 impl World {
@@ -118,6 +124,7 @@ impl World {
             starts: BTreeMap::new(),
             ends: BTreeMap::new(),
             steps_left: None,
+            probes: Probes::default(),
         }
     }
 
@@ -133,18 +140,17 @@ impl World {
             if busy {
                 continue;
             }
-            let next = [plan.wake_at, self.ends.values().map(|(at, _)| *at).min()]
-                .into_iter()
-                .flatten()
-                .min();
+            let end = self.ends.values().map(|(at, _)| *at).min();
+            let next = [plan.wake_at, end].into_iter().flatten().min();
             match next {
-                Some(next) if next <= until => self.now = self.now.max(next),
-                _ => {
-                    self.now = self.now.max(until);
-                    self.live_to_now();
-                    self.report();
-                    return;
-                }
+                Some(next) if next <= until => self.probe_until(next),
+                _ => self.probe_until(until),
+            }
+            if next.is_none_or(|next| next > until) && self.now >= until {
+                self.live_to_now();
+                self.probe();
+                self.report();
+                return;
             }
         }
         panic!("the plan never comes to rest; last: {}", self.look());
@@ -157,6 +163,7 @@ impl World {
     /// One look: report, plan, remember, act.
     pub(crate) fn look(&mut self) -> Plan {
         self.live_to_now();
+        self.probe();
         self.report();
         let plan = lifecycle::plan(&self.pod, &self.seen, self.now, &self.policy);
         let memory = &mut self.seen.memory;
@@ -230,6 +237,8 @@ impl World {
         self.steps_left = None;
         self.watcher.agent_died();
         self.seen.memory = Memory::default();
+        self.seen.probes.clear();
+        self.probes = Probes::default();
         self.seen.volumes = VolumesSeen::Pending;
     }
 
@@ -330,6 +339,7 @@ impl World {
             Stopping {
                 since: self.now,
                 grace_seconds: stop.grace_seconds,
+                then_restart: stop.then_restart,
             },
         );
         let grace = stop.grace_seconds;

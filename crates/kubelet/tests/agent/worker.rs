@@ -1,11 +1,9 @@
 //! Pods from the first look to the last, among fakes and on paused time.
 
-mod support;
-
 use serde_json::{Value, json};
 
-use support::api::FakeApi;
-use support::{container, pod, start, start_with};
+use crate::support::api::FakeApi;
+use crate::support::{container, pod, start, start_with};
 
 const P: &str = "/api/v1/namespaces/n/pods/p";
 

@@ -13,7 +13,7 @@ use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Resources,
     RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
-use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
+use ports::streams::{ExecRequest, ExitStatus, Reader, Session, StreamError, Writer};
 use ports::volumes::{VolumeError, VolumeSpec, Volumes};
 use tokio::sync::broadcast;
 
@@ -47,6 +47,10 @@ struct State {
     sandboxes: BTreeMap<Id, SandboxStatus>,
     containers: BTreeMap<Id, (ContainerStatus, ContainerConfig)>,
     calls: Vec<String>,
+    /// Exit code and output of programs that are run in a container, by its name; the others end with 0.
+    answers: BTreeMap<String, (i32, String)>,
+    /// Programs run so far: container, then command.
+    execs: Vec<String>,
 }
 
 impl FakeRuntime {
@@ -62,6 +66,18 @@ impl FakeRuntime {
     /// What was asked for, in order.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// From now on programs run in this container end like this.
+    pub(crate) fn answer(&self, container: &str, code: i32, output: &str) {
+        let answer = (code, output.to_owned());
+        let mut state = self.state.lock().unwrap();
+        state.answers.insert(container.to_owned(), answer);
+    }
+
+    /// Programs that were run in containers, in order.
+    pub(crate) fn execs(&self) -> Vec<String> {
+        self.state.lock().unwrap().execs.clone()
     }
 
     /// The newest run of a container.
@@ -200,9 +216,26 @@ impl ContainerRuntime for FakeRuntime {
         Ok(status)
     }
 
+    /// Containers end at once when they are asked to, except those named `slow`: they end when they want to, or are killed.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         let name = self.state.lock().unwrap().containers[id].0.name.clone();
         drop(self.call(format!("stop {name} {}", grace.as_secs())));
+        if name == "slow" {
+            let mut events = self.events.subscribe();
+            let ended = async {
+                loop {
+                    let told = events.recv().await.unwrap();
+                    if matches!(told, RuntimeEvent::Container(c) if c.id == id) {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(grace, ended).await.is_ok() {
+                return Ok(());
+            }
+            self.end(id, 137);
+            return Ok(());
+        }
         self.end(id, 143);
         Ok(())
     }
@@ -239,8 +272,27 @@ impl ContainerRuntime for FakeRuntime {
         Ok(())
     }
 
-    async fn exec(&self, id: &str, _request: ExecRequest) -> Result<Session, StreamError> {
-        Err(StreamError::NotRunning { id: id.into() })
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<Session, StreamError> {
+        let mut state = self.state.lock().unwrap();
+        let Some((status, _)) = state.containers.get(id) else {
+            return Err(StreamError::NotRunning { id: id.into() });
+        };
+        let name = status.name.clone();
+        if !matches!(status.state, ContainerState::Running { .. }) {
+            return Err(StreamError::NotRunning { id: id.into() });
+        }
+        let command = request.command.join(" ");
+        state.execs.push(format!("{name}: {command}"));
+        let (code, output) = state.answers.get(&name).cloned().unwrap_or_default();
+        let (sender, exit) = tokio::sync::oneshot::channel();
+        let _ = sender.send(ExitStatus { code });
+        Ok(Session {
+            stdin: None,
+            stdout: Some(Box::pin(std::io::Cursor::new(output.into_bytes()))),
+            stderr: Some(Box::pin(tokio::io::empty())),
+            resize: None,
+            exit,
+        })
     }
 
     async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, StreamError> {

@@ -1,0 +1,73 @@
+//! Running a program in a container and collecting what it says.
+
+use std::time::Duration;
+
+use ports::runtime::ContainerRuntime;
+use ports::streams::{ExecRequest, Reader, StreamError};
+use tokio::io::AsyncReadExt;
+
+use super::MOST_OUTPUT;
+
+/// How long output that is still in the pipes is waited for when a program has ended and left a child that holds them open.
+const REST: Duration = Duration::from_millis(100);
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    /// Both streams as they came, the first [`MOST_OUTPUT`] bytes.
+    pub(crate) output: String,
+}
+
+/// Runs a program to its end. Dropping the future hangs up on it.
+///
+/// # Errors
+/// It could not be started, or what became of it is not known.
+pub(crate) async fn run(
+    runtime: &dyn ContainerRuntime,
+    id: &str,
+    command: Vec<String>,
+) -> Result<Ended, StreamError> {
+    let request = ExecRequest {
+        command,
+        tty: false,
+        stdin: false,
+    };
+    let mut session = runtime.exec(id, request).await?;
+    let mut output = Vec::new();
+    let mut code = None;
+    let (mut stdout, mut stderr) = (session.stdout.take(), session.stderr.take());
+    let (mut out, mut err) = ([0; 4096], [0; 4096]);
+    while code.is_none() || stdout.is_some() || stderr.is_some() {
+        tokio::select! {
+            n = read(&mut stdout, &mut out) => keep(&mut output, &out[..n]),
+            n = read(&mut stderr, &mut err) => keep(&mut output, &err[..n]),
+            exit = &mut session.exit, if code.is_none() => match exit {
+                Ok(exit) => code = Some(exit.code),
+                Err(_) => return Err(StreamError::NotRunning { id: id.to_owned() }),
+            },
+            () = tokio::time::sleep(REST), if code.is_some() => break,
+        }
+    }
+    Ok(Ended {
+        code: code.unwrap_or_default(),
+        output: String::from_utf8_lossy(&output).into_owned(),
+    })
+}
+
+/// Reads from a stream that may have ended; takes it away at its end.
+async fn read(stream: &mut Option<Reader>, buffer: &mut [u8]) -> usize {
+    let Some(reader) = stream else {
+        return std::future::pending().await;
+    };
+    let n = reader.read(buffer).await.unwrap_or(0);
+    if n == 0 {
+        *stream = None;
+    }
+    n
+}
+
+fn keep(output: &mut Vec<u8>, new: &[u8]) {
+    let room = MOST_OUTPUT.saturating_sub(output.len());
+    output.extend_from_slice(&new[..new.len().min(room)]);
+}

@@ -1,0 +1,5 @@
+//! The agent among fakes: an API, a runtime, images and volumes in memory, on paused time.
+
+mod probes;
+mod support;
+mod worker;
