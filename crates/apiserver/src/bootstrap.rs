@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::config::ServiceRange;
 use crate::identity::UserInfo;
 use crate::router::Router;
 use crate::server::Inner;
@@ -36,6 +37,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         },
     });
     let services = "/api/v1/namespaces/default/services";
+    check_range(&router, services, config.service_range).await?;
     keep(&router, services, &service).await?;
     let Some(advertise) = config.advertise else {
         return Ok(());
@@ -63,11 +65,31 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
     .await
 }
 
+/// A Service keeps its address for good, so the range cannot move away from under the first of them.
+async fn check_range(
+    router: &Router,
+    services: &str,
+    range: ServiceRange,
+) -> Result<(), StatusError> {
+    let path = format!("{services}/kubernetes");
+    let service = match send(router, Method::GET, &path, &Value::Null).await {
+        Err(error) if error.reason == "NotFound" => return Ok(()),
+        service => service?,
+    };
+    let (has, wants) = (&service["spec"]["clusterIP"], range.first().to_string());
+    if *has == *wants {
+        return Ok(());
+    }
+    Err(api::status::bad_request(format!(
+        "the Service range {range} needs {wants} for the Service kubernetes, which has {has} since the first start"
+    )))
+}
+
 /// Creates an object; that it exists already is fine.
 async fn create(router: &Router, path: &str, object: &Value) -> Result<(), StatusError> {
     match send(router, Method::POST, path, object).await {
         Err(error) if error.reason == "AlreadyExists" => Ok(()),
-        other => other,
+        other => other.map(drop),
     }
 }
 
@@ -75,9 +97,11 @@ async fn create(router: &Router, path: &str, object: &Value) -> Result<(), Statu
 async fn keep(router: &Router, path: &str, object: &Value) -> Result<(), StatusError> {
     match send(router, Method::POST, path, object).await {
         Err(error) if error.reason == "AlreadyExists" => {
-            send(router, Method::PUT, &format!("{path}/kubernetes"), object).await
+            send(router, Method::PUT, &format!("{path}/kubernetes"), object)
+                .await
+                .map(drop)
         }
-        other => other,
+        other => other.map(drop),
     }
 }
 
@@ -86,7 +110,7 @@ async fn send(
     method: Method,
     path: &str,
     object: &Value,
-) -> Result<(), StatusError> {
+) -> Result<Value, StatusError> {
     let mut request = Request::new(Full::new(Bytes::from(object.to_string())));
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().map_err(api::status::internal)?;
@@ -94,15 +118,16 @@ async fn send(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    if response.status().is_success() {
-        return Ok(());
-    }
+    let is_done = response.status().is_success();
     let body = response
         .into_body()
         .collect()
         .await
         .map_err(api::status::internal)?
         .to_bytes();
+    if is_done {
+        return serde_json::from_slice(&body).map_err(api::status::internal);
+    }
     let status: api::status::Status =
         serde_json::from_slice(&body).map_err(api::status::internal)?;
     Err(status.into())
