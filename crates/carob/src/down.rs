@@ -5,7 +5,7 @@ use cli::DownArgs;
 use ports::runtime::ContainerRuntime;
 use ports::volumes::Volumes;
 
-use crate::engine::{self, Effects};
+use crate::effects::{self, Effects};
 use crate::instance::{self, Instance};
 use crate::settings::Settings;
 
@@ -56,7 +56,7 @@ pub(crate) async fn clear(settings: &Settings) -> anyhow::Result<()> {
     effects.runtime.remove_cgroups()?;
     effects
         .network
-        .remove(&engine::network_config(settings))
+        .remove(&effects::network_config(settings))
         .context("remove the Pod network")?;
     Ok(())
 }

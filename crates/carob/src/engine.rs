@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use apiserver::{ApiServer, ServiceRange, UserInfo};
+use apiserver::{ApiServer, UserInfo};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::effects::Effects;
 use crate::images::Service;
 use crate::images::socket::Socket;
 use crate::instance::Instance;
@@ -35,85 +36,12 @@ pub(crate) struct Engine {
     _instance: Instance,
 }
 
-/// The effects of one engine, opened.
-pub(crate) struct Effects {
-    pub(crate) network: Arc<network::Network>,
-    pub(crate) images: Arc<::images::Store>,
-    pub(crate) volumes: Arc<volumes::LocalVolumes>,
-    pub(crate) runtime: Arc<runtime::Runtime>,
-}
-
-impl Effects {
-    /// Opens everything that touches the machine, and finds the Pods an earlier engine left running.
-    pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Effects> {
-        let paths = &settings.paths;
-        // First what only reads files: when it fails, nothing was made.
-        let images = Arc::new(open_images(settings)?);
-        let network_config = network_config(settings);
-        let network = tokio::task::spawn_blocking(move || network::Network::open(&network_config))
-            .await?
-            .context("bring the Pod network up")?;
-        let network = Arc::new(network);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let volumes = Arc::new(volumes::LocalVolumes::new(
-            paths.state.join("kubelet"),
-            clock,
-        ));
-        let config = runtime::Config {
-            state_dir: paths.runtime(),
-            run_dir: paths.run.join("pods"),
-            cgroup_root: network.bridge().to_owned(),
-            pause: runtime::PauseCommand {
-                program: std::env::current_exe().context("find this program")?,
-                args: vec![PAUSE.into()],
-            },
-        };
-        let runtime = Arc::new(
-            runtime::Runtime::new(config, images.clone(), network.clone())
-                .context("set the runtime up")?,
-        );
-        runtime.recover().await.context("find running Pods again")?;
-        Ok(Effects {
-            network,
-            images,
-            volumes,
-            runtime,
-        })
-    }
-}
-
-/// Opens the image store, which one process holds at a time.
-pub(crate) fn open_images(settings: &Settings) -> anyhow::Result<::images::Store> {
-    ::images::Store::open(&settings.paths.state.join("images"), hosts_config(settings))
-        .context("open the image store")
-}
-
-/// Where registries are, and who we are to them.
-fn hosts_config(settings: &Settings) -> ::images::HostsConfig {
-    let directory = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from);
-    let directory = directory.or_else(|| Some(std::env::home_dir()?.join(".docker")));
-    let docker_config = directory.map(|directory| directory.join("config.json"));
-    ::images::HostsConfig {
-        certs_dir: Some(settings.paths.certs_d.clone()),
-        docker_config,
-        ..::images::HostsConfig::default()
-    }
-}
-
-/// How the Pod network is to be.
-pub(crate) fn network_config(settings: &Settings) -> network::Config {
-    network::Config {
-        state_dir: settings.paths.network(),
-        bridge: settings.bridge.clone(),
-        pod_range: settings.pod_range,
-    }
-}
-
 impl Engine {
     /// Starts everything and returns once the node is Ready and the API is served.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Engine> {
         let paths = &settings.paths;
         let instance = Instance::acquire(&paths.lock())?;
+        // First what changes nothing but files below the root: most of what can fail does so here.
         std::fs::create_dir_all(&paths.state)
             .with_context(|| format!("make {}", paths.state.display()))?;
         let listener = TcpListener::bind(settings.listen)
@@ -122,15 +50,18 @@ impl Engine {
         let address = listener.local_addr()?;
         let store =
             Arc::new(store::Store::open(&paths.state.join("store.db")).context("open the store")?);
-        let effects = Effects::open(settings).await?;
         let socket = Socket::bind(&paths.run)
             .with_context(|| format!("make the socket below {}", paths.run.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let api = Arc::new(
-            ApiServer::new(api_config(settings, address)?, store.clone(), clock.clone())
+            ApiServer::new(api_config(settings, address), store.clone(), clock.clone())
                 .await
                 .context("start the API server")?,
         );
+        // Whoever uses it already waits until the API is served.
+        api.write_kubeconfig(&paths.kubeconfig)
+            .with_context(|| format!("write {}", paths.kubeconfig.display()))?;
+        let effects = Effects::open(settings).await?;
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -164,21 +95,21 @@ impl Engine {
         let serving = (api.clone(), shutdown.clone());
         tasks.spawn(async move { serving.0.serve(listener, serving.1.cancelled_owned()).await });
 
-        node_is_ready(
-            client(UserInfo::node(&settings.node_name)),
-            &settings.node_name,
-        )
-        .await?;
-        api.write_kubeconfig(&paths.kubeconfig)
-            .with_context(|| format!("write {}", paths.kubeconfig.display()))?;
-        Ok(Engine {
+        let node = client(UserInfo::node(&settings.node_name));
+        let mut engine = Engine {
             address,
             api,
             store,
             shutdown,
             tasks,
             _instance: instance,
-        })
+        };
+        if let Err(error) = node_is_ready(node, &settings.node_name).await {
+            engine.stop().await;
+            effects.give_up(settings).await;
+            return Err(error);
+        }
+        Ok(engine)
     }
 
     /// Where the API is served.
@@ -193,7 +124,7 @@ impl Engine {
     }
 
     /// Ends every component; containers go on.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.shutdown.cancel();
         self.api.stop();
         while let Some(ended) = self.tasks.join_next().await {
@@ -229,17 +160,15 @@ fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn api_config(settings: &Settings, address: SocketAddr) -> anyhow::Result<apiserver::Config> {
-    let range = settings.service_range;
-    Ok(apiserver::Config {
+fn api_config(settings: &Settings, address: SocketAddr) -> apiserver::Config {
+    apiserver::Config {
         state_dir: settings.paths.state.join("pki"),
         address,
         advertise: None,
         extra_addresses: Vec::new(),
-        service_range: ServiceRange::new(range.base(), range.prefix())
-            .context("the Service range must have between 8 and 30 fixed bits")?,
+        service_range: settings.service_range,
         cluster_domain: settings.cluster_domain.clone(),
-    })
+    }
 }
 
 fn kubelet_config(settings: &Settings, host_ips: &[IpAddr]) -> kubelet::Config {

@@ -3,6 +3,7 @@
 //! The same file is a Pod's `pause`, entered before anything else is initialised, so that it stays small.
 
 mod down;
+mod effects;
 mod engine;
 mod images;
 mod instance;

@@ -28,7 +28,7 @@ pub(crate) fn play(
     let had_pods = has_pods(&settings);
     settings.listen.set_port(0);
     let played = crate::block_on(async {
-        let engine = Engine::start(&settings).await?;
+        let mut engine = Engine::start(&settings).await?;
         let played = cli::play(engine.client(), &args).await;
         engine.stop().await;
         played

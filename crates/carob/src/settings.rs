@@ -5,14 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use api::names::dns1123_subdomain;
+use apiserver::ServiceRange;
 use cli::{Global, UpArgs};
+use network::Ipv4Range;
 use serde::Deserialize;
 
 /// Where the API listens unless told otherwise.
 const LISTEN: &str = "127.0.0.1:6443";
 /// Where Services get their addresses unless told otherwise.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// Domain of Services unless told otherwise.
+const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// Everything an engine is told.
 #[derive(Debug, Clone)]
@@ -23,8 +28,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) node_name: String,
     pub(crate) bridge: Option<String>,
-    pub(crate) pod_range: Option<network::Ipv4Range>,
-    pub(crate) service_range: network::Ipv4Range,
+    pub(crate) pod_range: Option<Ipv4Range>,
+    pub(crate) service_range: ServiceRange,
     pub(crate) cluster_domain: String,
 }
 
@@ -108,28 +113,8 @@ impl Settings {
             .context("make --root absolute")?;
         let paths = root.as_deref().map_or_else(Paths::system, Paths::below);
         let file = read(&paths.config)?;
-        let range = |text: Option<String>| {
-            text.map(|text| text.parse())
-                .transpose()
-                .with_context(|| paths.config.display().to_string())
-        };
-        let pod_range = range(file.pod_range)?;
-        let service_range = match range(file.service_range)? {
-            Some(range) => range,
-            None => SERVICE_RANGE.parse()?,
-        };
-        Ok(Settings {
-            listen: file.listen.map_or_else(|| LISTEN.parse(), Ok)?,
-            node_name: file.node_name.unwrap_or_else(host_name),
-            bridge: file.bridge,
-            pod_range,
-            service_range,
-            cluster_domain: file
-                .cluster_domain
-                .unwrap_or_else(|| "cluster.local".into()),
-            paths,
-            root,
-        })
+        let config = paths.config.clone();
+        check(file, paths, root).with_context(|| config.display().to_string())
     }
 
     /// The same under the flags of `up`.
@@ -138,6 +123,52 @@ impl Settings {
             self.listen = listen;
         }
         self
+    }
+}
+
+/// What the file says, under defaults; the errors name the field.
+fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Settings> {
+    let pod_range = file.pod_range.map(|text| pod_range(&text)).transpose()?;
+    let service_text = file.service_range.as_deref().unwrap_or(SERVICE_RANGE);
+    let (service_cidr, service_range) = service_range(service_text)?;
+    if let Some(pods) = pod_range.filter(|pods| pods.overlaps(service_cidr)) {
+        bail!("podRange {pods} and serviceRange {service_cidr} overlap");
+    }
+    Ok(Settings {
+        listen: file.listen.map_or_else(|| LISTEN.parse(), Ok)?,
+        node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
+        bridge: file.bridge,
+        pod_range,
+        service_range,
+        cluster_domain: domain(
+            "clusterDomain",
+            file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
+        )?,
+        paths,
+        root,
+    })
+}
+
+fn pod_range(text: &str) -> anyhow::Result<Ipv4Range> {
+    let range: Ipv4Range = text.parse().context("podRange")?;
+    if !(8..=29).contains(&range.prefix()) {
+        bail!("podRange: {range} must have between 8 and 29 fixed bits");
+    }
+    Ok(range)
+}
+
+fn service_range(text: &str) -> anyhow::Result<(Ipv4Range, ServiceRange)> {
+    let range: Ipv4Range = text.parse().context("serviceRange")?;
+    let service = ServiceRange::new(range.base(), range.prefix())
+        .with_context(|| format!("serviceRange: {range} must have between 8 and 30 fixed bits"))?;
+    Ok((range, service))
+}
+
+/// A name that goes into DNS.
+fn domain(field: &str, text: String) -> anyhow::Result<String> {
+    match dns1123_subdomain(&text).first() {
+        Some(wrong) => bail!("{field}: {text:?}: {wrong}"),
+        None => Ok(text),
     }
 }
 
@@ -159,16 +190,22 @@ fn read(path: &Path) -> anyhow::Result<File> {
     })
 }
 
-/// The machine's name as a Node's: lower case (RFC 1123).
+/// The machine's name as a Node's.
 fn host_name() -> String {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .to_lowercase();
-    if name.is_empty() {
-        "localhost".into()
-    } else {
-        name
+    node_name(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// A name that can be a Node's (RFC 1123): lower case, other characters made hyphens.
+fn node_name(host: &str) -> String {
+    let lower = host.to_lowercase();
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';
+    let name: String = lower
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .collect();
+    match name.trim_matches(['-', '.']) {
+        "" => "localhost".into(),
+        name => name.into(),
     }
 }
 
@@ -223,10 +260,32 @@ mod tests {
             "listen: nowhere\n",
             "podRanges: 10.0.0.0/8\n",
             "podRange: 10.0.0.0/40\n",
+            "podRange: 10.0.0.0/30\n",
+            "serviceRange: 10.0.0.0/31\n",
+            "serviceRange: nowhere\n",
+            "nodeName: Bad_Name\n",
+            "clusterDomain: a b\n",
+            "podRange: 10.96.4.0/24\n",
             "listen: [\n",
         ] {
             let error = format!("{:#}", resolve(bad).expect_err(bad));
-            assert!(error.contains("config.yaml"), "{error}");
+            let field = bad.split(':').next().unwrap_or_default();
+            assert!(
+                error.contains("config.yaml") && (error.contains(field) || bad.ends_with("[\n")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_machine_has_a_name() {
+        for (host, name) in [
+            ("Box.Example", "box.example"),
+            ("my_box", "my-box"),
+            ("-", "localhost"),
+            ("", "localhost"),
+        ] {
+            assert_eq!(node_name(host), name);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
+use std::pin::pin;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -31,9 +32,17 @@ pub(crate) fn foreground(settings: &Settings) -> anyhow::Result<()> {
         .context("start the async runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let engine = tokio::select! {
-            started = Engine::start(settings) => started?,
-            () = signals.next() => bail!("interrupted before the node was Ready"),
+        let mut starting = pin!(Engine::start(settings));
+        let mut engine = tokio::select! {
+            started = &mut starting => started?,
+            () = signals.next() => tokio::select! {
+                // Half an engine cannot be stopped, a whole one can.
+                started = &mut starting => {
+                    started?.stop().await;
+                    bail!("interrupted before the node was Ready");
+                }
+                () = signals.next() => std::process::exit(INTERRUPTED),
+            },
         };
         let kubeconfig = settings.paths.kubeconfig.display();
         let mut stdout = std::io::stdout();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{self, Body};
 use super::{CALL, Call, Failure, Service, Told, socket};
-use crate::engine;
+use crate::effects;
 use crate::settings::Settings;
 
 /// Bytes between client and service within one process.
@@ -35,7 +35,7 @@ impl Client {
         if let Some(stream) = engine {
             return Client::over(stream).await;
         }
-        let store = engine::open_images(settings)?;
+        let store = effects::open_images(settings)?;
         let service = Service::new(Arc::new(store), settings.paths.runtime());
         let (ours, theirs) = tokio::io::duplex(PIPE);
         tokio::spawn(service.serve(theirs));
