@@ -2,6 +2,7 @@
 //!
 //! Pure: no tokio, files or clock. Wire behaviour (texts, canonical forms) is upstream's at version 1.36.
 
+pub mod apply;
 pub mod asks;
 pub mod discovery;
 pub mod duration;
