@@ -94,7 +94,7 @@ impl Paths {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     node_name: Option<String>,
     bridge: Option<String>,
     pod_range: Option<String>,
@@ -135,7 +135,7 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
         bail!("podRange {pods} and serviceRange {service_cidr} overlap");
     }
     Ok(Settings {
-        listen: file.listen.map_or_else(|| LISTEN.parse(), Ok)?,
+        listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
         bridge: file.bridge,
         pod_range,
@@ -147,6 +147,11 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
         paths,
         root,
     })
+}
+
+fn listen(text: &str) -> anyhow::Result<SocketAddr> {
+    text.parse()
+        .with_context(|| format!("listen: {text:?} is not an address and port such as {LISTEN}"))
 }
 
 fn pod_range(text: &str) -> anyhow::Result<Ipv4Range> {

@@ -124,7 +124,10 @@ const UP: [&str; 3] = ["up", "-d", "--listen=127.0.0.1:0"];
 #[test]
 fn wrong_settings_are_told_before_anything_is_made() {
     for (settings, words) in [
-        ("listen: nowhere\n", "invalid socket address"),
+        (
+            "listen: nowhere\n",
+            "listen: \"nowhere\" is not an address and port such as",
+        ),
         ("color: green\n", "unknown field"),
         (
             "serviceRange: 10.0.0.0/31\n",
