@@ -81,12 +81,18 @@ pub(crate) fn path(
     path
 }
 
-/// Opens the connection; the server's refusals come as they are.
+/// What kube calls the reason of a refusal whose body is no Status.
+const NO_STATUS: &str = "Failed to parse error data";
+
+/// Opens the connection. The server's refusals come as they are; the node's, which are plain text, in kubectl's words.
 pub(crate) async fn connect(server: &Server, path: &str) -> anyhow::Result<Connection> {
-    Ok(server
-        .client
-        .connect(Request::get(path).body(Vec::new())?)
-        .await?)
+    let request = Request::get(path).body(Vec::new())?;
+    match server.client.connect(request).await {
+        Err(kube::Error::Api(status)) if status.reason == NO_STATUS => {
+            bail!("unable to upgrade connection: {}", status.message)
+        }
+        connection => Ok(connection?),
+    }
 }
 
 /// Passes input on and hands output over until the session ends.

@@ -56,10 +56,17 @@ pub(crate) fn read_stdin(to: mpsc::Sender<Input>) {
     });
 }
 
-/// Sends the terminal's size now and whenever it changes.
-pub(crate) fn follow_size(to: mpsc::Sender<Input>) -> io::Result<()> {
+/// Sends the terminal's size now and whenever it changes. A program that runs already redraws its screen when the size is another
+/// one before.
+pub(crate) fn follow_size(to: mpsc::Sender<Input>, redraw: bool) -> io::Result<()> {
     let mut changes = signal(SignalKind::window_change())?;
     tokio::spawn(async move {
+        if redraw && let Ok(size) = tcgetwinsize(io::stdin()) {
+            let larger = |side: u16| side.saturating_add(1);
+            // The size itself tells whether anybody listens.
+            let other = Input::Size(larger(size.ws_col), larger(size.ws_row));
+            let _ = to.send(other).await;
+        }
         loop {
             if let Ok(size) = tcgetwinsize(io::stdin())
                 && to

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -41,7 +41,7 @@ pub(crate) async fn exec(server: &Server, args: &ExecArgs) -> anyhow::Result<Exi
         Some(&args.command),
         streams,
     );
-    match talk(server, &path, streams).await? {
+    match talk(server, &path, streams, false).await? {
         End::Exit(0) => Ok(ExitCode::SUCCESS),
         End::Exit(code) => Err(Exit {
             message: format!("command terminated with exit code {code}"),
@@ -60,37 +60,46 @@ pub(crate) async fn attach(server: &Server, args: &AttachArgs) -> anyhow::Result
         .ok_or_else(|| anyhow!("at least 1 argument is required for attach"))?;
     let pod = one_pod(server, word, Duration::from_secs(60)).await?;
     refuse_completed(&pod, "attach")?;
-    let choice = pods::choose(&pod, args.container.as_deref())?;
+    let choice =
+        pods::choose(&pod, args.container.as_deref()).context("cannot attach to the container")?;
     if let Some(note) = choice.note.filter(|_| !args.quiet) {
         eprintln!("{note}");
     }
-    let name = choice.container;
-    let (container, is_ephemeral) = container(&pod, &name);
-    if args.tty && container["tty"] != true {
-        bail!("Unable to use a TTY - container {name} did not allocate one");
+    let asked = Streams {
+        stdin: args.stdin,
+        tty: args.tty,
+    };
+    attach_to(server, &pod, &choice.container, asked, args.quiet).await
+}
+
+/// Attaches to a container that runs, as far as what was asked for is possible.
+pub(crate) async fn attach_to(
+    server: &Server,
+    pod: &Value,
+    name: &str,
+    asked: Streams,
+    quiet: bool,
+) -> anyhow::Result<ExitCode> {
+    let (container, is_ephemeral) = container(pod, name);
+    let has_terminal = container["tty"] == true;
+    if asked.tty && !has_terminal && !quiet {
+        eprintln!("error: Unable to use a TTY - container {name} did not allocate one");
     }
-    let mut streams = streams(args.stdin, args.tty, args.quiet);
-    // Output of a container with a terminal is one stream, whatever is asked for.
-    streams.tty |= container["tty"] == true && args.tty;
-    let interactive = streams.stdin && streams.tty;
-    if interactive && !args.quiet {
+    // The container's terminal is used whether it was asked for or not.
+    let streams = streams(asked.stdin, asked.stdin && has_terminal, quiet);
+    if !quiet {
         eprintln!(
             "All commands and output from this session will be recorded in container logs, including credentials and sensitive information passed through the command prompt."
         );
         eprintln!("If you don't see a command prompt, try pressing enter.");
     }
-    let path = session::path(&path_of(server, &pod), &name, None, streams);
-    let end = talk(server, &path, streams).await?;
-    if interactive && !args.quiet {
-        eprintln!("{}", resume(server, &pod, &name, is_ephemeral));
+    let path = session::path(&path_of(server, pod), name, None, streams);
+    let end = talk(server, &path, streams, true).await?;
+    if streams.stdin && streams.tty && !quiet {
+        eprintln!("{}", resume(server, pod, name, is_ephemeral));
     }
     match end {
-        End::Exit(0) => Ok(ExitCode::SUCCESS),
-        End::Exit(code) => Err(Exit {
-            message: format!("command terminated with exit code {code}"),
-            code,
-        }
-        .into()),
+        End::Exit(_) => Ok(ExitCode::SUCCESS),
         End::Failure(message) => bail!("{message}"),
     }
 }
@@ -106,7 +115,7 @@ fn resume(server: &Server, pod: &Value, container: &str, is_ephemeral: bool) -> 
             "Session ended, the ephemeral container will not be restarted but may be reattached using '{again}' if it is still running"
         )
     } else {
-        format!("Session ended, resume using '{again}' command when the pod is running")
+        format!("Session ended, resume using '{again}' command")
     }
 }
 
@@ -163,12 +172,17 @@ fn streams(stdin: bool, tty: bool, quiet: bool) -> Streams {
 }
 
 /// A session between a container and this process's own streams.
-async fn talk(server: &Server, path: &str, streams: Streams) -> anyhow::Result<End> {
+async fn talk(
+    server: &Server,
+    path: &str,
+    streams: Streams,
+    runs_already: bool,
+) -> anyhow::Result<End> {
     let connection = session::connect(server, path).await?;
     let (to, input) = mpsc::channel(4);
     let _raw = streams.tty.then(RawTerminal::enter).transpose()?;
     if streams.tty {
-        terminal::follow_size(to.clone())?;
+        terminal::follow_size(to.clone(), runs_already)?;
     }
     if streams.stdin {
         terminal::read_stdin(to.clone());
