@@ -16,6 +16,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("running::a_bad_image_is_healed", a_bad_image_is_healed),
     ("running::command_and_args", command_and_args),
     ("running::logs_with_options", logs_with_options),
+    ("running::logs_of_the_run_before", logs_of_the_run_before),
     ("running::exec_pipes_and_codes", exec_pipes_and_codes),
     ("running::delete_waits_for_grace", delete_waits_for_grace),
 ];
@@ -270,6 +271,47 @@ spec:
     Ok(())
 }
 
+fn logs_of_the_run_before(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: again}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: count, emptyDir: {}}]
+  containers:
+  - name: main
+    image: busybox:1.36
+    command: [sh, -c, "echo x >> /count/runs; run=$(wc -l < /count/runs); echo run $run begins; [ $run -ge 3 ] && exec sleep 3600; echo run $run fails >&2; exit $run"]
+    volumeMounts: [{name: count, mountPath: /count}]
+"#,
+    )?;
+    let wait = |status: &str, restarts| {
+        user.wait_for(&Wait {
+            pod: "again".into(),
+            status: vec![status.into()],
+            restarts: Some(restarts),
+            timeout: 60,
+            ..Wait::default()
+        })
+    };
+    wait("CrashLoopBackOff", 1)?;
+    // Between two runs, the last that ended is the newest there is, and the one before the next.
+    let second = "run 2 begins\nrun 2 fails\n";
+    ensure!(user.run(&["logs", "again"])? == second);
+    ensure!(user.run(&["logs", "again", "--previous"])? == second);
+    wait("Running", 2)?;
+    let mut following = user.start(&["logs", "again", "-f"])?;
+    let first = following.stdout()?.lines().next();
+    ensure!(first.context("no line")?? == "run 3 begins");
+    ensure!(user.run(&["logs", "again", "-p", "--tail=1"])? == "run 2 fails\n");
+    let before =
+        user.pod("again")?["status"]["containerStatuses"][0]["lastState"]["terminated"].clone();
+    ensure!(before["exitCode"] == 2, "{before}");
+    Ok(())
+}
+
 fn exec_pipes_and_codes(user: &User) -> anyhow::Result<()> {
     user.apply(&sleeper("shell"))?;
     user.wait("shell", "Running", "1/1")?;
@@ -295,6 +337,15 @@ fn exec_pipes_and_codes(user: &User) -> anyhow::Result<()> {
     );
     let missing = user.fails(&["exec", "shell", "--", "no-such-program"])?;
     ensure!(missing.stderr.contains("no-such-program"), "{missing:?}");
+    user.apply(&sleeper("imageless").replace("1.36", "no-such-tag"))?;
+    user.wait("imageless", "ImagePullBackOff", "0/1")?;
+    let early = user.fails(&["exec", "imageless", "--", "true"])?;
+    ensure!(
+        early.code == 1
+            && early.stderr
+                == "error: unable to upgrade connection: container not found (\"main\")\n",
+        "{early:?}"
+    );
     let large = user.run(&[
         "exec",
         "shell",

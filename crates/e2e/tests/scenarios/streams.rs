@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use e2e::board::Wait;
 use e2e::user::{Running, User};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -18,6 +19,11 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("streams::forwards_ports", forwards_ports),
     ("streams::copies_both_ways", copies_both_ways),
     ("streams::a_terminal", a_terminal),
+    ("streams::attaches", attaches),
+    (
+        "streams::attaches_with_a_terminal",
+        attaches_with_a_terminal,
+    ),
 ];
 
 /// Connections at once.
@@ -96,6 +102,8 @@ fn forwards_ports(user: &User) -> anyhow::Result<()> {
     ensure!(client.wait()?.code() == Some(1), "{told}");
     ensure!(
         told.contains("failed to connect to localhost:9 inside namespace")
+            && told.contains(": connection refused")
+            && !told.contains("os error")
             && told.contains("error: lost connection to pod"),
         "{told}"
     );
@@ -159,6 +167,85 @@ fn a_terminal(user: &User) -> anyhow::Result<()> {
     terminal.shows("# ")?;
     terminal.type_in("exit 7\n")?;
     ensure!(client.wait()?.code() == Some(7), "{}", terminal.seen);
+    Ok(())
+}
+
+fn attaches(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: "busybox:1.36", stdin: true, stdinOnce: true, command: [sh, -c, "echo before; while read line; do echo \"got $line\"; echo \"err $line\" >&2; done; echo end; exit 3"]}]
+"#,
+    )?;
+    user.wait("reader", "Running", "1/1")?;
+    // What was written before is in the log alone.
+    let heard = user.pipe(&["attach", "-i", "reader"], "one\ntwo\n")?;
+    ensure!(heard == "got one\ngot two\nend\n", "{heard:?}");
+    user.wait_phase("reader", "Failed")?;
+    let log = user.run(&["logs", "reader"])?;
+    ensure!(
+        log.starts_with("before\n") && log.ends_with("end\n") && log.contains("err two\n"),
+        "{log}"
+    );
+    let late = user.fails(&["attach", "reader"])?;
+    ensure!(
+        late.stderr
+            .contains("cannot attach a container in a completed pod; current phase is Failed"),
+        "{late:?}"
+    );
+    Ok(())
+}
+
+fn attaches_with_a_terminal(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: shell}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: other, image: "busybox:1.36", command: [sleep, "3600"]}
+  - {name: shell, image: "busybox:1.36", stdin: true, tty: true, command: [sh]}
+"#,
+    )?;
+    user.wait("shell", "Running", "2/2")?;
+    let mut terminal = Terminal::new(24, 90)?;
+    let mut client = terminal.run(user.command(&["attach", "-it", "shell", "-c", "shell"]))?;
+    terminal
+        .type_in("until [ \"$(stty size)\" = '24 90' ]; do sleep 0.05; done; echo att''ached\n")?;
+    terminal.shows("attached\r\n")?;
+    terminal.resize(50, 100)?;
+    terminal
+        .type_in("until [ \"$(stty size)\" = '50 100' ]; do sleep 0.05; done; echo resi''zed\n")?;
+    terminal.shows("resized\r\n")?;
+    terminal.type_in("kept=here; echo ke''pt\n")?;
+    terminal.shows("kept\r\n")?;
+    // The client goes; the shell stays, and whoever comes next finds it as it was.
+    drop(client);
+    let mut again = Terminal::new(24, 80)?;
+    client = again.run(user.command(&["attach", "-it", "shell", "-c", "shell"]))?;
+    again.type_in("echo \"still $kept\"\n")?;
+    again.shows("still here\r\n")?;
+    again.type_in("exit 0\n")?;
+    ensure!(client.wait()?.success(), "{}", again.seen);
+    again.shows("Session ended, resume using")?;
+    user.wait_for(&Wait {
+        pod: "shell".into(),
+        restarts: Some(1),
+        timeout: 30,
+        ..Wait::default()
+    })?;
+    let refused = user.fails(&["attach", "-c", "nobody", "shell"])?;
+    ensure!(
+        refused.code == 1 && refused.stderr.contains("container nobody"),
+        "{refused:?}"
+    );
     Ok(())
 }
 
