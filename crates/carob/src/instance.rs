@@ -1,14 +1,18 @@
 //! One engine per root: a lock that the running engine holds, with its process id inside.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// What a killed engine was just starting has executed its program by then.
+const LET_GO_WITHIN: Duration = Duration::from_secs(2);
 
 /// Held as long as the engine runs; the kernel lets go of it however the engine ends.
 #[derive(Debug)]
@@ -30,15 +34,33 @@ impl Instance {
             .open(path)
             .with_context(|| format!("open {}", path.display()))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!(
-                "an engine is already running with this root (process {})",
-                read_pid(&mut lock).unwrap_or_default()
-            );
+            let holder = read_pid(&mut lock).unwrap_or_default();
+            if is_alive(&holder) || !is_let_go(&lock)? {
+                bail!("an engine is already running with this root (process {holder})");
+            }
         }
         lock.set_len(0)?;
+        lock.rewind()?;
         write!(lock, "{}", std::process::id())?;
         Ok(Instance { _lock: lock })
     }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.parse().ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+}
+
+/// Waits a moment for the lock of an engine that was killed: a process that it was just starting has its files until it executes its
+/// program.
+fn is_let_go(lock: &File) -> anyhow::Result<bool> {
+    let (sender, let_go) = std::sync::mpsc::channel();
+    let lock = lock.try_clone().context("wait for the engine's lock")?;
+    // If it waits in vain, it ends with this process.
+    std::thread::spawn(move || sender.send(flock(&lock, FlockOperation::LockExclusive)));
+    Ok(let_go
+        .recv_timeout(LET_GO_WITHIN)
+        .is_ok_and(|taken| taken.is_ok()))
 }
 
 /// Whether an engine runs.
@@ -106,5 +128,23 @@ mod tests {
             "a lock that nobody holds is no engine"
         );
         Instance::acquire(&path).expect("the lock again");
+    }
+
+    #[test]
+    fn the_lock_of_a_killed_engine_is_waited_for() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("engine.lock");
+        // The lock without its engine: a process number that no process has.
+        fs::write(&path, "2147483647").expect("writes");
+        let heir = File::open(&path).expect("opens");
+        flock(&heir, FlockOperation::LockExclusive).expect("locks");
+        let (sender, going) = std::sync::mpsc::channel();
+        let next = std::thread::spawn(move || {
+            sender.send(()).expect("tells");
+            Instance::acquire(&path)
+        });
+        going.recv().expect("it begins");
+        drop(heir);
+        next.join().expect("no panic").expect("the lock");
     }
 }
