@@ -27,6 +27,7 @@ mod meta;
 pub mod namespace;
 mod net;
 mod node;
+mod ownership;
 pub mod pod;
 mod podtemplate;
 mod resources;
@@ -35,6 +36,9 @@ mod secret;
 pub mod service;
 mod serviceaccount;
 mod view;
+
+pub use meta::validate_field_manager;
+pub use ownership::ownership;
 
 /// Which part of an object a write may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

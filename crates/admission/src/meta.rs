@@ -249,18 +249,18 @@ fn managed_fields(at: &At<'_>) -> ErrorList {
 }
 
 fn field_manager(at: &At<'_>) -> ErrorList {
+    validate_field_manager(&at.path, at.text())
+}
+
+/// What is wrong with the name of who owns fields: it is short and can be printed.
+pub fn validate_field_manager(path: &Path, name: &str) -> ErrorList {
     let mut errors = ErrorList::new();
-    if at.text().len() > 128 {
-        errors.push(Error::too_long(&at.path, 128));
+    if name.len() > 128 {
+        errors.push(Error::too_long(path, 128));
     }
-    for (i, c) in at.text().char_indices() {
-        if c.is_control() {
-            errors.push(Error::invalid(
-                &at.path,
-                at.text(),
-                format!("invalid character {c:?} (at position {i})"),
-            ));
-        }
+    for (i, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {i})", u32::from(c));
+        errors.push(Error::invalid(path, name, why));
     }
     errors
 }

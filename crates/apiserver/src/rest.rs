@@ -1,11 +1,13 @@
 //! The generic REST path: every verb of every kind, over the store's bytes.
 
+mod apply;
 mod create;
 mod decode;
 mod delete;
 mod list;
 mod object;
 mod options;
+mod ownership;
 mod patch;
 mod present;
 mod snapshot;

@@ -1,5 +1,6 @@
 //! Create (spec kubectl-and-api §5.1, §5.2).
 
+use admission::Subresource;
 use api::field::{Error, Path};
 use api::gvk::{GroupKind, GroupResource};
 use api::status::{self, StatusError};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::Rest;
 use super::object::{self, meta, metadata_mut};
+use super::ownership::Books;
 use crate::registry;
 use crate::respond::{self, Body};
 
@@ -22,16 +24,18 @@ const TRIES: usize = 8;
 
 impl Rest {
     pub(super) async fn create(&self) -> Result<Response<Body>, StatusError> {
+        self.check_manager()?;
         let (object, warnings) = self.decode_body()?;
-        let mut response = self.create_object(object).await?;
+        let mut response = self.create_object(object, Books::Open).await?;
         respond::add_warnings(&mut response, &warnings);
         Ok(response)
     }
 
-    /// Creates `object`, as the body of a POST or of a PUT to what is not there.
+    /// Creates `object`, as the body of a POST, or of a PUT or an apply to what is not there.
     pub(super) async fn create_object(
         &self,
         mut object: Value,
+        books: Books,
     ) -> Result<Response<Body>, StatusError> {
         self.check_identity(&mut object)?;
         if meta(&object, "name").is_empty() && meta(&object, "generateName").is_empty() {
@@ -53,6 +57,9 @@ impl Rest {
         self.check_namespace(meta(&object, "name"))?;
         let resource = self.group_resource().to_string();
         admission::default(&resource, &mut object);
+        if books == Books::Open {
+            self.own_changes(Subresource::Main, None, &mut object)?;
+        }
         registry::admit(self, &mut object)?;
         self.set_metadata(&mut object);
         admission::prepare_create(&resource, &mut object);
@@ -202,7 +209,6 @@ impl Rest {
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "selfLink",
-            "managedFields",
             "resourceVersion",
         ] {
             metadata.remove(field);

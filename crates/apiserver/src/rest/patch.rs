@@ -6,44 +6,39 @@ use admission::Subresource;
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
 use api::patch::{self, PatchKind};
-use api::schema::{Schema, TypeId};
+use api::schema::TypeId;
 use api::status::{self, StatusError};
 use api::validate::{self, FieldValidation};
 use http::Response;
 use serde_json::Value;
 
 use super::Rest;
+use super::ownership::Books;
 use crate::negotiate;
 use crate::respond::{self, Body};
 
-/// What is taken; server-side apply is not among them.
-const TYPES: [PatchKind; 3] = [PatchKind::Json, PatchKind::Merge, PatchKind::StrategicMerge];
+/// What is taken.
+const TYPES: [PatchKind; 4] = [
+    PatchKind::Json,
+    PatchKind::Merge,
+    PatchKind::StrategicMerge,
+    PatchKind::Apply,
+];
 
 impl Rest {
     pub(super) async fn patch(&self, part: Subresource) -> Result<Response<Body>, StatusError> {
         let media_type = negotiate::content_type(&self.call.parts.headers);
-        let Some(kind) = PatchKind::from_media_type(&media_type).filter(|k| TYPES.contains(k))
-        else {
+        let Some(kind) = PatchKind::from_media_type(&media_type) else {
             return Err(status::unsupported_media_type(
                 &TYPES.map(PatchKind::media_type),
             ));
         };
-        if self.call.query.maybe_bool("force").is_some() {
-            let error = Error::forbidden(
-                &Path::new("force"),
-                "may not be specified for non-apply patch",
-            );
-            return Err(status::invalid(
-                &GroupKind::new("meta.k8s.io", "PatchOptions"),
-                "",
-                vec![error],
-            ));
-        }
+        self.check_patch_options(kind)?;
         let mode = self.field_validation()?;
-        let gvk = self.kind.gvk;
-        let Some(ty) = Schema::get().of(gvk.group, gvk.version, gvk.kind) else {
-            return Err(status::internal(format_args!("no schema for {}", gvk.kind)));
-        };
+        if kind == PatchKind::Apply {
+            return self.apply(part, mode).await;
+        }
+        let ty = self.schema_type()?;
         let warnings = Mutex::new(Vec::new());
         let change = |old: &Value| {
             let patched = patch::apply(kind, old, &self.call.body, ty)?;
@@ -52,7 +47,7 @@ impl Rest {
             self.check_identity(&mut patched)?;
             Ok(patched)
         };
-        let updated = self.modify(part, change).await?;
+        let updated = self.modify(part, Books::Open, change).await?;
         let mut response = self.present_updated(&updated)?;
         respond::add_warnings(
             &mut response,
@@ -61,8 +56,32 @@ impl Rest {
         Ok(response)
     }
 
+    fn check_patch_options(&self, kind: PatchKind) -> Result<(), StatusError> {
+        let manager = self.call.query.text("fieldManager");
+        let error = if kind == PatchKind::Apply {
+            let needed =
+                || Error::required(&Path::new("fieldManager"), "is required for apply patch");
+            manager.is_empty().then(needed)
+        } else {
+            let force = self.call.query.maybe_bool("force");
+            force.map(|_| {
+                Error::forbidden(
+                    &Path::new("force"),
+                    "may not be specified for non-apply patch",
+                )
+            })
+        };
+        match error {
+            Some(error) => {
+                let kind = GroupKind::new("meta.k8s.io", "PatchOptions");
+                Err(status::invalid(&kind, "", vec![error]))
+            }
+            None => self.check_manager(),
+        }
+    }
+
     /// A patched object must still fit its type.
-    fn check_patched(
+    pub(super) fn check_patched(
         &self,
         patched: &Value,
         ty: TypeId,

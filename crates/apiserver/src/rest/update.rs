@@ -1,6 +1,7 @@
 //! Update: PUT, and what PATCH and subresources share with it (spec kubectl-and-api §5.3, pod-lifecycle §15.4).
 
 use admission::Subresource;
+use api::apply;
 use api::status::{self, StatusError};
 use http::Response;
 use ports::store::{Entry, StoreError};
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::Rest;
 use super::object::{self, Stored, is_held, meta, metadata_mut};
+use super::ownership::Books;
 use crate::registry;
 use crate::respond::{self, Body};
 
@@ -24,6 +26,7 @@ pub(super) enum Updated {
 
 impl Rest {
     pub(super) async fn update(&self, part: Subresource) -> Result<Response<Body>, StatusError> {
+        self.check_manager()?;
         let (mut object, warnings) = self.decode_body()?;
         self.check_identity(&mut object)?;
         if part == Subresource::Main
@@ -31,9 +34,11 @@ impl Rest {
             && self.inner.store.get(&self.key()).is_none()
         {
             metadata_mut(&mut object).remove("resourceVersion");
-            return self.create_object(object).await;
+            return self.create_object(object, Books::Open).await;
         }
-        let updated = self.modify(part, |_| Ok(object.clone())).await?;
+        let updated = self
+            .modify(part, Books::Open, |_| Ok(object.clone()))
+            .await?;
         let mut response = self.present_updated(&updated)?;
         respond::add_warnings(&mut response, &warnings);
         Ok(response)
@@ -53,6 +58,7 @@ impl Rest {
     pub(super) async fn modify(
         &self,
         part: Subresource,
+        books: Books,
         change: impl Fn(&Value) -> Result<Value, StatusError>,
     ) -> Result<Updated, StatusError> {
         let dry = self.is_dry_run()?;
@@ -63,11 +69,12 @@ impl Rest {
             self.check_preconditions(&new, &stored)?;
             let given_revision =
                 !meta(&new, "resourceVersion").is_empty() && self.call.info.verb == "update";
-            self.prepare(part, &mut new, &stored.object)?;
+            self.prepare(part, books, &mut new, &stored.object)?;
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut new, Some(&stored.object)).await?;
             self.validate(part, &new, &stored.object)?;
             registry::admit_update(self, part, &new, &stored.object)?;
+            apply::keep_times(&mut new, &stored.object);
             if new == stored.object {
                 return Ok(Updated::Entry(stored.entry));
             }
@@ -129,8 +136,14 @@ impl Rest {
         Ok(())
     }
 
-    /// Defaults, and what this part may not touch.
-    fn prepare(&self, part: Subresource, new: &mut Value, old: &Value) -> Result<(), StatusError> {
+    /// Defaults, who owns what, and what this part may not touch.
+    fn prepare(
+        &self,
+        part: Subresource,
+        books: Books,
+        new: &mut Value,
+        old: &Value,
+    ) -> Result<(), StatusError> {
         let resource = self.group_resource().to_string();
         let metadata = metadata_mut(new);
         for field in [
@@ -147,11 +160,10 @@ impl Rest {
             };
         }
         metadata.remove("selfLink");
-        metadata.remove("managedFields");
-        if let Some(fields) = old["metadata"].get("managedFields") {
-            metadata.insert("managedFields".into(), fields.clone());
-        }
         admission::default(&resource, new);
+        if books == Books::Open {
+            self.own_changes(part, Some(old), new)?;
+        }
         admission::prepare_update(&resource, part, new, old);
         Ok(())
     }

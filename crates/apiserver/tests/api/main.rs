@@ -1,5 +1,6 @@
 //! The API server on a real store: in process, and once over HTTPS.
 
+mod apply;
 mod https;
 mod objects;
 mod pods;
