@@ -2,7 +2,7 @@
 
 use super::conflict::{ApplyError, Conflict};
 use super::place::Place;
-use super::{Set, Side, Write, bare, check, compare, fields};
+use super::{Set, Side, Write, check, compare, fields};
 use serde_json::{Map, Value};
 
 /// The manager all of this is about.
@@ -33,7 +33,7 @@ fn own(place: Place<'_>, write: &Write<'_>, live: &Value) -> Option<Set> {
     if last["apiVersion"] != write.api_version || check::problems(place, &last).is_some() {
         return None;
     }
-    let changed = compare(place, Side::Plain(&last), Side::Typed(&bare(live)));
+    let changed = compare(place, Side::Plain(&last), Side::Typed(live));
     let own = fields(place, &last);
     Some(
         own.difference(&changed.modified)

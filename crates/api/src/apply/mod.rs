@@ -202,15 +202,6 @@ fn put(object: &mut Value, managed: Managed) {
     };
 }
 
-/// An object without its own bookkeeping, which belongs to nobody.
-fn bare(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
-    object
-}
-
 impl Write<'_> {
     fn owner(&self, operation: Operation) -> Manager {
         let name = match self.manager {
@@ -237,8 +228,8 @@ impl Write<'_> {
         managed: Managed,
     ) -> Managed {
         let empty = Value::Object(Map::new());
-        let (live, new) = (live.map_or(empty, bare), bare(new));
-        let comparison = self.compare(Side::Typed(&live), Side::Typed(&new));
+        let live = live.unwrap_or(&empty);
+        let comparison = self.compare(Side::Typed(live), Side::Typed(new));
         // What the writer itself owned stays its own.
         let mut managed = self.without_others_versions(managed);
         for owned in managed.0.values_mut() {
@@ -292,8 +283,7 @@ impl Write<'_> {
     ) -> Result<(Value, Managed), ApplyError> {
         let shape = Shape::Object(self.ty);
         let place = Place::of(&shape);
-        let live = bare(live);
-        let merged = merge(place, Some(&live), Some(config)).unwrap_or_default();
+        let merged = merge(place, Some(live), Some(config)).unwrap_or_default();
         let manager = self.owner(Operation::Apply);
         let mut managed = self.without_others_versions(managed);
         let last = managed.remove(&manager);
@@ -308,7 +298,7 @@ impl Write<'_> {
             Some(last) if !last.set.is_empty() => prune(place, merged, &managed, &last.set),
             _ => merged,
         };
-        let comparison = self.compare(Side::Typed(&live), Side::Plain(&merged));
+        let comparison = self.compare(Side::Typed(live), Side::Plain(&merged));
         let taken = comparison.modified.clone().union(&comparison.added);
         let found = conflicts(managed.others(&manager), &taken);
         if !force && !found.is_empty() {
@@ -319,7 +309,7 @@ impl Write<'_> {
         }
         if let Some(mut own) = managed.remove(&manager) {
             own.set = strip(own.set);
-            if merged != live {
+            if merged != *live {
                 own.time = Some(self.now.into());
             }
             managed.insert(own);
