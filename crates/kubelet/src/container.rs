@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::{PullBackOff, Start, StartError};
 use ports::runtime::{ContainerConfig, ContainerStatus, RuntimeError};
+use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::env::{self, Env};
 use crate::expand::expand;
 use crate::fields::Source;
+use crate::hooks::Hook;
 use crate::objects::{self, ObjectRef};
 use crate::pull::{self, Failure};
 use crate::{mounts, resources, sandbox, security};
@@ -110,7 +113,60 @@ async fn attempt(
     job.agent
         .recorder
         .record(&job.pod, lifecycle::events::started(member));
+    post_start(job, member, &id).await?;
     Ok(status)
+}
+
+/// Runs the `postStart` hook, if there is one; a container whose hook fails is stopped (spec `§1.9` step 9).
+async fn post_start(job: &Job, member: &Member<'_>, id: &str) -> Result<(), Failure> {
+    let hooks = member.spec.lifecycle.as_ref();
+    let Some(handler) = hooks.and_then(|hooks| hooks.post_start.as_ref()) else {
+        return Ok(());
+    };
+    let hook = Hook {
+        agent: &job.agent,
+        pod: &job.pod,
+        member,
+        id,
+        pod_ips: &job.pod_ips,
+    };
+    let Err(message) = hook.run(handler).await else {
+        return Ok(());
+    };
+    let recorder = &job.agent.recorder;
+    recorder.record(
+        &job.pod,
+        lifecycle::events::hook_failed(member, "PostStart"),
+    );
+    let killing = lifecycle::events::killing(member.kind, member.name(), "FailedPostStartHook");
+    recorder.record(&job.pod, killing);
+    stop(&hook).await;
+    let error = StartError {
+        reason: "PostStartHookError".to_owned(),
+        message,
+        at: job.agent.now(),
+    };
+    Err(Failure {
+        error,
+        back_off: None,
+    })
+}
+
+/// Stops what was just started, with its `preStop` hook and the Pod's grace. If that fails, the next look does it again.
+async fn stop(hook: &Hook<'_>) {
+    let least = lifecycle::termination::LEAST_STOP_SECONDS;
+    let seconds = lifecycle::termination::spec_grace(hook.pod).max(least);
+    let grace = Duration::from_secs(seconds.unsigned_abs());
+    let began = Instant::now();
+    hook.pre_stop(grace).await;
+    let elapsed = Duration::from_secs(began.elapsed().as_secs());
+    let left = grace
+        .saturating_sub(elapsed)
+        .max(Duration::from_secs(least.unsigned_abs()));
+    if let Err(error) = hook.agent.runtime.stop_container(hook.id, left).await {
+        let event = lifecycle::events::kill_failed(&pull::chain(&error));
+        hook.agent.recorder.record(hook.pod, event);
+    }
 }
 
 fn fail(job: &Job, member: &Member<'_>, reason: &str, message: String) -> Failure {

@@ -15,6 +15,7 @@ mod env;
 mod expand;
 mod fields;
 mod handlers;
+mod hooks;
 mod hosts;
 mod logs;
 mod messages;

@@ -11,6 +11,7 @@ mod hearing;
 mod pace;
 mod perform;
 mod reporting;
+mod stops;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -80,6 +81,10 @@ pub(crate) struct Worker {
     start_objects: Vec<Subscription>,
     queue: VecDeque<Step>,
     current: Option<BoxFuture<'static, Done>>,
+    /// The run that is being started, with its `postStart` hook.
+    starting: Option<(String, u32)>,
+    /// `preStop` hooks that run.
+    hooks: FuturesUnordered<BoxFuture<'static, Id>>,
     stops: FuturesUnordered<BoxFuture<'static, Id>>,
     probes: Probes,
     has_probes: bool,
@@ -100,6 +105,7 @@ enum Event {
     Message(Option<Message>),
     Probed(Found),
     Done(Done),
+    Hooked(Id),
     Stopped(Id),
     Refreshed(SetUp),
     Written(Written),
@@ -138,6 +144,8 @@ impl Worker {
             start_objects: Vec::new(),
             queue: VecDeque::new(),
             current: None,
+            starting: None,
+            hooks: FuturesUnordered::new(),
             stops: FuturesUnordered::new(),
             refresh: None,
             writing: None,
@@ -190,9 +198,14 @@ impl Worker {
         lifecycle::plan(&self.pod, &self.seen, self.agent.now(), policy)
     }
 
+    /// What is seen. A run whose `postStart` hook is under way is not seen yet: upstream's agent looks again when the hook is over.
     fn observe(&mut self) {
         self.seen.sandboxes.clone_from(&self.records.sandboxes);
         self.seen.containers.clone_from(&self.records.containers);
+        if let Some((name, attempt)) = &self.starting {
+            let is_it = |c: &ContainerStatus| c.name == *name && c.attempt == *attempt;
+            self.seen.containers.retain(|c| !is_it(c));
+        }
     }
 
     fn adopt(&mut self, plan: Plan) {
@@ -249,8 +262,8 @@ impl Worker {
         let newest = records
             .filter(|c| c.name == start.container)
             .max_by_key(|c| c.attempt);
-        let stopping = newest.and_then(|c| self.seen.memory.stopping.get(&c.id));
-        stopping.is_some_and(|stopping| stopping.then_restart)
+        let stop = newest.and_then(|c| self.seen.memory.stop_of(&c.id));
+        stop.is_some_and(|stop| stop.then_restart)
     }
 
     /// Whether the next step waits for the status before it to be stored: a restart, and the end.
@@ -274,6 +287,7 @@ impl Worker {
             done = settled(&mut self.current) => Event::Done(done),
             found = self.probes.next() => Event::Probed(found),
             written = settled(&mut self.writing) => Event::Written(written),
+            Some(id) = self.hooks.next(), if !self.hooks.is_empty() => Event::Hooked(id),
             Some(id) = self.stops.next(), if !self.stops.is_empty() => Event::Stopped(id),
             setup = settled(&mut self.refresh) => Event::Refreshed(setup),
             () = any_change(&mut self.volume_objects) => Event::VolumeObject,
@@ -307,6 +321,7 @@ impl Worker {
             Event::Message(Some(message)) => self.told(message),
             Event::Probed(found) => self.probed(found),
             Event::Done(done) => self.done(done).await,
+            Event::Hooked(id) => self.hooked(&id),
             Event::Stopped(id) => self.stopped(&id).await,
             Event::Refreshed(setup) => self.refreshed(setup),
             Event::Written(written) => self.written(written),
@@ -336,6 +351,7 @@ impl Worker {
             return;
         }
         if self.current.take().is_some() {
+            self.starting = None;
             self.relist().await;
         }
         self.queue.clear();

@@ -8,6 +8,7 @@ use crate::look::Look;
 use crate::observed::ContainerKind;
 use crate::probe::{self, Kind};
 use crate::restart;
+use crate::stopping;
 
 /// The reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum Cause {
     Failed(Kind),
     /// Nobody knows its state.
     Unknown,
+    /// Its `preStop` hook was begun for a reason that is gone.
+    Begun,
 }
 
 impl Cause {
@@ -30,7 +33,7 @@ impl Cause {
         let failed =
             |kind| probe::is_bad(look.seen, &record.id, kind).then_some(Cause::Failed(kind));
         let changed = look.changed(member, record).then_some(Cause::Changed);
-        if member.is_sidecar() {
+        let cause = if member.is_sidecar() {
             failed(Kind::Startup)
                 .or(changed)
                 .or_else(|| failed(Kind::Liveness))
@@ -38,13 +41,16 @@ impl Cause {
             changed
                 .or_else(|| failed(Kind::Liveness))
                 .or_else(|| failed(Kind::Startup))
-        }
+        };
+        cause.or_else(|| stopping::is_begun(look, record).then_some(Cause::Begun))
     }
 
     /// Whether the container starts again once it has stopped, whatever its exit code.
     pub(crate) fn restarts(self, look: &Look<'_>, member: &Member<'_>) -> bool {
         match self {
             Cause::Changed | Cause::Unknown => true,
+            // It was decided when the hook was begun.
+            Cause::Begun => false,
             Cause::Failed(_) => {
                 member.is_sidecar() || restart::restarts_after_stop(look.pod, member)
             }
@@ -55,6 +61,7 @@ impl Cause {
     pub(crate) fn message(self, look: &Look<'_>, member: &Member<'_>) -> String {
         let what = match self {
             Cause::Changed => "definition changed".to_owned(),
+            Cause::Begun => return format!("Stopping container {}", member.name()),
             Cause::Failed(kind) => format!("failed {} probe", kind.title().to_lowercase()),
             Cause::Unknown => {
                 let kind = if member.kind == ContainerKind::App {
@@ -78,7 +85,7 @@ impl Cause {
     pub(crate) fn probe<'a>(self, member: &Member<'a>) -> Option<&'a Probe> {
         match self {
             Cause::Failed(kind) => kind.of(member.spec),
-            Cause::Changed | Cause::Unknown => None,
+            Cause::Changed | Cause::Unknown | Cause::Begun => None,
         }
     }
 }

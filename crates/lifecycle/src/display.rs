@@ -63,6 +63,7 @@ impl fmt::Display for Step {
             Step::StopSandbox { id } => write!(f, "stop sandbox {id}"),
             Step::RemoveSandbox { id } => write!(f, "remove sandbox {id}"),
             Step::Start(start) => start.fmt(f),
+            Step::PreStop(hook) => write!(f, "run the preStop hook to {}", hook.0),
             Step::Stop(stop) => stop.fmt(f),
             Step::RemoveContainer {
                 id,

@@ -121,6 +121,27 @@ pub fn probed(member: &Member<'_>, kind: probe::Kind, answer: &Answer) -> Option
     }
 }
 
+/// `FailedPostStartHook` or `FailedPreStopHook`: the hook of this name failed (§6).
+pub fn hook_failed(member: &Member<'_>, hook: &str) -> Event {
+    warning(
+        member,
+        &format!("Failed{hook}Hook"),
+        format!("{hook}Hook failed"),
+    )
+}
+
+/// `LifecycleHTTPFallback`: a hook's server, by its host and port, does not speak TLS (§6).
+pub fn http_fallback(server: &str) -> Event {
+    Event {
+        event_type: EventType::Warning,
+        reason: "LifecycleHTTPFallback".to_owned(),
+        message: format!(
+            "request to HTTPS lifecycle hook {server} got HTTP response, retry with HTTP succeeded"
+        ),
+        container: None,
+    }
+}
+
 /// `SandboxChanged` (§1.5).
 pub fn sandbox_changed() -> Event {
     about_pod(

@@ -28,6 +28,7 @@ pub mod restart;
 mod sandbox;
 mod starting;
 mod status;
+mod stopping;
 mod sync;
 pub mod termination;
 pub mod text;
@@ -36,8 +37,8 @@ pub use admit::{NodeRoom, Rejection, admit};
 pub use container_status::RUNTIME_NAME;
 pub use decide::plan;
 pub use observed::{
-    BackOff, ContainerKind, Memory, Observed, PullBackOff, Retry, StartError, Stopping,
-    Termination, Verdict, VolumesSeen, WorkerPhase,
+    BackOff, ContainerKind, Memory, Observed, PreStopping, PullBackOff, Retry, StartError,
+    Stopping, Termination, Verdict, VolumesSeen, WorkerPhase,
 };
-pub use plan::{Event, EventType, NodePolicy, Plan, Reason, Start, Step, Stop};
+pub use plan::{Event, EventType, NodePolicy, Plan, PreStop, Reason, Start, Step, Stop};
 pub use status::status;

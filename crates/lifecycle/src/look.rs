@@ -57,6 +57,12 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Whether the record of this id runs.
+    pub(crate) fn runs(&self, id: &str) -> bool {
+        let mut records = self.seen.containers.iter();
+        records.any(|c| c.id == id && matches!(c.state, ContainerState::Running { .. }))
+    }
+
     /// Sandboxes, the newest first (§1.5).
     pub(crate) fn sandboxes(&self) -> Vec<&'a SandboxStatus> {
         let mut found: Vec<_> = self.seen.sandboxes.iter().collect();

@@ -30,6 +30,14 @@ pub struct Observed {
     pub memory: Memory,
 }
 
+impl Memory {
+    /// What a container was asked for when its stop began: with its hook, or without one.
+    pub fn stop_of(&self, id: &str) -> Option<&Stopping> {
+        let hooked = self.pre_stops.get(id).map(|hook| &hook.stop);
+        hooked.or_else(|| self.stopping.get(id))
+    }
+}
+
 /// Whether volumes are in place (§1.3 step 7).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum VolumesSeen {
@@ -87,6 +95,9 @@ pub struct Memory {
     pub pulls: BTreeMap<String, PullBackOff>,
     /// Containers that were asked to stop, by id. The worker writes the entry when it takes a [`crate::Stop`].
     pub stopping: BTreeMap<Id, Stopping>,
+    /// Containers whose `preStop` hook was begun, by id. The worker writes the entry when it takes a [`crate::PreStop`], and says
+    /// in it when the hook is over.
+    pub pre_stops: BTreeMap<Id, PreStopping>,
     /// The Pod's own end, once it was decided.
     pub termination: Option<Termination>,
     /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].
@@ -147,6 +158,15 @@ pub struct Stopping {
     pub grace_seconds: i64,
     /// [`crate::Stop::then_restart`].
     pub then_restart: bool,
+}
+
+/// A container whose `preStop` hook was begun. Its stop follows when the hook is over, or the grace is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreStopping {
+    /// What was asked for, and when.
+    pub stop: Stopping,
+    /// The hook is over, well or not.
+    pub is_over: bool,
 }
 
 /// The Pod's end, decided.

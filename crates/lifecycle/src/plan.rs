@@ -18,7 +18,7 @@ pub struct NodePolicy {
     pub back_off_max: SignedDuration,
     /// How long after a failed start without a back-off of its own it is tried again (10 s).
     pub retry_after: SignedDuration,
-    /// How long a failed pull is shown before its back-off's reason takes its place (1 s, upstream's relist period).
+    /// How long a failed pull or hook is shown before what follows from it (1 s, upstream's relist period).
     pub shown_for: SignedDuration,
     /// How long the last exit of a Pod that completed is shown before its phase says so (1.5 s; upstream needs one to two).
     pub completed_after: SignedDuration,
@@ -93,6 +93,8 @@ pub enum Step {
     },
     /// Get the image, make the container, start it.
     Start(Start),
+    /// Run a container's `preStop` hook.
+    PreStop(PreStop),
     /// Stop a container.
     Stop(Stop),
     /// Remove a dead container's record.
@@ -119,6 +121,11 @@ pub struct Start {
     /// `attempt` of the new record (§1.9 step 2).
     pub restart_count: u32,
 }
+
+/// A `preStop` hook to run, beside everything else. The worker reports `Killing` with the message, runs the hook for at most the
+/// grace, and looks again when it is over; a hook that fails is reported and changes nothing (§6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreStop(pub Stop);
 
 /// A container to stop. The worker reports `Killing` with `message`, and asks the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,10 +85,8 @@ pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&Containe
 
 /// Whether a record was stopped to be started again, whatever its exit code (§1.7).
 pub(crate) fn replaced(look: &Look<'_>, record: &ContainerStatus) -> bool {
-    let stopping = &look.seen.memory.stopping;
-    stopping
-        .get(&record.id)
-        .is_some_and(|stop| stop.then_restart)
+    let stop = look.seen.memory.stop_of(&record.id);
+    stop.is_some_and(|stop| stop.then_restart)
 }
 
 /// Whether the policy alone, before there is an exit code, starts a container again that the agent stops (§1.7).

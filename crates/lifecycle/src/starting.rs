@@ -107,11 +107,16 @@ fn failed_before(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> O
     if exited
         && matches!(
             error.reason.as_str(),
-            "CrashLoopBackOff" | "RunContainerError" | "PostStartHookError"
+            "CrashLoopBackOff" | "RunContainerError"
         )
     {
         // It left an exited record: crash back-off alone decides.
         return None;
+    }
+    if exited && error.reason == "PostStartHookError" {
+        let at = text::after(error.at, policy.shown_for);
+        let why = "has ended because its postStart hook failed".to_owned();
+        return (look.now < at).then(|| Attempt::quietly(at, why));
     }
     let at = text::after(error.at, policy.retry_after);
     let nudged = look

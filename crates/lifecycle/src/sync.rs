@@ -14,6 +14,7 @@ use crate::restart;
 use crate::sandbox::{self, Verdict};
 use crate::starting::{self, Attempt};
 use crate::status;
+use crate::stopping;
 use crate::termination;
 use crate::text;
 
@@ -259,17 +260,15 @@ fn stop_one(
             "is stopped"
         },
     );
-    if look.seen.memory.stopping.contains_key(&record.id) {
-        return;
-    }
-    plan.steps.push(Step::Stop(Stop {
+    let stop = Stop {
         id: record.id.clone(),
         container: record.name.clone(),
         kind: member.kind,
-        grace_seconds: termination::single_grace(look.pod, cause.probe(member)),
+        grace_seconds: stopping::single_grace(look.pod, cause.probe(member)),
         message: Some(cause.message(look, member)),
         then_restart,
-    }));
+    };
+    stopping::stop_alone(look, stop, plan);
 }
 
 /// Stops what still runs in a sandbox that is no longer the Pod's.
@@ -284,14 +283,15 @@ fn stop_strays(look: &Look<'_>, sandbox: &str, plan: &mut Plan) {
             Some(&record.name),
             "still runs in an old sandbox and is stopped",
         );
-        plan.steps.push(Step::Stop(Stop {
+        let stop = Stop {
             id: record.id.clone(),
             container: record.name.clone(),
             kind: kinds::kind_of(look.pod, &record.name),
-            grace_seconds: termination::single_grace(look.pod, None),
+            grace_seconds: stopping::single_grace(look.pod, None),
             message: Some(format!("Stopping container {}", record.name)),
             then_restart: false,
-        }));
+        };
+        stopping::stop_alone(look, stop, plan);
     }
 }
 

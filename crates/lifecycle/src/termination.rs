@@ -5,17 +5,18 @@
 
 use cri::{ContainerState, ContainerStatus, SandboxState};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Probe};
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::events;
 use crate::kinds;
 use crate::look::Look;
 use crate::observed::{ContainerKind, Termination, Verdict, VolumesSeen, WorkerPhase};
-use crate::plan::{NodePolicy, Plan, Step, Stop};
+use crate::plan::{NodePolicy, Plan, PreStop, Step, Stop};
+use crate::stopping::{self, Hook};
 use crate::text;
 
-/// Least time between the stop signal and SIGKILL, in seconds (§2.3 step 6).
-pub const LEAST_STOP_SECONDS: i64 = 2;
+pub use crate::stopping::LEAST_STOP_SECONDS;
+
 /// `spec.terminationGracePeriodSeconds` when absent (§15.1).
 const DEFAULT_GRACE: i64 = 30;
 
@@ -244,8 +245,7 @@ fn remove_records(look: &Look<'_>, plan: &mut Plan) {
 /// Stops what runs, sidecars last and in reverse order, within `grace` seconds of `since` (§2.4).
 pub(crate) fn stop_containers(look: &Look<'_>, since: Timestamp, grace: i64, plan: &mut Plan) {
     let deadline = text::later(since, grace);
-    let elapsed = look.now.duration_since(since).as_secs().max(0);
-    let left = grace.saturating_sub(elapsed).max(LEAST_STOP_SECONDS);
+    let left = stopping::left(look, since, grace);
     for record in in_spec_order(look) {
         let kind = kinds::kind_of(look.pod, &record.name);
         if let Some(stopping) = look.seen.memory.stopping.get(&record.id) {
@@ -263,12 +263,33 @@ pub(crate) fn stop_containers(look: &Look<'_>, since: Timestamp, grace: i64, pla
             continue;
         }
         let told = plan.tell(look, format!("killing/{}", record.id));
-        let message = format!("Stopping container {}", record.name);
+        let message = (!told).then(|| format!("Stopping container {}", record.name));
+        let stop = stop(record, kind, left, message);
+        match stopping::hook(look, &stop, deadline) {
+            Hook::Begin => {
+                plan.steps.push(Step::PreStop(PreStop(stop)));
+                plan.wake(deadline);
+                plan.because(
+                    Some(&record.name),
+                    "runs its preStop hook before it is asked to stop",
+                );
+                continue;
+            }
+            Hook::Runs => {
+                plan.wake(deadline);
+                plan.because(
+                    Some(&record.name),
+                    "is asked to stop when its preStop hook is over",
+                );
+                continue;
+            }
+            Hook::Over => {}
+        }
         match awaited(look, kind, &record.name) {
             Some(others) if look.now < deadline => {
-                if !told {
+                if let Some(message) = &stop.message {
                     plan.steps
-                        .push(Step::Event(events::killing(kind, &record.name, &message)));
+                        .push(Step::Event(events::killing(kind, &record.name, message)));
                 }
                 plan.wake(deadline);
                 let until = text::clock(deadline);
@@ -285,12 +306,7 @@ pub(crate) fn stop_containers(look: &Look<'_>, since: Timestamp, grace: i64, pla
                     Some(&record.name),
                     format!("is asked to stop and has {left} s"),
                 );
-                plan.steps.push(Step::Stop(stop(
-                    record,
-                    kind,
-                    left,
-                    (!told).then_some(message),
-                )));
+                plan.steps.push(Step::Stop(stop));
             }
         }
     }
@@ -348,17 +364,8 @@ fn awaited(look: &Look<'_>, kind: ContainerKind, name: &str) -> Option<Vec<Strin
 pub(crate) fn began(look: &Look<'_>) -> Timestamp {
     let alive = look.seen.containers.iter().filter(|c| look.alive(c));
     alive
-        .filter_map(|c| look.seen.memory.stopping.get(&c.id))
+        .filter_map(|c| look.seen.memory.stop_of(&c.id))
         .map(|s| s.since)
         .min()
         .unwrap_or(look.now)
-}
-
-/// Seconds a container killed on its own gets (§2.3): its probe's when it is killed for that and the probe has its own, else the
-/// Pod's; never below the least.
-pub(crate) fn single_grace(pod: &Pod, probe: Option<&Probe>) -> i64 {
-    probe
-        .and_then(|probe| probe.termination_grace_period_seconds)
-        .unwrap_or_else(|| spec_grace(pod))
-        .max(LEAST_STOP_SECONDS)
 }

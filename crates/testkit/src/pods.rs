@@ -1,8 +1,8 @@
 //! Pods as the API server stores them: defaults filled in, bound to a node.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, Pod, PodSpec, PodStatus,
-    Probe, TCPSocketAction,
+    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, ExecAction, LifecycleHandler,
+    Pod, PodSpec, PodStatus, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -143,6 +143,17 @@ impl PodBuilder {
     /// Gives the last container a readiness probe.
     pub fn readiness(mut self, probe: Probe) -> Self {
         self.container().readiness_probe = Some(probe);
+        self
+    }
+
+    /// Gives the last container a `preStop` hook.
+    pub fn pre_stop(mut self) -> Self {
+        let hook = LifecycleHandler {
+            exec: Some(ExecAction::default()),
+            ..LifecycleHandler::default()
+        };
+        let lifecycle = self.container().lifecycle.get_or_insert_default();
+        lifecycle.pre_stop = Some(hook);
         self
     }
 

@@ -15,8 +15,21 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
-    /// Both streams as they came, the first [`MOST_OUTPUT`] bytes.
-    pub(crate) output: String,
+    /// The first [`MOST_OUTPUT`] bytes of what it wrote to standard output.
+    pub(crate) stdout: String,
+    /// The first [`MOST_OUTPUT`] bytes of what it wrote to standard error.
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Both streams, one after the other: the first [`MOST_OUTPUT`] bytes.
+    pub(crate) fn output(&self) -> String {
+        let mut output = format!("{}{}", self.stdout, self.stderr);
+        if output.len() > MOST_OUTPUT {
+            output.truncate(output.floor_char_boundary(MOST_OUTPUT));
+        }
+        output
+    }
 }
 
 /// Runs a program to its end. Dropping the future hangs up on it.
@@ -34,14 +47,14 @@ pub(crate) async fn run(
         stdin: false,
     };
     let mut session = runtime.exec(id, request).await?;
-    let mut output = Vec::new();
+    let (mut from_out, mut from_err) = (Vec::new(), Vec::new());
     let mut code = None;
     let (mut stdout, mut stderr) = (session.stdout.take(), session.stderr.take());
     let (mut out, mut err) = ([0; 4096], [0; 4096]);
     while code.is_none() || stdout.is_some() || stderr.is_some() {
         tokio::select! {
-            n = read(&mut stdout, &mut out) => keep(&mut output, &out[..n]),
-            n = read(&mut stderr, &mut err) => keep(&mut output, &err[..n]),
+            n = read(&mut stdout, &mut out) => keep(&mut from_out, &out[..n]),
+            n = read(&mut stderr, &mut err) => keep(&mut from_err, &err[..n]),
             exit = &mut session.exit, if code.is_none() => match exit {
                 Ok(exit) => code = Some(exit.code),
                 Err(_) => return Err(StreamError::NotRunning { id: id.to_owned() }),
@@ -51,7 +64,8 @@ pub(crate) async fn run(
     }
     Ok(Ended {
         code: code.unwrap_or_default(),
-        output: String::from_utf8_lossy(&output).into_owned(),
+        stdout: String::from_utf8_lossy(&from_out).into_owned(),
+        stderr: String::from_utf8_lossy(&from_err).into_owned(),
     })
 }
 

@@ -73,6 +73,16 @@ impl Get {
         Err(format!("stopped after {MOST_REDIRECTS} redirects"))
     }
 
+    /// The same request over plain HTTP, without what only TLS protects.
+    pub(crate) fn in_plain(&self) -> Get {
+        let mut plain = self.clone();
+        plain.url.is_https = false;
+        plain
+            .headers
+            .retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        plain
+    }
+
     /// An error with the request before it, as Go's client writes it.
     pub(crate) fn error(&self, error: &str) -> String {
         format!("Get \"{}\": {error}", self.url)

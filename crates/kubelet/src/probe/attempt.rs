@@ -69,7 +69,7 @@ async fn by_exec(
     let running = exec::run(&*job.agent.runtime, &job.wanted.id, command);
     match timeout(within, running).await {
         Ok(Ok(ended)) if ended.code == 0 => Answer::Success,
-        Ok(Ok(ended)) => Answer::Failure(ended.output),
+        Ok(Ok(ended)) => Answer::Failure(ended.output()),
         Ok(Err(error)) => Answer::Error(pull::chain(&error)),
         Err(_) => Answer::Failure(format!(
             "command timed out: {shown:?} timed out after {}s",

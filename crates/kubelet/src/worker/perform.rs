@@ -1,7 +1,6 @@
 //! Carrying out the steps of a plan through ports, and taking in how they ended.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
-use lifecycle::{ContainerKind, Retry, Step, Stop, Stopping, VolumesSeen};
+use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen};
 use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
@@ -39,6 +38,10 @@ impl Worker {
                 self.agent.recorder.record(&self.pod, event);
                 None
             }
+            Step::PreStop(PreStop(stop)) => {
+                self.begin_hook(stop);
+                None
+            }
             Step::Stop(stop) => {
                 self.begin_stop(stop);
                 None
@@ -61,39 +64,6 @@ impl Worker {
             Step::TearDown => Some(self.tear_down()),
             Step::DeletePod => Some(self.delete_pod()),
         };
-    }
-
-    fn begin_stop(&mut self, stop: Stop) {
-        if let Some(message) = &stop.message {
-            self.agent.recorder.record(
-                &self.pod,
-                lifecycle::events::killing(stop.kind, &stop.container, message),
-            );
-        }
-        let since = self.agent.now();
-        self.seen.memory.stopping.insert(
-            stop.id.clone(),
-            Stopping {
-                since,
-                grace_seconds: stop.grace_seconds,
-                then_restart: stop.then_restart,
-            },
-        );
-        let agent = self.agent.clone();
-        let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
-        let pod = self.pod.clone();
-        self.stops.push(Box::pin(async move {
-            while let Err(error) = agent.runtime.stop_container(&stop.id, grace).await {
-                if matches!(error, RuntimeError::NotFound { .. }) {
-                    break;
-                }
-                agent
-                    .recorder
-                    .record(&pod, lifecycle::events::kill_failed(&pull::chain(&error)));
-                tokio::time::sleep(super::AGAIN).await;
-            }
-            stop.id
-        }));
     }
 
     fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
@@ -134,11 +104,12 @@ impl Worker {
             return None;
         };
         let members = lifecycle::kinds::members(&self.pod);
-        let image = members
-            .iter()
-            .find(|m| m.name() == start.container)
-            .map(|m| m.image().to_owned())
-            .unwrap_or_default();
+        let member = members.iter().find(|m| m.name() == start.container);
+        let image = member.map(|m| m.image().to_owned()).unwrap_or_default();
+        let hooks = member.and_then(|m| m.spec.lifecycle.as_ref());
+        self.starting = hooks
+            .is_some_and(|hooks| hooks.post_start.is_some())
+            .then(|| (start.container.clone(), start.restart_count));
         let job = Job {
             agent: self.agent.clone(),
             pod: self.pod.clone(),
@@ -244,7 +215,10 @@ impl Worker {
                 Ok(()) | Err(RuntimeError::NotFound { .. }) => self.records.remove_container(&id),
                 Err(error) => self.failed("removing a container", &error),
             },
-            Done::Started(outcome) => self.started(*outcome).await,
+            Done::Started(outcome) => {
+                self.starting = None;
+                self.started(*outcome).await;
+            }
             Done::TornDown(Ok(())) => {
                 self.pod_dir = None;
                 self.seen.volumes = VolumesSeen::Released;
@@ -293,7 +267,7 @@ impl Worker {
                 }
                 let made = matches!(
                     failure.error.reason.as_str(),
-                    "RunContainerError" | "CreateContainerError"
+                    "RunContainerError" | "CreateContainerError" | "PostStartHookError"
                 );
                 self.seen.memory.start_errors.insert(name, failure.error);
                 self.start_objects = self.subscribe(outcome.read);
@@ -305,22 +279,6 @@ impl Worker {
                     self.queue.clear();
                 }
             }
-        }
-    }
-
-    /// A container was stopped, or was not there to be stopped.
-    pub(super) async fn stopped(&mut self, id: &str) {
-        let alive = |c: &ports::runtime::ContainerStatus| {
-            !matches!(c.state, ports::runtime::ContainerState::Exited { .. })
-        };
-        if self
-            .records
-            .containers
-            .iter()
-            .any(|c| c.id == id && alive(c))
-        {
-            // Its exit event is on its way, or was missed.
-            self.relist().await;
         }
     }
 }

@@ -15,14 +15,20 @@ struct Life {
     grace: i64,
     deadline: Option<i64>,
     /// Kind, own policy, behaviour of each run; the last goes on.
-    init: Vec<(bool, Option<&'static str>, Vec<Run>, Probed)>,
-    apps: Vec<(Option<&'static str>, Vec<Run>, Probed)>,
+    init: Vec<(bool, Option<&'static str>, Vec<Run>, Extras)>,
+    apps: Vec<(Option<&'static str>, Vec<Run>, Extras)>,
 }
 
-/// Which probes a container has: startup, liveness, readiness.
-type Probed = [bool; 3];
+/// What a container has: a startup, liveness and readiness probe, a `preStop` hook.
+type Extras = [bool; 4];
 
-fn with_probes(mut builder: PodBuilder, [startup, liveness, readiness]: Probed) -> PodBuilder {
+fn with_extras(
+    mut builder: PodBuilder,
+    [startup, liveness, readiness, hook]: Extras,
+) -> PodBuilder {
+    if hook {
+        builder = builder.pre_stop();
+    }
     if startup {
         builder = builder.startup(probe(1, 3));
     }
@@ -42,7 +48,7 @@ impl Life {
             builder = builder.deadline(seconds);
         }
         let mut scripts = Vec::new();
-        for (index, (sidecar, own, runs, probed)) in self.init.iter().enumerate() {
+        for (index, (sidecar, own, runs, extras)) in self.init.iter().enumerate() {
             let name = format!("{}{index}", if *sidecar { "side" } else { "init" });
             builder = if *sidecar {
                 builder.sidecar(&name)
@@ -53,16 +59,16 @@ impl Life {
                 builder = builder.own_policy(own);
             }
             if *sidecar {
-                builder = with_probes(builder, *probed);
+                builder = with_extras(builder, *extras);
             }
             builder = builder.image(&format!("image-{name}"));
             scripts.push((name, runs));
         }
-        for (index, (own, runs, probed)) in self.apps.iter().enumerate() {
+        for (index, (own, runs, extras)) in self.apps.iter().enumerate() {
             // Names that sort against the order of the spec.
             let name = format!("app{}", 9 - index);
             builder = builder.app(&name).image(&format!("image-{name}"));
-            builder = with_probes(builder, *probed);
+            builder = with_extras(builder, *extras);
             if let Some(own) = own {
                 builder = builder.own_policy(own);
             }
@@ -93,11 +99,13 @@ fn run() -> impl Strategy<Value = Run> {
         3 => Just((0, i64::MAX)),
         2 => (0..8_i64, 0..60_i64).prop_map(|(from, lasts)| (from, from + lasts)),
     ];
-    (lasts, code, on_stop, start, healthy).prop_map(|(lasts, code, on_stop, start, healthy)| Run {
+    let parts = (lasts, code, on_stop, start, 0..25_i64, healthy);
+    parts.prop_map(|(lasts, code, on_stop, start, hook, healthy)| Run {
         lasts,
         code,
         on_stop,
         start,
+        hook,
         healthy,
     })
 }
@@ -107,8 +115,8 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
     proptest::collection::vec(run(), 1..4)
 }
 
-fn probed() -> impl Strategy<Value = Probed> {
-    prop_oneof![2 => Just([false; 3]), 1 => any::<Probed>()]
+fn extras() -> impl Strategy<Value = Extras> {
+    prop_oneof![2 => Just([false; 4]), 1 => any::<Extras>()]
 }
 
 fn policy() -> impl Strategy<Value = &'static str> {
@@ -124,12 +132,12 @@ fn life() -> impl Strategy<Value = Life> {
         any::<bool>(),
         own_policy(&["OnFailure", "Never"]),
         runs(),
-        probed(),
+        extras(),
     );
     let app = (
         own_policy(&["Always", "OnFailure", "Never"]),
         runs(),
-        probed(),
+        extras(),
     );
     (
         policy(),
@@ -203,8 +211,8 @@ proptest! {
         } else {
             prop_assert!(matches!(phase.as_str(), "Pending" | "Running"), "alive in phase {phase}");
         }
-        let once = life.policy == "Never" && life.apps.iter().all(|(own, runs, probed)| {
-            own.is_none() && *probed == [false; 3] && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
+        let once = life.policy == "Never" && life.apps.iter().all(|(own, runs, extras)| {
+            own.is_none() && *extras == [false; 4] && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
         });
         if once && life.init.is_empty() && life.deadline.is_none() {
             let well = life.apps.iter().all(|(_, runs, _)| runs[0].code == 0);

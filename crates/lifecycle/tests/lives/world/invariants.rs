@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use lifecycle::kinds;
 use lifecycle::probe::{Health, Kind};
-use lifecycle::{ContainerKind, Memory, Observed, Plan, Start, Step, Stop, VolumesSeen};
+use lifecycle::{ContainerKind, Memory, Observed, Plan, PreStop, Start, Step, Stop, VolumesSeen};
 
 /// What a container did in the past.
 #[derive(Debug, Default)]
@@ -137,9 +137,27 @@ impl Watcher {
                 self.check_order(start, pod, seen);
                 self.check_restart(start, pod, now);
             }
+            Step::PreStop(PreStop(stop)) => {
+                self.check_probed(stop);
+                let memory = &seen.memory;
+                let is_new = !memory.stopping.contains_key(&stop.id)
+                    && !memory.pre_stops.contains_key(&stop.id);
+                assert!(is_new, "7: {stop} runs its hook again, or too late");
+                assert!(alive(&stop.container), "7: {stop} has ended");
+                if stop.then_restart {
+                    self.stopped_to_start.insert(stop.container.clone());
+                }
+            }
             Step::Stop(stop) => {
                 assert!(stop.grace_seconds >= 2, "16: {stop} leaves less than 2 s");
                 self.check_probed(stop);
+                let hook = seen.memory.pre_stops.get(&stop.id);
+                let waited = hook.is_none_or(|hook| {
+                    let grace = SignedDuration::from_secs(hook.stop.grace_seconds);
+                    let falls = seen.memory.termination.is_some();
+                    hook.is_over || falls || now >= hook.stop.since + grace
+                });
+                assert!(waited, "7: {stop} does not wait for its hook");
                 if stop.then_restart {
                     self.stopped_to_start.insert(stop.container.clone());
                 }
@@ -592,7 +610,9 @@ fn check_rebuilt(pod: &Pod, seen: &Observed, status: &PodStatus, now: Timestamp)
         ..seen.clone()
     };
     // Why a run was stopped is forgotten: its policy decides.
-    if seen.memory.stopping.values().any(|stop| stop.then_restart) {
+    let hooked = seen.memory.pre_stops.values().map(|hook| &hook.stop);
+    let mut stops = seen.memory.stopping.values().chain(hooked);
+    if stops.any(|stop| stop.then_restart) {
         return;
     }
     let mut written = pod.clone();

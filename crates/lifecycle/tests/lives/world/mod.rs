@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lifecycle::image::{self, Decision, Presence};
 use lifecycle::kinds::{self, Member};
 use lifecycle::{
-    Event, Memory, NodePolicy, Observed, Plan, Start, StartError, Step, Stop, Stopping,
-    VolumesSeen, WorkerPhase, events,
+    Event, Memory, NodePolicy, Observed, Plan, PreStop, PreStopping, Start, StartError, Step, Stop,
+    Stopping, VolumesSeen, WorkerPhase, events,
 };
 use testkit::{at, created, sandbox};
 
@@ -33,6 +33,8 @@ pub(crate) struct Run {
     pub(crate) on_stop: Option<(i64, i32)>,
     /// Whether it gets that far.
     pub(crate) start: Starts,
+    /// Seconds its `preStop` hook takes.
+    pub(crate) hook: i64,
     /// From which second to which its probes succeed.
     pub(crate) healthy: (i64, i64),
 }
@@ -57,6 +59,7 @@ impl Run {
             code: 0,
             on_stop: Some((0, 0)),
             start: Starts::Well,
+            hook: 0,
             healthy: (0, i64::MAX),
         }
     }
@@ -103,6 +106,8 @@ pub(crate) struct World {
     ends: BTreeMap<String, (Timestamp, i32)>,
     steps_left: Option<u32>,
     probes: Probes,
+    /// Hooks that run, and when they are over.
+    hooks: BTreeMap<String, Timestamp>,
 }
 
 impl World {
@@ -125,6 +130,7 @@ impl World {
             ends: BTreeMap::new(),
             steps_left: None,
             probes: Probes::default(),
+            hooks: BTreeMap::new(),
         }
     }
 
@@ -141,7 +147,8 @@ impl World {
                 continue;
             }
             let end = self.ends.values().map(|(at, _)| *at).min();
-            let next = [plan.wake_at, end].into_iter().flatten().min();
+            let hook = self.hooks.values().min().copied();
+            let next = [plan.wake_at, end, hook].into_iter().flatten().min();
             match next {
                 Some(next) if next <= until => self.probe_until(next),
                 _ => self.probe_until(until),
@@ -239,6 +246,7 @@ impl World {
         self.seen.memory = Memory::default();
         self.seen.probes.clear();
         self.probes = Probes::default();
+        self.hooks.clear();
         self.seen.volumes = VolumesSeen::Pending;
     }
 
@@ -253,6 +261,16 @@ impl World {
         for (id, (at, code)) in due {
             self.end(&id, at, code);
         }
+        let now = self.now;
+        let pre_stops = &mut self.seen.memory.pre_stops;
+        self.hooks.retain(|id, over| {
+            if *over <= now
+                && let Some(hook) = pre_stops.get_mut(id)
+            {
+                hook.is_over = true;
+            }
+            *over > now
+        });
     }
 
     fn end(&mut self, id: &str, finished_at: Timestamp, exit_code: i32) {
@@ -313,6 +331,7 @@ impl World {
                 self.seen.containers.retain(|c| c.sandbox_id != *id);
             }
             Step::RemoveContainer { id, .. } => self.seen.containers.retain(|c| c.id != *id),
+            Step::PreStop(PreStop(stop)) => self.begin_hook(stop),
             Step::Stop(stop) => self.stop(stop),
             Step::TearDown => self.seen.volumes = VolumesSeen::Released,
             Step::DeletePod => self.seen.gone = true,
@@ -328,6 +347,28 @@ impl World {
         if !self.events.contains(&text) {
             self.events.push(text);
         }
+    }
+
+    fn begin_hook(&mut self, stop: &Stop) {
+        if let Some(message) = &stop.message {
+            self.tell(&events::killing(stop.kind, &stop.container, message));
+        }
+        let takes = self
+            .current_run(&stop.container)
+            .hook
+            .min(stop.grace_seconds);
+        let over = self.now + SignedDuration::from_secs(takes);
+        self.hooks.insert(stop.id.clone(), over);
+        let stop_of = Stopping {
+            since: self.now,
+            grace_seconds: stop.grace_seconds,
+            then_restart: stop.then_restart,
+        };
+        let hook = PreStopping {
+            stop: stop_of,
+            is_over: false,
+        };
+        self.seen.memory.pre_stops.insert(stop.id.clone(), hook);
     }
 
     fn stop(&mut self, stop: &Stop) {

@@ -1,0 +1,103 @@
+//! Stopping containers: hooks and stops run beside everything else a worker does.
+
+use std::time::Duration;
+
+use lifecycle::kinds;
+use lifecycle::{PreStopping, Stop, Stopping};
+use ports::runtime::RuntimeError;
+
+use super::Worker;
+use crate::hooks::Hook;
+use crate::pull;
+
+impl Worker {
+    fn tell_stop(&self, stop: &Stop) {
+        if let Some(message) = &stop.message {
+            self.agent.recorder.record(
+                &self.pod,
+                lifecycle::events::killing(stop.kind, &stop.container, message),
+            );
+        }
+    }
+
+    fn stopping(&self, stop: &Stop) -> Stopping {
+        Stopping {
+            since: self.agent.now(),
+            grace_seconds: stop.grace_seconds,
+            then_restart: stop.then_restart,
+        }
+    }
+
+    /// Begins the `preStop` hook of a container. It has the whole grace; what outlives that ends with the container.
+    pub(super) fn begin_hook(&mut self, stop: Stop) {
+        self.tell_stop(&stop);
+        let hook = PreStopping {
+            stop: self.stopping(&stop),
+            is_over: false,
+        };
+        let pre_stops = &mut self.seen.memory.pre_stops;
+        pre_stops.insert(stop.id.clone(), hook);
+        let (agent, pod, pod_ips) = (self.agent.clone(), self.pod.clone(), self.pod_ips());
+        let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
+        self.hooks.push(Box::pin(async move {
+            let members = kinds::members(&pod);
+            let member = members.iter().find(|m| m.name() == stop.container);
+            if let Some(member) = member {
+                let hook = Hook {
+                    agent: &agent,
+                    pod: &pod,
+                    member,
+                    id: &stop.id,
+                    pod_ips: &pod_ips,
+                };
+                hook.pre_stop(grace).await;
+            }
+            stop.id
+        }));
+    }
+
+    /// A `preStop` hook is over.
+    pub(super) fn hooked(&mut self, id: &str) {
+        if let Some(hook) = self.seen.memory.pre_stops.get_mut(id) {
+            hook.is_over = true;
+        }
+    }
+
+    pub(super) fn begin_stop(&mut self, stop: Stop) {
+        self.tell_stop(&stop);
+        let stopping = self.stopping(&stop);
+        let asked = &mut self.seen.memory.stopping;
+        asked.insert(stop.id.clone(), stopping);
+        let agent = self.agent.clone();
+        let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
+        let pod = self.pod.clone();
+        self.stops.push(Box::pin(async move {
+            while let Err(error) = agent.runtime.stop_container(&stop.id, grace).await {
+                if matches!(error, RuntimeError::NotFound { .. }) {
+                    break;
+                }
+                agent
+                    .recorder
+                    .record(&pod, lifecycle::events::kill_failed(&pull::chain(&error)));
+                tokio::time::sleep(super::AGAIN).await;
+            }
+            stop.id
+        }));
+    }
+
+    /// A container was stopped, or was not there to be stopped.
+    pub(super) async fn stopped(&mut self, id: &str) {
+        let alive = |c: &ports::runtime::ContainerStatus| {
+            !matches!(c.state, ports::runtime::ContainerState::Exited { .. })
+        };
+        if self
+            .records
+            .containers
+            .iter()
+            .any(|c| c.id == id && alive(c))
+        {
+            // Its exit event is on its way, or was missed.
+            self.relist().await;
+        }
+    }
+}
