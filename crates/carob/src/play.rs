@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use cli::{Global, PlayArgs, Verb};
+use anyhow::Context;
+use cli::{Global, PlayArgs, Signals, Verb};
 
 use crate::down;
 use crate::engine::Engine;
@@ -28,8 +29,10 @@ pub(crate) fn play(
     let had_pods = has_pods(&settings);
     settings.listen.set_port(0);
     let played = crate::block_on(async {
+        // From here on nothing ends without having cleaned up.
+        let signals = Signals::new().context("listen for signals")?;
         let mut engine = Engine::start(&settings).await?;
-        let played = cli::play(engine.client(), &args).await;
+        let played = cli::play(engine.client(), &args, signals).await;
         engine.stop().await;
         played
     });

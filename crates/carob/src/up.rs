@@ -7,8 +7,7 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use cli::UpArgs;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use cli::{Signals, UpArgs};
 
 use crate::engine::Engine;
 use crate::settings::Settings;
@@ -59,28 +58,6 @@ pub(crate) fn foreground(settings: &Settings) -> anyhow::Result<()> {
             () = signals.next() => std::process::exit(INTERRUPTED),
         }
     })
-}
-
-/// What tells an engine to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Starts the engine in a session of its own and returns once its node is Ready.

@@ -1,20 +1,20 @@
 //! `play`: runs what files describe in the foreground, and takes it away at the end.
 //!
 //! One loop owns the state and hears of everything over one channel: Pods and events from watches, lines from log streams, one
-//! task each. Progress goes to standard error, logs to standard output. Ctrl-C deletes what was made, last first, and waits;
-//! a second one does not wait for containers to end by themselves.
+//! task each. Progress goes to standard error, logs to standard output. Ctrl-C (or SIGTERM) deletes what was made, last first, and
+//! waits; a second one does not wait for containers to end by themselves.
 
 mod progress;
 mod screen;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use futures::{AsyncBufReadExt, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -27,6 +27,7 @@ use crate::failure::{self, is_not_found};
 use crate::output::percent;
 use crate::pods;
 use crate::select::{Item, Selection};
+use crate::signals::Signals;
 use crate::verbs::apply::Applier;
 use crate::verbs::delete::until_gone;
 
@@ -53,13 +54,21 @@ enum Message {
 ///
 /// # Errors
 /// When a file cannot be read, nothing in them is a Pod, or the server refuses.
-pub async fn play(client: kube::Client, args: &PlayArgs) -> anyhow::Result<ExitCode> {
+pub async fn play(
+    client: kube::Client,
+    args: &PlayArgs,
+    signals: Signals,
+) -> anyhow::Result<ExitCode> {
     let namespace = client.default_namespace().to_owned();
-    run(Server::new(client, namespace), args).await
+    run(Server::new(client, namespace), args, signals).await
 }
 
 /// As [`play`], with a connection.
-pub(crate) async fn run(server: Server, args: &PlayArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    server: Server,
+    args: &PlayArgs,
+    mut signals: Signals,
+) -> anyhow::Result<ExitCode> {
     if args.files.filenames.is_empty() {
         bail!("must specify -f");
     }
@@ -90,11 +99,11 @@ pub(crate) async fn run(server: Server, args: &PlayArgs) -> anyhow::Result<ExitC
     };
     let started = player.apply(&items).await;
     let ended = match started {
-        Ok(()) => player.follow(inbox).await,
+        Ok(()) => player.follow(inbox, &mut signals).await,
         Err(error) => Err(error),
     };
     if !args.keep {
-        player.clean_up().await?;
+        player.clean_up(&mut signals).await?;
     }
     ended?;
     Ok(ExitCode::from(player.progress.exit_code()))
@@ -137,7 +146,11 @@ impl Player<'_> {
     }
 
     /// Shows what happens until every Pod has ended and every log was read.
-    async fn follow(&mut self, mut inbox: mpsc::Receiver<Message>) -> anyhow::Result<()> {
+    async fn follow(
+        &mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        signals: &mut Signals,
+    ) -> anyhow::Result<()> {
         for namespace in self.progress.namespaces() {
             for kind in ["pods", "events"] {
                 let path = format!("/api/v1/namespaces/{namespace}/{kind}");
@@ -146,18 +159,15 @@ impl Player<'_> {
             }
         }
         let mut interrupts = 0;
-        let mut interrupted = Box::pin(ctrl_c());
         while !(self.progress.is_over() && self.open_logs == 0) {
             tokio::select! {
                 message = inbox.recv() => {
                     let Some(message) = message else { break };
                     self.hear(message)?;
                 }
-                signal = &mut interrupted => {
-                    signal.context("listen for Ctrl-C")?;
+                () = signals.next() => {
                     interrupts += 1;
                     self.interrupt(interrupts).await?;
-                    interrupted = Box::pin(ctrl_c());
                 }
             }
         }
@@ -219,12 +229,20 @@ impl Player<'_> {
     }
 
     /// Removes what was made, last first, and waits until it is gone.
-    async fn clean_up(&mut self) -> anyhow::Result<()> {
+    async fn clean_up(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
         for item in self.made.iter().rev() {
             delete(&self.server, &item.path(), None).await?;
         }
         for item in self.made.iter().rev() {
-            until_gone(&self.server, item, None, None).await?;
+            let mut gone = pin!(until_gone(&self.server, item, None, None));
+            tokio::select! {
+                gone = &mut gone => gone?,
+                () = signals.next() => {
+                    self.screen.note("ending at once");
+                    delete(&self.server, &item.path(), Some(0)).await?;
+                    gone.await?;
+                }
+            }
             self.screen.note(&format!("{} deleted", item.label()));
         }
         Ok(())

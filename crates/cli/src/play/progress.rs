@@ -207,8 +207,11 @@ fn in_words(status: &Value) -> String {
     }
 }
 
+/// What SIGKILL leaves.
+const KILLED: u8 = 137;
+
 /// The exit code of the app container that failed first. A Pod that failed without one (evicted, its init container failed) is
-/// told by its init containers, or by 1.
+/// told by its init containers, or by 1; what still ran when its Pod went was killed.
 fn failure(pod: &Value, ended: bool) -> Option<u8> {
     let codes = |list: &str| -> Vec<(String, i64)> {
         let ended = |status: &Value| {
@@ -226,7 +229,15 @@ fn failure(pod: &Value, ended: bool) -> Option<u8> {
     let code = first("containerStatuses").or_else(|| {
         let failed = ended && pod["status"]["phase"] == "Failed";
         failed.then(|| first("initContainerStatuses").unwrap_or(1))
-    })?;
+    });
+    let mut statuses = pod["status"]["containerStatuses"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let Some(code) = code else {
+        let ran = !ended && statuses.any(|status| status["state"]["running"].is_object());
+        return ran.then_some(KILLED);
+    };
     // What does not fit into a byte is a failure all the same.
     Some(u8::try_from(code).unwrap_or(255))
 }
@@ -297,6 +308,7 @@ mod tests {
             ("Failed", vec![("a", ended(0, "1"))], false, 1),
             ("Running", vec![("a", ended(143, "1"))], true, 143),
             ("Running", vec![("a", ended(0, "1"))], true, 0),
+            ("Running", vec![("a", json!({"running": {}}))], true, 137),
         ] {
             let mut progress = begun();
             let object = pod(phase, &containers);

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use self::metadata::Which;
 use crate::args::{Global, Verb};
 use crate::connect::Server;
+use crate::signals::Signals;
 
 /// Runs a verb against the server the flags and files name.
 pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
@@ -33,7 +34,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Events(args) => events::events(&server().await?, &args).await,
         Verb::ApiResources(args) => about::api_resources(&server().await?, &args).await,
         Verb::Get(args) => get::get(&server().await?, &args).await,
-        Verb::Play(args) => crate::play::run(server().await?, &args).await,
+        Verb::Play(args) => crate::play::run(server().await?, &args, Signals::new()?).await,
         Verb::Describe(args) => describe::describe(&server().await?, &args).await,
         Verb::Apply(args) => apply::apply(&server().await?, &args).await,
         Verb::Delete(args) => delete::delete(&server().await?, &args).await,
