@@ -52,6 +52,8 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
                     "--test",
                     "images",
                     "--test",
+                    "play",
+                    "--test",
                     "leaks",
                 ],
                 &mut count,

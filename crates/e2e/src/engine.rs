@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 /// What a test needs from outside, named by environment variables that `cargo xtask test` sets.
 #[derive(Debug, Clone)]
@@ -48,6 +48,13 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine and returns once its node is Ready.
     pub fn start(outside: &Outside) -> anyhow::Result<Engine> {
+        let engine = Engine::prepare(outside)?;
+        engine.up()?;
+        Ok(engine)
+    }
+
+    /// A root whose engine has not been started.
+    pub fn prepare(outside: &Outside) -> anyhow::Result<Engine> {
         let root = tempfile::Builder::new()
             .prefix("carob-e2e-")
             .tempdir()
@@ -61,13 +68,11 @@ impl Engine {
                 outside.registry
             ),
         )?;
-        let engine = Engine {
+        Ok(Engine {
             outside: outside.clone(),
             root,
             is_down: false,
-        };
-        engine.up()?;
-        Ok(engine)
+        })
     }
 
     /// Starts it again after [`Engine::stop`] or a kill.
@@ -98,17 +103,23 @@ impl Engine {
             .context("the engine's lock holds no process id")
     }
 
+    /// `carob` with this root, not yet started.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.outside.carob);
+        command
+            .arg("--root")
+            .arg(self.root.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs `carob` with this root; a failure is an error with what it said.
     pub fn carob<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<String> {
-        must(
-            Command::new(&self.outside.carob)
-                .arg("--root")
-                .arg(self.root.path())
-                .args(arguments),
-        )
+        must(&mut self.command(arguments))
     }
 
     /// Runs kubectl 1.36 against this engine; a failure is an error with what it said.
@@ -143,10 +154,13 @@ impl Engine {
         let bridge = self.bridge();
         self.carob(["down", "--all"])?;
         self.is_down = true;
-        let left = leftovers(self.root.path(), bridge.as_deref());
-        if !left.is_empty() {
-            bail!("down --all left behind:\n  {}", left.join("\n  "));
-        }
+        self.is_gone(bridge.as_deref())
+    }
+
+    /// Checks that nothing of it is left on the machine, files below its root aside.
+    pub fn is_gone(&self, bridge: Option<&str>) -> anyhow::Result<()> {
+        let left = leftovers(self.root.path(), bridge);
+        ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
     }
 
