@@ -29,7 +29,7 @@ use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, View};
 use crate::mounting::SetUp;
 use crate::objects::Subscription;
 use crate::probe::{self, Found, Probes};
@@ -125,8 +125,17 @@ impl Worker {
         inbox: mpsc::UnboundedReceiver<Message>,
     ) -> Self {
         let stored = Arc::new(pod.status.clone().unwrap_or_default());
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        // Until it has looked, what was reported holds: logs can be read from the first moment.
+        agent.views.publish(
+            &uid,
+            View {
+                status: (*stored).clone(),
+                containers: records.containers.clone(),
+            },
+        );
         Worker {
-            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            uid,
             seen: Observed {
                 host_ips: agent.config.host_ips.clone(),
                 ..Observed::default()
