@@ -142,10 +142,11 @@ impl Runtime {
             let made = private_directory(directory);
             made.map_err(io_error(format!("failed to make {}", directory.display())))?;
         }
-        let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
-            .map_err(cgroup_error("failed to prepare cgroups"))?;
         let scratch = Scratch::new()
             .map_err(|error| io_error("failed to prepare mounts")(io::Error::other(error)))?;
+        // Last, because cgroups stay when something fails after them.
+        let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
+            .map_err(cgroup_error("failed to prepare cgroups"))?;
         let inner = Inner {
             config,
             directories,
