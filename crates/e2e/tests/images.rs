@@ -68,6 +68,96 @@ fn every_command(engine: &Engine, outside: &Outside) {
     assert!(!left.contains(imported.trim()), "{left}");
 }
 
+/// A tar archive of one entry: its kind, and where it and its link lead.
+fn hostile(kind: char, name: &str, link: &str) -> Vec<u8> {
+    let mut block = [0u8; 512];
+    let mut put =
+        |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000755\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, "00000000000\0");
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, &kind.to_string());
+    put(157, link);
+    put(257, "ustar\x0000");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    [&block[..], &[0; 1024]].concat()
+}
+
+#[test]
+fn archives_that_lead_outside_are_refused() {
+    let outside = Outside::from_env().expect("the environment");
+    let engine = Engine::prepare(&outside).expect("a root");
+    let archive = engine.root().join("hostile.tar");
+    let shown = archive.display().to_string();
+    let target = engine.root().join("target");
+    for (kind, name, link) in [
+        ('0', "../../../target", ""),
+        ('0', "a/../../../../target", ""),
+        ('2', "link/../../../target", "/"),
+        ('1', "hard", "../../../config.yaml"),
+        ('3', "device", ""),
+    ] {
+        fs::write(&archive, hostile(kind, name, link)).expect("writes");
+        let load = refused(&engine, &outside, &["load", "-i", &shown]);
+        assert!(load.starts_with("error: "), "{load}");
+        let import = image(&engine, &outside, &["import", &shown, "me/hostile:1"]);
+        if import.status.success() {
+            // What stays inside may be imported; a container sees it below its own root.
+            assert!(matches!(kind, '0' | '2'), "{kind} {name} was imported");
+            done(&engine, &outside, &["rm", "me/hostile:1"]);
+        }
+        assert!(!target.exists(), "{name} was written");
+    }
+    assert_eq!(done(&engine, &outside, &["ls", "-q"]), "");
+    let unfinished = fs::read_dir(engine.root().join("state/images/tmp")).expect("lists");
+    assert_eq!(unfinished.count(), 0);
+    engine.down().expect("nothing to end");
+}
+
+/// A small file system below a directory, while it lives.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(at: &std::path::Path, options: &str) {
+        let mut command = Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at);
+        assert!(command.status().expect("mount runs").success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.expect("umount runs").success());
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    let outside = Outside::from_env().expect("the environment");
+    let engine = Engine::prepare(&outside).expect("a root");
+    let state = engine.root().join("state");
+    fs::create_dir(&state).expect("makes");
+    let disk = Disk(state);
+    Disk::mount(&disk.0, "size=1m");
+    let words = refused(&engine, &outside, &["pull", "busybox:1.36"]);
+    assert!(words.contains("No space left on device"), "{words}");
+    assert_eq!(done(&engine, &outside, &["ls", "-q"]), "");
+    let unfinished = fs::read_dir(disk.0.join("images/tmp")).expect("lists");
+    assert_eq!(unfinished.count(), 0);
+    Disk::mount(&disk.0, "remount,size=100m");
+    done(&engine, &outside, &["pull", "busybox:1.36"]);
+    drop(disk);
+    engine.down().expect("nothing to end");
+}
+
 #[test]
 fn images_with_an_engine_and_without() {
     let outside = Outside::from_env().expect("the environment");
