@@ -29,6 +29,7 @@ mod net;
 mod node;
 mod ownership;
 pub mod pod;
+pub mod podsecurity;
 mod podtemplate;
 mod resources;
 pub mod runtimeclass;
