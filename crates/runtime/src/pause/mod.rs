@@ -31,6 +31,8 @@ pub fn main<I: IntoIterator<Item = OsString>>(args: I) -> ! {
         eprintln!("usage: pause RUN_DIRECTORY");
         std::process::exit(1)
     };
+    // Containers that share its PID namespace find it under this name, whatever file it was executed from. It only is a name.
+    let _ = rustix::thread::set_name(c"pause");
     let outcome = setup::inherited().map_err(|error| error.to_string());
     let outcome = outcome.and_then(|engine| run(&run_dir, engine));
     std::process::exit(match outcome {

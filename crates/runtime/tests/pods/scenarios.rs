@@ -275,7 +275,7 @@ async fn a_shared_pid_namespace_has_pause_as_init_that_reaps() {
     // The orphan's parent ends at once, so init has to collect it; the zombie would be seen in /proc.
     let script = "( (sleep 0.1; echo orphan ended) & ); sleep 0.4; grep() { cat /proc/[0-9]*/stat | tr ' ' '\\n' | sed; }; \
                   cat /proc/[0-9]*/stat | tr ' ' ',' | while IFS=, read pid name state rest; do [ $state = Z ] && echo zombie $name; done; \
-                  tr '\\0' ' ' < /proc/1/cmdline | head -c 0; echo pid $$; exit 4";
+                  cat /proc/1/comm; echo pid $$; exit 4";
     let id = world.script(&sandbox, "app", script).await;
     let other = world
         .script(&sandbox, "other", "sleep 1000 & sleep 1000")
@@ -291,6 +291,7 @@ async fn a_shared_pid_namespace_has_pause_as_init_that_reaps() {
         !log.contains(&"stdout F pid 1".to_string()),
         "pause is PID 1: {log:?}"
     );
+    assert!(log.contains(&"stdout F pause".to_string()), "{log:?}");
     within(world.runtime().stop_container(&other, Duration::ZERO))
         .await
         .expect("kill");
