@@ -35,11 +35,20 @@ pub(crate) struct Agent {
     /// Rung when an image was pulled.
     pub(crate) images_changed: Notify,
     pub(crate) views: Views,
+    /// Whether every Pod of this node was listed once, so that one without a view is not here.
+    pub(crate) listed: watch::Sender<bool>,
 }
 
 impl Agent {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// A Pod's view, once the node's Pods are known.
+    pub(crate) async fn view(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {
+        // Fails only when the agent is gone, and nothing is known then.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
+        self.views.follow(uid)
     }
 
     /// The Services a Pod of this namespace may hear of: its own and those of `default`.

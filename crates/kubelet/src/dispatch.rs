@@ -233,6 +233,7 @@ impl Dispatcher {
         for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)) {
             self.tell(uid, Message::Gone);
         }
+        self.agent.listed.send_replace(true);
         let orphans = std::mem::take(&mut self.found);
         let known: BTreeSet<String> = self.workers.keys().cloned().collect();
         tokio::spawn(orphans::remove(self.agent.clone(), orphans, known));

@@ -45,7 +45,7 @@ use ports::images::Images;
 use ports::node::NodeServer;
 use ports::runtime::ContainerRuntime;
 use ports::volumes::Volumes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use agent::{Agent, Views};
@@ -77,6 +77,7 @@ impl Kubelet {
             services: RwLock::new(BTreeMap::new()),
             images_changed: Notify::new(),
             views: Views::default(),
+            listed: watch::Sender::new(false),
             config,
             client,
             runtime,

@@ -22,11 +22,11 @@ impl Server {
         Server { agent }
     }
 
-    fn running(&self, target: &Target) -> Result<ContainerStatus, NodeError> {
+    async fn running(&self, target: &Target) -> Result<ContainerStatus, NodeError> {
         let view = self
             .agent
-            .views
-            .follow(&target.uid)
+            .view(&target.uid)
+            .await
             .map(|view| view.borrow().clone());
         let is_it = |c: &&ContainerStatus| {
             c.name == target.container && matches!(c.state, ContainerState::Running { .. })
@@ -46,8 +46,8 @@ impl NodeServer for Server {
     async fn logs(&self, target: &Target, options: LogOptions) -> Result<LogStream, NodeError> {
         let view = self
             .agent
-            .views
-            .follow(&target.uid)
+            .view(&target.uid)
+            .await
             .ok_or_else(|| unavailable(target))?;
         let id = {
             let view = view.borrow();
@@ -67,7 +67,7 @@ impl NodeServer for Server {
     }
 
     async fn exec(&self, target: &Target, request: ExecRequest) -> Result<Session, NodeError> {
-        let container = self.running(target)?;
+        let container = self.running(target).await?;
         self.agent
             .runtime
             .exec(&container.id, request)
@@ -76,7 +76,7 @@ impl NodeServer for Server {
     }
 
     async fn attach(&self, target: &Target, stdin: bool) -> Result<Session, NodeError> {
-        let container = self.running(target)?;
+        let container = self.running(target).await?;
         self.agent
             .runtime
             .attach(&container.id, stdin)
