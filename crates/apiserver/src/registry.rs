@@ -2,6 +2,7 @@
 
 mod namespace;
 mod pod;
+mod podsecurity;
 mod review;
 mod service;
 mod serviceaccount;
@@ -103,17 +104,22 @@ pub(crate) fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> 
     }
 }
 
+/// Admission that looks things up, on a creation that is valid otherwise.
+pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusError> {
+    podsecurity::review(rest, Subresource::Main, object, None)
+}
+
 /// Admission that looks things up, on an update that is valid otherwise.
-pub(crate) fn admit_update(
+pub(crate) fn review_update(
     rest: &Rest,
     part: Subresource,
     new: &Value,
     old: &Value,
 ) -> Result<(), StatusError> {
-    match (rest.kind.plural, part) {
-        ("pods", Subresource::Resize) => pod::check_resize(rest, new, old),
-        _ => Ok(()),
+    if (rest.kind.plural, part) == ("pods", Subresource::Resize) {
+        pod::check_resize(rest, new, old)?;
     }
+    podsecurity::review(rest, part, new, Some(old))
 }
 
 /// Gives an object what comes from a shared supply; what is returned must be held until the object is stored.

@@ -18,7 +18,7 @@ pub(crate) use create::random_suffix;
 pub(crate) use delete::DeleteOptions;
 pub(crate) use object::{Stored, meta, put, remove, store_error};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use admission::Subresource;
 use api::gvk::{GroupKind, GroupResource};
@@ -39,6 +39,8 @@ pub(crate) struct Rest {
     pub(crate) call: Call,
     pub(crate) kind: &'static Resource,
     pub(crate) target: Target,
+    /// What the client is to be told besides the answer.
+    warnings: Mutex<Vec<String>>,
 }
 
 /// Serves a request whose path names a resource.
@@ -59,6 +61,7 @@ pub(crate) async fn serve(
         call,
         kind,
         target,
+        warnings: Mutex::default(),
     };
     if kind.namespaced
         && rest.target.namespace.is_empty()
@@ -69,14 +72,13 @@ pub(crate) async fn serve(
             rest.call.info.verb,
         ));
     }
-    if !rest.kind.is_stored() {
-        return registry::virtual_kind(&rest).await;
-    }
-    match rest.target.subresource.as_str() {
-        "" => rest.main().await,
-        "status" if rest.kind.has_status => rest.part(Subresource::Status).await,
-        other => registry::subresource(&rest, other).await,
-    }
+    let mut response = rest.dispatch().await?;
+    let warnings = rest
+        .warnings
+        .into_inner()
+        .unwrap_or_else(|e| e.into_inner());
+    respond::add_warnings(&mut response, &warnings);
+    Ok(response)
 }
 
 /// What upstream's mux answers on unknown paths.
@@ -87,6 +89,25 @@ pub(crate) fn page_not_found() -> Response<Body> {
 }
 
 impl Rest {
+    async fn dispatch(&self) -> Result<Response<Body>, StatusError> {
+        if !self.kind.is_stored() {
+            return registry::virtual_kind(self).await;
+        }
+        match self.target.subresource.as_str() {
+            "" => self.main().await,
+            "status" if self.kind.has_status => self.part(Subresource::Status).await,
+            other => registry::subresource(self, other).await,
+        }
+    }
+
+    /// Tells the client something besides the answer, once.
+    pub(crate) fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(|e| e.into_inner());
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
     async fn main(&self) -> Result<Response<Body>, StatusError> {
         match self.call.info.verb {
             "get" => self.get(),

@@ -110,11 +110,9 @@ pub fn is_significant(new: &Value, old: &Value) -> bool {
             .map(|(_, image)| image)
             .collect()
     };
-    let changed = |kind: &&str| images(new, kind) != images(old, kind);
+    let changed = |kind: &str| images(new, kind) != images(old, kind);
     let known = containers(old, "ephemeralContainers");
-    ["containers", "initContainers"]
-        .iter()
-        .any(|kind| changed(kind))
+    ["containers", "initContainers"].into_iter().any(changed)
         || containers(new, "ephemeralContainers")
             .iter()
             .any(|c| !known.contains(c))

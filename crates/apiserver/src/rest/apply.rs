@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Rest;
 use super::object::meta;
 use super::ownership::Books;
-use crate::respond::{self, Body};
+use crate::respond::Body;
 
 /// Tries when the object comes and goes under our hands.
 const TRIES: usize = 5;
@@ -23,23 +23,13 @@ impl Rest {
         part: Subresource,
         mode: FieldValidation,
     ) -> Result<Response<Body>, StatusError> {
-        let (config, warnings) = self.configuration(mode)?;
-        let mut response = self.apply_configuration(part, &config).await?;
-        respond::add_warnings(&mut response, &warnings);
-        Ok(response)
-    }
-
-    async fn apply_configuration(
-        &self,
-        part: Subresource,
-        config: &Value,
-    ) -> Result<Response<Body>, StatusError> {
+        let config = self.configuration(mode)?;
         for _ in 0..TRIES {
             let absent = self.inner.store.get(&self.key()).is_none();
             let done = if absent && part == Subresource::Main {
-                self.create_applied(config).await
+                self.create_applied(&config).await
             } else {
-                let change = |old: &Value| self.applied(part, Some(old), config);
+                let change = |old: &Value| self.applied(part, Some(old), &config);
                 let updated = self.modify(part, Books::Kept, change).await;
                 updated.and_then(|updated| self.present_updated(&updated))
             };
@@ -91,14 +81,14 @@ impl Rest {
     ) -> Result<Value, StatusError> {
         let force = self.call.query.bool("force");
         let merged = self.with_write(part, |write| apply::apply(write, old, config, force))??;
-        let (mut object, _) =
+        let mut object =
             self.check_patched(&merged, self.schema_type()?, FieldValidation::Ignore)?;
         self.check_identity(&mut object)?;
         Ok(object)
     }
 
-    /// The body, and warnings about keys given twice. It is JSON from kubectl, and YAML from anyone.
-    fn configuration(&self, mode: FieldValidation) -> Result<(Value, Vec<String>), StatusError> {
+    /// The body: JSON from kubectl, and YAML from anyone. Warns of keys given twice.
+    fn configuration(&self, mode: FieldValidation) -> Result<Value, StatusError> {
         let body = &self.call.body;
         let convert = "error converting YAML to JSON";
         let document = match serde_json::from_slice(body) {
@@ -109,7 +99,6 @@ impl Rest {
             Err(_) => yaml::read(body)
                 .map_err(|e| status::bad_request(format!("error decoding YAML: {convert}: {e}")))?,
         };
-        let mut warnings = Vec::new();
         match (document.duplicate, mode) {
             (Some(twice), FieldValidation::Strict) => {
                 let why = format!(
@@ -117,7 +106,7 @@ impl Rest {
                 );
                 return Err(status::bad_request(why));
             }
-            (Some(twice), FieldValidation::Warn) => warnings.push(twice),
+            (Some(twice), FieldValidation::Warn) => self.warn(twice),
             _ => {}
         }
         let config = document.value;
@@ -127,6 +116,6 @@ impl Rest {
         if gvk != self.kind.gvk.to_owned() {
             return Err(status::bad_request(format!("invalid object type: {gvk}")));
         }
-        Ok((config, warnings))
+        Ok(config)
     }
 }

@@ -13,7 +13,7 @@ use super::Rest;
 use super::object::{self, meta, metadata_mut};
 use super::ownership::Books;
 use crate::registry;
-use crate::respond::{self, Body};
+use crate::respond::Body;
 
 /// What generated names end in.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -25,10 +25,8 @@ const TRIES: usize = 8;
 impl Rest {
     pub(super) async fn create(&self) -> Result<Response<Body>, StatusError> {
         self.check_manager()?;
-        let (object, warnings) = self.decode_body()?;
-        let mut response = self.create_object(object, Books::Open).await?;
-        respond::add_warnings(&mut response, &warnings);
-        Ok(response)
+        let object = self.decode_body()?;
+        self.create_object(object, Books::Open).await
     }
 
     /// Creates `object`, as the body of a POST, or of a PUT or an apply to what is not there.
@@ -76,6 +74,7 @@ impl Rest {
                     errors,
                 ));
             }
+            registry::review_create(self, &attempt)?;
             let key = registry::key(
                 self.kind,
                 meta(&attempt, "namespace"),

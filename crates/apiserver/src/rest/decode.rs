@@ -22,10 +22,12 @@ struct TypeMeta {
 }
 
 impl Rest {
-    /// The body as an object of this kind, and warnings about what was dropped from it.
-    pub(super) fn decode_body(&self) -> Result<(Value, Vec<String>), StatusError> {
+    /// The body as an object of this kind; warns of what was dropped from it.
+    pub(super) fn decode_body(&self) -> Result<Value, StatusError> {
         let kind = self.kind.gvk;
-        self.decode(kind.group, kind.version, kind.kind)
+        let (object, warnings) = self.decode(kind.group, kind.version, kind.kind)?;
+        warnings.into_iter().for_each(|text| self.warn(text));
+        Ok(object)
     }
 
     /// The body as an object of another kind, as subresources take.

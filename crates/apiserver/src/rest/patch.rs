@@ -1,7 +1,5 @@
 //! PATCH (spec kubectl-and-api §7).
 
-use std::sync::Mutex;
-
 use admission::Subresource;
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
@@ -15,7 +13,7 @@ use serde_json::Value;
 use super::Rest;
 use super::ownership::Books;
 use crate::negotiate;
-use crate::respond::{self, Body};
+use crate::respond::Body;
 
 /// What is taken.
 const TYPES: [PatchKind; 4] = [
@@ -39,21 +37,14 @@ impl Rest {
             return self.apply(part, mode).await;
         }
         let ty = self.schema_type()?;
-        let warnings = Mutex::new(Vec::new());
         let change = |old: &Value| {
             let patched = patch::apply(kind, old, &self.call.body, ty)?;
-            let (mut patched, found) = self.check_patched(&patched, ty, mode)?;
-            *warnings.lock().unwrap_or_else(|e| e.into_inner()) = found;
+            let mut patched = self.check_patched(&patched, ty, mode)?;
             self.check_identity(&mut patched)?;
             Ok(patched)
         };
         let updated = self.modify(part, Books::Open, change).await?;
-        let mut response = self.present_updated(&updated)?;
-        respond::add_warnings(
-            &mut response,
-            &warnings.into_inner().unwrap_or_else(|e| e.into_inner()),
-        );
-        Ok(response)
+        self.present_updated(&updated)
     }
 
     fn check_patch_options(&self, kind: PatchKind) -> Result<(), StatusError> {
@@ -80,13 +71,13 @@ impl Rest {
         }
     }
 
-    /// A patched object must still fit its type.
+    /// A patched object must still fit its type; warns of what does not.
     pub(super) fn check_patched(
         &self,
         patched: &Value,
         ty: TypeId,
         mode: FieldValidation,
-    ) -> Result<(Value, Vec<String>), StatusError> {
+    ) -> Result<Value, StatusError> {
         let refuse = |why: String| {
             let body = String::from_utf8_lossy(&self.call.body).into_owned();
             status::invalid(
@@ -97,6 +88,7 @@ impl Rest {
         };
         let decoded = validate::decode_value(patched, ty).map_err(|e| refuse(e.to_string()))?;
         let warnings = validate::judge(&decoded.problems, mode).map_err(refuse)?;
-        Ok((decoded.value, warnings))
+        warnings.into_iter().for_each(|text| self.warn(text));
+        Ok(decoded.value)
     }
 }

@@ -11,7 +11,7 @@ use super::Rest;
 use super::object::{self, Stored, is_held, meta, metadata_mut};
 use super::ownership::Books;
 use crate::registry;
-use crate::respond::{self, Body};
+use crate::respond::Body;
 
 /// Tries to make a change that depends on the newest object before giving up.
 const TRIES: usize = 20;
@@ -27,7 +27,7 @@ pub(super) enum Updated {
 impl Rest {
     pub(super) async fn update(&self, part: Subresource) -> Result<Response<Body>, StatusError> {
         self.check_manager()?;
-        let (mut object, warnings) = self.decode_body()?;
+        let mut object = self.decode_body()?;
         self.check_identity(&mut object)?;
         if part == Subresource::Main
             && self.kind.create_on_update
@@ -39,9 +39,7 @@ impl Rest {
         let updated = self
             .modify(part, Books::Open, |_| Ok(object.clone()))
             .await?;
-        let mut response = self.present_updated(&updated)?;
-        respond::add_warnings(&mut response, &warnings);
-        Ok(response)
+        self.present_updated(&updated)
     }
 
     pub(super) fn present_updated(&self, updated: &Updated) -> Result<Response<Body>, StatusError> {
@@ -73,7 +71,7 @@ impl Rest {
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut new, Some(&stored.object)).await?;
             self.validate(part, &new, &stored.object)?;
-            registry::admit_update(self, part, &new, &stored.object)?;
+            registry::review_update(self, part, &new, &stored.object)?;
             apply::keep_times(&mut new, &stored.object);
             if new == stored.object {
                 return Ok(Updated::Entry(stored.entry));

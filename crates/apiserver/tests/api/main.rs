@@ -4,6 +4,7 @@ mod apply;
 mod https;
 mod objects;
 mod pods;
+mod podsecurity;
 mod reviews;
 mod support;
 mod watches;
