@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::{PullBackOff, Start, StartError};
-use ports::runtime::{ContainerConfig, ContainerStatus, RuntimeError};
+use ports::runtime::{ContainerConfig, ContainerStatus, Id, NamespaceMode, RuntimeError};
 use tokio::time::Instant;
 
 use crate::agent::Agent;
@@ -38,6 +38,8 @@ pub(crate) struct Job {
     /// The Pod's addresses; the node's with hostNetwork.
     pub(crate) pod_ips: Vec<IpAddr>,
     pub(crate) volumes: Arc<BTreeMap<String, PathBuf>>,
+    /// Whose processes an ephemeral container is to see: the container's name, and its newest run.
+    pub(crate) target: Option<(String, Option<Id>)>,
     /// Pull back-off of the container's image.
     pub(crate) entry: Option<PullBackOff>,
 }
@@ -54,8 +56,8 @@ pub(crate) struct Outcome {
 /// Starts a container.
 pub(crate) async fn start(job: Job) -> Outcome {
     let mut read = Vec::new();
-    let members = kinds::members(&job.pod);
-    let Some(member) = members.iter().find(|m| m.name() == job.start.container) else {
+    let pod = job.pod.clone();
+    let Some(found) = kinds::find(&pod, &job.start.container) else {
         let message = format!("container {:?} is not in the pod", job.start.container);
         let error = StartError {
             reason: "CreateContainerConfigError".into(),
@@ -72,6 +74,7 @@ pub(crate) async fn start(job: Job) -> Outcome {
             read,
         };
     };
+    let member = &found.member();
     let result = attempt(&job, member, &mut read).await;
     let image = member.image().to_owned();
     Outcome {
@@ -206,7 +209,8 @@ async fn configure(
     };
     let env = env::build(container, &source, &objects, &agent.services_for(namespace))?;
     let mounts = mounts::build(job, container, &env).await?;
-    let security = security::context(pod, container, &image.config, &agent.config.root)?;
+    let mut security = security::context(pod, container, &image.config, &agent.config.root)?;
+    security.pid_target = pid_target(job)?;
     let words = |list: &Option<Vec<String>>| expanded(list, &env);
     Ok(ContainerConfig {
         name: container.name.clone(),
@@ -231,6 +235,21 @@ async fn configure(
         annotations: annotations(pod, container, job.start.restart_count),
         env: env.into_vec(),
     })
+}
+
+/// The run whose processes the container sees besides its own (spec `§7`); none where the Pod's containers see each other's.
+///
+/// # Errors
+/// It never ran.
+fn pid_target(job: &Job) -> Result<Option<Id>, String> {
+    let per_container = sandbox::namespaces(&job.pod).pid == NamespaceMode::Container;
+    match &job.target {
+        Some((name, None)) if per_container => {
+            Err(format!("unable to find target container {name}"))
+        }
+        Some((_, id)) if per_container => Ok(id.clone()),
+        _ => Ok(None),
+    }
 }
 
 fn expanded(list: &Option<Vec<String>>, env: &Env) -> Vec<String> {

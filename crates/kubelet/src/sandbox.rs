@@ -72,7 +72,7 @@ pub(crate) fn config(
 }
 
 /// Which namespaces the Pod's containers share (spec `§8.1`).
-fn namespaces(pod: &Pod) -> NamespaceOptions {
+pub(crate) fn namespaces(pod: &Pod) -> NamespaceOptions {
     let spec = pod.spec.as_ref();
     let set = |flag: Option<bool>| flag.unwrap_or(false);
     let node = |flag: Option<bool>| {

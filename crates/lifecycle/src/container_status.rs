@@ -47,7 +47,7 @@ pub(crate) fn build(
     status
 }
 
-/// Sets `started` and `ready` from the state (§3.5).
+/// Sets `started` and `ready` from the state (§3.5). Ephemeral containers have neither.
 fn refresh(
     look: &Look<'_>,
     member: &Member<'_>,
@@ -55,6 +55,9 @@ fn refresh(
     previous: Option<&core::ContainerStatus>,
     status: &mut core::ContainerStatus,
 ) {
+    if member.kind == ContainerKind::Ephemeral {
+        return;
+    }
     let state = status.state.clone().unwrap_or_default();
     let running = newest.filter(|_| state.running.is_some());
     let started =

@@ -4,10 +4,11 @@
 //! after which [`pulled`] or [`failed`] says what to report; [`Decision::Fail`] fails the start without touching the network.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::events::{self, normal, warning};
 use crate::kinds::Member;
-use crate::observed::{PullBackOff, StartError};
+use crate::observed::{Memory, PullBackOff, StartError};
 use crate::plan::{Event, NodePolicy};
 use crate::reference;
 use crate::restart::next_delay;
@@ -74,6 +75,21 @@ pub fn policy_of(member: &Member<'_>) -> PullPolicy {
             _ => PullPolicy::IfNotPresent,
         },
     }
+}
+
+/// The pull back-off of a container's image; none when it was asked since that the container be tried again.
+pub fn entry<'a>(
+    pod: &Pod,
+    member: &Member<'_>,
+    memory: &'a Memory,
+    now: Timestamp,
+) -> Option<&'a PullBackOff> {
+    let asked = api::asks::retry_since(pod.metadata.annotations.as_ref(), member.name());
+    let asked = asked.filter(|at| *at <= now);
+    let entry = memory.pulls.get(member.image())?;
+    asked
+        .is_none_or(|at| entry.failed_at >= at)
+        .then_some(entry)
 }
 
 /// Decides about an image at start time. `entry` is the pull back-off of this image, if there is one. The name to look up and

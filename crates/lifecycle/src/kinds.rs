@@ -1,6 +1,8 @@
 //! The containers of a Pod, in order and by kind.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
 
 use crate::observed::ContainerKind;
 
@@ -72,6 +74,76 @@ pub fn members(pod: &Pod) -> Vec<Member<'_>> {
     let mut all = init(pod);
     all.extend(apps(pod));
     all
+}
+
+/// Ephemeral containers in spec order, as containers. Fields that they cannot have are not looked at (§7).
+pub fn ephemeral(pod: &Pod) -> Vec<Container> {
+    let list = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.ephemeral_containers.as_deref())
+        .unwrap_or_default();
+    list.iter().map(as_container).collect()
+}
+
+fn as_container(spec: &EphemeralContainer) -> Container {
+    let spec = spec.clone();
+    Container {
+        args: spec.args,
+        command: spec.command,
+        env: spec.env,
+        env_from: spec.env_from,
+        image: spec.image,
+        image_pull_policy: spec.image_pull_policy,
+        name: spec.name,
+        security_context: spec.security_context,
+        stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
+        termination_message_path: spec.termination_message_path,
+        termination_message_policy: spec.termination_message_policy,
+        tty: spec.tty,
+        volume_devices: spec.volume_devices,
+        volume_mounts: spec.volume_mounts,
+        working_dir: spec.working_dir,
+        ..Container::default()
+    }
+}
+
+/// The container whose processes an ephemeral container wants to see (§7).
+pub fn target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let list = pod.spec.as_ref()?.ephemeral_containers.as_deref()?;
+    let spec = list.iter().find(|c| c.name == name)?;
+    let target = spec.target_container_name.as_deref();
+    target.filter(|target| !target.is_empty())
+}
+
+/// One container of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<'a> {
+    kind: ContainerKind,
+    spec: Cow<'a, Container>,
+}
+
+impl Found<'_> {
+    /// It.
+    pub fn member(&self) -> Member<'_> {
+        Member {
+            kind: self.kind,
+            spec: &self.spec,
+        }
+    }
+}
+
+/// The container of this name, whatever its kind.
+pub fn find<'a>(pod: &'a Pod, name: &str) -> Option<Found<'a>> {
+    let member = members(pod).into_iter().find(|m| m.name() == name);
+    let found = |kind, spec| Found { kind, spec };
+    member
+        .map(|m| found(m.kind, Cow::Borrowed(m.spec)))
+        .or_else(|| {
+            let spec = ephemeral(pod).into_iter().find(|c| c.name == name)?;
+            Some(found(ContainerKind::Ephemeral, Cow::Owned(spec)))
+        })
 }
 
 /// The kind of the container of this name; names the spec does not know (ephemeral containers) are `Ephemeral`.

@@ -13,6 +13,7 @@ mod conditions;
 mod container_status;
 mod decide;
 mod display;
+mod ephemeral;
 pub mod events;
 pub mod image;
 mod init;

@@ -57,6 +57,17 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// When it was asked that a container be tried again ([`api::asks::RETRY`]).
+    pub(crate) fn retry(&self, name: &str) -> Option<Timestamp> {
+        api::asks::retry_since(self.pod.metadata.annotations.as_ref(), name)
+    }
+
+    /// Whether a failure at this time is not to be waited for, because a later try was asked for.
+    pub(crate) fn is_waived(&self, name: &str, failed_at: Timestamp) -> bool {
+        let retry = self.retry(name).filter(|at| *at <= self.now);
+        retry.is_some_and(|at| failed_at < at)
+    }
+
     /// Whether the record of this id runs.
     pub(crate) fn runs(&self, id: &str) -> bool {
         let mut records = self.seen.containers.iter();

@@ -64,6 +64,10 @@ pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&Containe
     if look.deleted() {
         return false;
     }
+    if member.kind == ContainerKind::Ephemeral {
+        // Once, and never again (§7).
+        return newest.is_none_or(|c| c.state == ContainerState::Created);
+    }
     match newest.map(|c| (c, &c.state)) {
         None | Some((_, ContainerState::Created | ContainerState::Unknown)) => true,
         Some((_, ContainerState::Running { .. })) => false,

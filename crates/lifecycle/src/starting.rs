@@ -49,9 +49,21 @@ impl Attempt {
 
 /// Decides about one container that is due to be started.
 pub(crate) fn attempt(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Attempt {
+    let mut attempt = by_rule(look, policy, member);
+    // It was asked for a time that has yet to come.
+    let asked = look.retry(member.name()).filter(|at| *at > look.now);
+    if let (Attempt::Later { at, .. }, Some(asked)) = (&mut attempt, asked) {
+        *at = asked.min(*at);
+    }
+    attempt
+}
+
+fn by_rule(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Attempt {
     let exit = look.last_exit(member.name());
     // A new image or name has no history (§4.1, scope).
-    let known = exit.is_none_or(|(record, _)| !look.changed(member, record));
+    let known = exit.is_none_or(|(record, ended)| {
+        !look.changed(member, record) && !look.is_waived(member.name(), ended)
+    });
     let entry = look
         .seen
         .memory
@@ -98,6 +110,9 @@ fn announced(ended: Timestamp, until: Timestamp, policy: &NodePolicy) -> Timesta
 /// The wait that the last failed start asks for, if any.
 fn failed_before(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Option<Attempt> {
     let error = look.seen.memory.start_errors.get(member.name())?;
+    if look.is_waived(member.name(), error.at) {
+        return None;
+    }
     if image::is_pull_error(&error.reason) {
         return pull_wait(look, policy, member, error);
     }
@@ -141,7 +156,7 @@ fn pull_wait(
     member: &Member<'_>,
     error: &StartError,
 ) -> Option<Attempt> {
-    let entry = look.seen.memory.pulls.get(member.image())?;
+    let entry = image::entry(look.pod, member, &look.seen.memory, look.now)?;
     let until = image::held_until(entry, look.now)?;
     let why = format!(
         "its image {} could not be pulled and is tried again at {}",

@@ -49,6 +49,7 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
     out.init_container_statuses = names(&init);
     apps.sort_by(|a, b| a.name.cmp(&b.name));
     out.container_statuses = names(&apps);
+    out.ephemeral_container_statuses = names(&ephemeral(&look));
     set_phase(&mut out, &phase, verdict, released);
     set_addresses(&look, &mut out);
     out
@@ -82,6 +83,20 @@ pub(crate) fn containers(
             .collect()
     };
     (build(kinds::init(look.pod)), build(kinds::apps(look.pod)))
+}
+
+/// Statuses of ephemeral containers, by name.
+fn ephemeral(look: &Look<'_>) -> Vec<core::ContainerStatus> {
+    let specs = kinds::ephemeral(look.pod);
+    let members = specs.iter().map(|spec| Member {
+        kind: ContainerKind::Ephemeral,
+        spec,
+    });
+    let mut statuses: Vec<_> = members
+        .map(|m| container_status::build(look, &m, previous(look.pod, &m)))
+        .collect();
+    statuses.sort_by(|a, b| a.name.cmp(&b.name));
+    statuses
 }
 
 /// The phase as far as it is decided, not held back: a terminal one stays, a verdict overrides, else the containers say.

@@ -3,6 +3,7 @@
 use cri::{ContainerState, ContainerStatus};
 
 use crate::cause::Cause;
+use crate::ephemeral;
 use crate::events;
 use crate::init;
 use crate::kinds::{self, Member};
@@ -113,6 +114,7 @@ fn containers(
         )));
     }
     stop_strays(look, sandbox, &mut plan);
+    ephemeral::plan(look, policy, &mut plan);
     for (member, record, cause) in &work.stop {
         stop_one(look, member, record, cause, &mut plan);
     }
@@ -171,7 +173,12 @@ fn apps(look: &Look<'_>, policy: &NodePolicy, plan: &mut Plan) -> bool {
 }
 
 /// Plans a start, or says why it has to wait. `true` when it is planned.
-fn start(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>, plan: &mut Plan) -> bool {
+pub(crate) fn start(
+    look: &Look<'_>,
+    policy: &NodePolicy,
+    member: &Member<'_>,
+    plan: &mut Plan,
+) -> bool {
     match starting::attempt(look, policy, member) {
         Attempt::Now { back_off } => {
             if let Some(entry) = back_off {

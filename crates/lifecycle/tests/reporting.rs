@@ -240,3 +240,32 @@ fn a_full_node_refuses() {
     assert_eq!(status.message, Some(format!("Pod was rejected: {text}")));
     assert_eq!(status.container_statuses, None);
 }
+
+#[test]
+fn ephemeral_containers_count_for_nothing() {
+    let pods = || pod().app("a").ephemeral("z").ephemeral("d").build();
+    let records = vec![running("a", 0, 1), exited("d", 0, 2, 3, 1)];
+    let status = status(&pods(), &seen(records), at(5));
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    let is_ready = |kind: &str| {
+        let conditions = status.conditions.iter().flatten();
+        conditions
+            .into_iter()
+            .any(|c| c.type_ == kind && c.status == "True")
+    };
+    assert!(is_ready("Ready") && is_ready("ContainersReady"));
+    let reported = status
+        .ephemeral_container_statuses
+        .as_deref()
+        .unwrap_or_default();
+    let names: Vec<_> = reported.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["d", "z"], "§7");
+    assert!(
+        reported.iter().all(|s| !s.ready && s.started.is_none()),
+        "§3.5"
+    );
+    let state = |at: usize| reported[at].state.clone().unwrap_or_default();
+    assert_eq!(state(0).terminated.map(|t| t.exit_code), Some(1));
+    let waiting = state(1).waiting.and_then(|w| w.reason);
+    assert_eq!(waiting.as_deref(), Some("ContainerCreating"));
+}

@@ -1,8 +1,8 @@
 //! Pods as the API server stores them: defaults filled in, bound to a node.
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, ExecAction, LifecycleHandler,
-    Pod, PodSpec, PodStatus, Probe, TCPSocketAction,
+    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, EphemeralContainer,
+    ExecAction, LifecycleHandler, Pod, PodSpec, PodStatus, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -143,6 +143,25 @@ impl PodBuilder {
     /// Gives the last container a readiness probe.
     pub fn readiness(mut self, probe: Probe) -> Self {
         self.container().readiness_probe = Some(probe);
+        self
+    }
+
+    /// Adds an ephemeral container. Container settings do not apply to it.
+    pub fn ephemeral(mut self, name: &str) -> Self {
+        let list = self.spec().ephemeral_containers.get_or_insert_default();
+        list.push(EphemeralContainer {
+            name: name.to_owned(),
+            image: Some(IMAGE.to_owned()),
+            image_pull_policy: Some("IfNotPresent".to_owned()),
+            ..EphemeralContainer::default()
+        });
+        self
+    }
+
+    /// Sets an annotation of the Pod.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        let annotations = self.pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
-use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen};
+use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
 use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
@@ -87,9 +87,6 @@ impl Worker {
     }
 
     fn begin_start(&mut self, start: lifecycle::Start) -> Option<BoxFuture<'static, Done>> {
-        if start.kind == ContainerKind::Ephemeral {
-            return None;
-        }
         let ready = self
             .records
             .sandboxes
@@ -103,13 +100,16 @@ impl Worker {
             self.queue.clear();
             return None;
         };
-        let members = lifecycle::kinds::members(&self.pod);
-        let member = members.iter().find(|m| m.name() == start.container);
-        let image = member.map(|m| m.image().to_owned()).unwrap_or_default();
+        let pod = self.pod.clone();
+        let found = kinds::find(&pod, &start.container);
+        let member = found.as_ref().map(|found| found.member());
+        let (memory, now) = (&self.seen.memory, self.agent.now());
+        let entry = member.and_then(|m| image::entry(&pod, &m, memory, now).cloned());
         let hooks = member.and_then(|m| m.spec.lifecycle.as_ref());
         self.starting = hooks
             .is_some_and(|hooks| hooks.post_start.is_some())
             .then(|| (start.container.clone(), start.restart_count));
+        let target = self.target(&start.container);
         let job = Job {
             agent: self.agent.clone(),
             pod: self.pod.clone(),
@@ -117,13 +117,22 @@ impl Worker {
             sandbox,
             pod_ips: self.pod_ips(),
             volumes: self.mounted.paths.clone(),
-            entry: self.seen.memory.pulls.get(&image).cloned(),
+            entry,
+            target,
         };
         Some(
             container::start(job)
                 .map(|outcome| Done::Started(Box::new(outcome)))
                 .boxed(),
         )
+    }
+
+    /// The newest run of the container whose processes this one is to see.
+    fn target(&self, name: &str) -> Option<(String, Option<Id>)> {
+        let target = kinds::target(&self.pod, name)?;
+        let runs = self.records.containers.iter();
+        let newest = runs.filter(|c| c.name == target).max_by_key(|c| c.attempt);
+        Some((target.to_owned(), newest.map(|c| c.id.clone())))
     }
 
     fn tear_down(&mut self) -> BoxFuture<'static, Done> {

@@ -160,6 +160,7 @@ fn mishap() -> impl Strategy<Value = Outside> {
         2 => (0..25_i64).prop_map(Outside::Delete),
         1 => Just(Outside::Force),
         2 => Just(Outside::SandboxDies),
+        2 => Just(Outside::Debug),
         4 => (0..6_u32).prop_map(Outside::AgentDies),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod apps;
 mod end;
+mod ephemeral;
 mod hooks;
 mod init;
 mod probes;

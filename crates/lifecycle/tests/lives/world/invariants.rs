@@ -134,6 +134,12 @@ impl Watcher {
                     "8: {} starts without volumes",
                     start.container
                 );
+                if start.kind == ContainerKind::Ephemeral {
+                    assert_eq!(start.restart_count, 0, "{start}: again");
+                    let past = self.past.get(&start.container);
+                    assert!(past.is_none_or(|p| p.runs == 0), "{start}: twice");
+                    return;
+                }
                 self.check_order(start, pod, seen);
                 self.check_restart(start, pod, now);
             }

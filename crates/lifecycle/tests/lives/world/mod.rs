@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use cri::{ContainerState, SandboxState};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lifecycle::image::{self, Decision, Presence};
 use lifecycle::kinds::{self, Member};
@@ -88,6 +88,8 @@ pub(crate) enum Outside {
     Force,
     /// The sandbox and everything in it dies.
     SandboxDies,
+    /// `kubectl debug`: an ephemeral container is added.
+    Debug,
     /// The agent dies after so many more steps and comes back at once.
     AgentDies(u32),
 }
@@ -215,6 +217,7 @@ impl World {
                 self.watcher.sandbox_died();
                 self.kill_sandbox();
             }
+            Outside::Debug => self.debug(),
             Outside::AgentDies(steps) => self.steps_left = Some(steps),
         }
     }
@@ -238,6 +241,17 @@ impl World {
         meta.deletion_timestamp = Some(Time(self.now + SignedDuration::from_secs(grace)));
         meta.deletion_grace_period_seconds = Some(grace);
         self.seen.gone = grace == 0;
+    }
+
+    fn debug(&mut self) {
+        let spec = self.pod.spec.as_mut().expect("a spec");
+        let list = spec.ephemeral_containers.get_or_insert_default();
+        let name = format!("debug{}", list.len());
+        list.push(EphemeralContainer {
+            name,
+            image: Some("debugger".to_owned()),
+            ..EphemeralContainer::default()
+        });
     }
 
     fn agent_dies(&mut self) {
@@ -418,10 +432,9 @@ impl World {
         *self.starts.entry(start.container.clone()).or_default() += 1;
         let run = self.current_run(&start.container);
         let pod = self.pod.clone();
-        let member = kinds::members(&pod)
-            .into_iter()
-            .find(|m| m.name() == start.container)
-            .expect("only containers of the spec are started");
+        let found = kinds::find(&pod, &start.container);
+        let found = found.expect("only containers of the spec are started");
+        let member = found.member();
         if !self.get_image(&member, run) {
             return false;
         }
