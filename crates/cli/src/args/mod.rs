@@ -1,5 +1,6 @@
 //! What can be typed. Flags stand where kubectl has them, under the same names.
 
+mod debug;
 mod image;
 mod inspect;
 mod play;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::debug::{DebugArgs, DebugCommand, RetryArgs};
 pub use self::image::{
     ImageCommand, ImageImportArgs, ImageLoadArgs, ImageLsArgs, ImagePruneArgs, ImagePullArgs,
     ImageRmArgs, ImageSaveArgs, ImageTagArgs,
@@ -90,6 +92,10 @@ pub enum Verb {
     Exec(ExecArgs),
     /// Attach to a running container
     Attach(AttachArgs),
+    /// Look into a Pod or Node with a container of one's own
+    Debug(DebugArgs),
+    /// Try again at once what failed in a Pod
+    Retry(RetryArgs),
     /// Copy files to and from containers
     Cp(CpArgs),
     /// Make ports of a Pod reachable here

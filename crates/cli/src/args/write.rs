@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 /// Files that name objects.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FileArgs {
-    /// File or directory with manifests; - is standard input
+    /// File, directory or address with manifests; - is standard input
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub filenames: Vec<String>,
     /// Look into directories below

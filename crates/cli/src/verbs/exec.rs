@@ -150,7 +150,7 @@ pub(crate) fn path_of(server: &Server, pod: &Value) -> String {
     pods::path(&server.namespace, name)
 }
 
-fn refuse_completed(pod: &Value, verb: &str) -> anyhow::Result<()> {
+pub(crate) fn refuse_completed(pod: &Value, verb: &str) -> anyhow::Result<()> {
     match pod["status"]["phase"].as_str() {
         Some(phase @ ("Succeeded" | "Failed")) => {
             bail!("cannot {verb} a container in a completed pod; current phase is {phase}")

@@ -4,6 +4,7 @@ mod about;
 pub(crate) mod apply;
 mod cp;
 mod create;
+mod debug;
 pub(crate) mod delete;
 mod describe;
 mod events;
@@ -13,6 +14,7 @@ mod logs;
 mod metadata;
 mod patch;
 mod port_forward;
+mod retry;
 mod wait;
 mod write;
 
@@ -44,6 +46,8 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Logs(args) => logs::logs(&server().await?, &args).await,
         Verb::Exec(args) => exec::exec(&server().await?, &args).await,
         Verb::Cp(args) => cp::cp(server().await?, &args).await,
+        Verb::Debug(args) => debug::debug(&server().await?, &args).await,
+        Verb::Retry(args) => retry::retry(&server().await?, &args).await,
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
         Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
