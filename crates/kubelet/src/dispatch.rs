@@ -1,6 +1,6 @@
 //! The dispatcher: one worker per Pod UID, and the watches and events that feed them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
@@ -10,16 +10,17 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::{Api, ResourceExt};
 use lifecycle::NodeRoom;
-use ports::runtime::{ContainerStatus, RuntimeEvent, SandboxStatus};
+use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
+use crate::node;
+use crate::orphans::{self, Found};
 use crate::records::Records;
 use crate::worker::{Message, Worker};
-use crate::{node, orphans};
 
 type Watch<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 
@@ -33,7 +34,7 @@ where
 /// Runs the agent.
 pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     let mut events = agent.runtime.events();
-    let found = found(&agent).await;
+    let found = orphans::look(&agent).await;
     let mut services = watch(Api::<Service>::all(agent.client.clone()), Config::default());
     tokio::select! {
         () = shutdown.cancelled() => return,
@@ -130,35 +131,9 @@ fn service(agent: &Agent, event: watcher::Event<Service>) {
     }
 }
 
-type Found = BTreeMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>;
-
-/// The runtime's records by Pod UID.
-async fn found(agent: &Agent) -> Found {
-    let (sandboxes, containers) = tokio::join!(
-        agent.runtime.list_sandboxes(None),
-        agent.runtime.list_containers(None)
-    );
-    let mut found = Found::new();
-    for sandbox in sandboxes {
-        found
-            .entry(sandbox.metadata.uid.clone())
-            .or_default()
-            .0
-            .push(sandbox);
-    }
-    for container in containers {
-        found
-            .entry(container.pod_uid.clone())
-            .or_default()
-            .1
-            .push(container);
-    }
-    found
-}
-
 struct Dispatcher {
     agent: Arc<Agent>,
-    /// Records found at the start, for workers that do not exist yet.
+    /// What was found at the start, for workers that do not exist yet.
     found: Found,
     workers: HashMap<String, mpsc::UnboundedSender<Message>>,
     tasks: JoinSet<String>,
@@ -192,7 +167,7 @@ impl Dispatcher {
     }
 
     fn start(&mut self, uid: String, pod: Pod) {
-        let (sandboxes, containers) = self.found.remove(&uid).unwrap_or_default();
+        let (sandboxes, containers) = self.found.records.remove(&uid).unwrap_or_default();
         let is_new =
             sandboxes.is_empty() && pod.status.as_ref().is_none_or(|s| s.start_time.is_none());
         let room = NodeRoom {
@@ -251,9 +226,9 @@ impl Dispatcher {
     }
 
     async fn relist(&mut self) {
-        let mut found = found(&self.agent).await;
+        let mut records = orphans::records(&self.agent).await;
         for (uid, worker) in &self.workers {
-            let (sandboxes, containers) = found.remove(uid).unwrap_or_default();
+            let (sandboxes, containers) = records.remove(uid).unwrap_or_default();
             drop(worker.send(Message::Records(sandboxes, containers)));
         }
     }

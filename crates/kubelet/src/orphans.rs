@@ -1,7 +1,8 @@
 //! What is left of Pods that the API no longer knows: killed and removed once, when the agent has read the list of Pods (spec
-//! `§2.7`). Later Pods are cleaned up by their own workers.
+//! `§2.7`). Later Pods are cleaned up by their own workers: nothing is looked for once there may be workers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,54 @@ use crate::agent::Agent;
 /// Least time between the stop signal and SIGKILL (spec `§2.3` step 6).
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Kills and removes these records, then the directories and logs of every Pod that is not `known`.
-pub(crate) async fn remove(
-    agent: Arc<Agent>,
-    records: BTreeMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>,
-    known: BTreeSet<String>,
-) {
-    let work = records
+/// The runtime's records by Pod UID.
+pub(crate) type Records = BTreeMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>;
+
+/// What there is of Pods on this node.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) records: Records,
+    /// Pods with a directory.
+    directories: Vec<String>,
+    /// Log directories.
+    logs: Vec<(String, PathBuf)>,
+}
+
+/// Looks at what an earlier agent left. To be called before there are workers.
+pub(crate) async fn look(agent: &Agent) -> Found {
+    let directories = agent.volumes.pods().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "listing pods' directories");
+        Vec::new()
+    });
+    Found {
+        records: records(agent).await,
+        directories,
+        logs: logs(agent).await,
+    }
+}
+
+/// Asks the runtime for all it has.
+pub(crate) async fn records(agent: &Agent) -> Records {
+    let (sandboxes, containers) = tokio::join!(
+        agent.runtime.list_sandboxes(None),
+        agent.runtime.list_containers(None)
+    );
+    let mut records = Records::new();
+    for sandbox in sandboxes {
+        let uid = sandbox.metadata.uid.clone();
+        records.entry(uid).or_default().0.push(sandbox);
+    }
+    for container in containers {
+        let uid = container.pod_uid.clone();
+        records.entry(uid).or_default().1.push(container);
+    }
+    records
+}
+
+/// Kills and removes what was found of every Pod that is not `known`.
+pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<String>) {
+    let work = found
+        .records
         .into_iter()
         .filter(|(uid, _)| !known.contains(uid))
         .map(|(uid, (sandboxes, containers))| {
@@ -32,17 +74,19 @@ pub(crate) async fn remove(
             }
         });
     futures::future::join_all(work).await;
-    match agent.volumes.pods().await {
-        Ok(uids) => {
-            for uid in uids.iter().filter(|uid| !known.contains(*uid)) {
-                if let Err(error) = agent.volumes.teardown(uid).await {
-                    tracing::warn!(pod = uid, %error, "taking down an orphan's directory");
-                }
-            }
+    let is_orphan = |uid: &&String| !known.contains(*uid);
+    for uid in found.directories.iter().filter(is_orphan) {
+        if let Err(error) = agent.volumes.teardown(uid).await {
+            tracing::warn!(pod = uid, %error, "taking down an orphan's directory");
         }
-        Err(error) => tracing::warn!(%error, "listing pods' directories"),
     }
-    remove_logs(&agent, &known).await;
+    for (uid, directory) in &found.logs {
+        if is_orphan(&uid)
+            && let Err(error) = tokio::fs::remove_dir_all(directory).await
+        {
+            tracing::warn!(directory = %directory.display(), %error, "removing an orphan's logs");
+        }
+    }
 }
 
 async fn kill(agent: &Agent, sandboxes: &[SandboxStatus], containers: &[ContainerStatus]) {
@@ -72,18 +116,16 @@ async fn kill(agent: &Agent, sandboxes: &[SandboxStatus], containers: &[Containe
 }
 
 /// Log directories are named `<ns>_<pod>_<uid>`.
-async fn remove_logs(agent: &Agent, known: &BTreeSet<String>) {
+async fn logs(agent: &Agent) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    // Without Pods there is no such directory.
     let Ok(mut entries) = tokio::fs::read_dir(&agent.config.log_root).await else {
-        return;
+        return found;
     };
     while let Ok(Some(entry)) = entries.next_entry().await {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let orphan = name
-            .splitn(3, '_')
-            .nth(2)
-            .is_some_and(|uid| !known.contains(uid));
-        if orphan && let Err(error) = tokio::fs::remove_dir_all(entry.path()).await {
-            tracing::warn!(dir = name, %error, "removing an orphan's logs");
+        if let Some(uid) = entry.file_name().to_string_lossy().splitn(3, '_').nth(2) {
+            found.push((uid.to_owned(), entry.path()));
         }
     }
+    found
 }
