@@ -55,6 +55,8 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
                     "play",
                     "--test",
                     "leaks",
+                    "--test",
+                    "kills",
                 ],
                 &mut count,
             ),

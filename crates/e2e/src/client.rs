@@ -36,6 +36,35 @@ impl Api {
             .with_context(|| format!("GET {path}"))
     }
 
+    /// POST of an object; any refusal is an error.
+    pub async fn create(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
+        let request = http::Request::post(path)
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(object)?)?;
+        self.client
+            .request(request)
+            .await
+            .with_context(|| format!("POST {path}"))
+    }
+
+    /// DELETE of an object; any refusal is an error.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        let request = http::Request::delete(path).body(Vec::new())?;
+        self.client
+            .request(request)
+            .await
+            .with_context(|| format!("DELETE {path}"))
+    }
+
+    /// GET of something that is no JSON, such as a log.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let request = http::Request::get(path).body(Vec::new())?;
+        self.client
+            .request_text(request)
+            .await
+            .with_context(|| format!("GET {path}"))
+    }
+
     /// Watches a path and hands each event to `each` until the server or the caller ends it.
     pub async fn watch(
         &self,
