@@ -119,7 +119,16 @@ async fn by_ephemeral(server: &Server, args: &DebugArgs, pod: &Value) -> anyhow:
     let name = container_name(args, pod);
     let container = plan::ephemeral(args, pod, &name)?;
     warn_of_vain_rights(pod, &container);
-    let patch = json!({"spec": {"ephemeralContainers": [container]}});
+    let others = pods::names(pod, "ephemeralContainers");
+    let order: Vec<Value> = others
+        .chain([name.as_str()])
+        .map(|name| json!({"name": name}))
+        .collect();
+    // Without an order, a patch puts what is new first.
+    let patch = json!({"spec": {
+        "ephemeralContainers": [container],
+        "$setElementOrder/ephemeralContainers": order,
+    }});
     let path = format!("{}/ephemeralcontainers", path_of(server, pod));
     let media_type = "application/strategic-merge-patch+json";
     let pod = server.patch(&path, media_type, &patch).await?;
