@@ -2,6 +2,7 @@
 //! namespace of its own, once with each client: two versions of stock kubectl and `carob`.
 
 mod bad_input;
+mod debug;
 mod files;
 mod init;
 mod prepare;
@@ -11,6 +12,7 @@ mod running;
 mod shared;
 mod sidecar;
 mod streams;
+mod terminal;
 mod volumes;
 
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         running::SCENARIOS,
         files::SCENARIOS,
         streams::SCENARIOS,
+        debug::SCENARIOS,
         bad_input::SCENARIOS,
     ]
     .concat()
@@ -78,7 +81,11 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ];
     let mut trials: Vec<Trial> = Vec::new();
     for (client, program) in &clients {
-        for (name, scenario) in scenarios() {
+        let own = match program {
+            Program::Carob(_) => debug::OWN,
+            Program::Kubectl(_) | Program::OlderKubectl(_) => &[],
+        };
+        for (name, scenario) in scenarios().into_iter().chain(own.iter().copied()) {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
         }
     }
