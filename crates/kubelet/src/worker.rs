@@ -229,6 +229,7 @@ impl Worker {
         memory.restarts.extend(plan.restarts);
         memory.start_errors.extend(plan.start_errors);
         memory.told = plan.told;
+        memory.restarting_all = plan.restarting_all;
         if plan.termination.is_some() {
             memory.termination = plan.termination;
         }

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kinds;
 use crate::look::Look;
+use crate::restart_all;
 use crate::text;
 
 /// Conditions the agent owns, in the order they are written.
@@ -69,7 +70,7 @@ pub(crate) fn build(
     ];
     let mut all: Vec<_> = previous
         .iter()
-        .filter(|c| !OWN.contains(&c.type_.as_str()))
+        .filter(|c| !OWN.contains(&c.type_.as_str()) && c.type_ != restart_all::CONDITION)
         .cloned()
         .collect();
     all.extend(
@@ -77,7 +78,30 @@ pub(crate) fn build(
             .zip(findings)
             .map(|(kind, finding)| condition(look, kind, finding, previous)),
     );
+    if restart_all::has_rule(look.pod) {
+        let finding = restarting_all(look, phase);
+        all.push(condition(look, restart_all::CONDITION, finding, previous));
+    }
     all
+}
+
+/// Whether all containers are being restarted in place (§1.10).
+fn restarting_all(look: &Look<'_>, phase: &str) -> Finding {
+    let no = |reason| Finding {
+        holds: false,
+        reason,
+        message: None,
+    };
+    match phase {
+        "Succeeded" => no(Some("PodCompleted")),
+        "Failed" => no(Some("PodFailed")),
+        _ if look.seen.memory.restarting_all => Finding {
+            holds: true,
+            reason: Some("RestartAllContainersStarted"),
+            message: Some("container exited with restart policy rule".to_owned()),
+        },
+        _ => no(None),
+    }
 }
 
 fn condition(

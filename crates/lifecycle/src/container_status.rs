@@ -10,6 +10,7 @@ use crate::messages;
 use crate::observed::ContainerKind;
 use crate::probe;
 use crate::restart;
+use crate::restart_all;
 use crate::text;
 
 /// Exit code of a run whose end nobody saw.
@@ -81,6 +82,9 @@ fn without_record(
     previous: Option<&core::ContainerStatus>,
 ) -> core::ContainerStatus {
     let state_of = |p: &core::ContainerStatus| p.state.clone().unwrap_or_default();
+    if look.seen.memory.restarting_all && member.kind != ContainerKind::Ephemeral {
+        return removed(look, member, previous);
+    }
     if let Some(ended) = previous.filter(|p| state_of(p).terminated.is_some()) {
         return ended.clone();
     }
@@ -110,6 +114,47 @@ fn without_record(
         }
     }
     status
+}
+
+/// A container that was removed to restart all (§1.10).
+fn removed(
+    look: &Look<'_>,
+    member: &Member<'_>,
+    previous: Option<&core::ContainerStatus>,
+) -> core::ContainerStatus {
+    let state = |p: &core::ContainerStatus| p.state.clone().unwrap_or_default();
+    let reason = |p: &core::ContainerStatus| state(p).waiting.and_then(|w| w.reason);
+    let ran =
+        |p: &core::ContainerStatus| p.container_id.as_deref().is_some_and(|id| !id.is_empty());
+    let again = previous.is_some_and(|p| reason(p).as_deref() == Some(restart_all::REASON));
+    if let Some(previous) = previous.filter(|_| again) {
+        return previous.clone();
+    }
+    if !previous.is_some_and(ran) {
+        return core::ContainerStatus {
+            state: Some(waiting(Some(default_reason(look)), None)),
+            ..previous.cloned().unwrap_or_else(|| core::ContainerStatus {
+                name: member.name().to_owned(),
+                image: member.image().to_owned(),
+                ..core::ContainerStatus::default()
+            })
+        };
+    }
+    core::ContainerStatus {
+        name: member.name().to_owned(),
+        image: member.image().to_owned(),
+        state: Some(waiting(
+            Some(restart_all::REASON),
+            Some(restart_all::MESSAGE),
+        )),
+        last_state: Some(terminated(synthetic(
+            LOST,
+            restart_all::REASON,
+            restart_all::MESSAGE,
+        ))),
+        restart_count: previous.map_or(0, |p| p.restart_count.saturating_add(1)),
+        ..core::ContainerStatus::default()
+    }
 }
 
 /// `PodInitializing` for every container of a Pod that has init containers, else `ContainerCreating`.
@@ -279,7 +324,11 @@ fn start_error(
         .as_ref()
         .and_then(|s| s.terminated.as_ref())
         .is_some_and(|t| t.exit_code == 0);
-    if !restart::due(look, member, newest) || (member.kind == ContainerKind::Init && settled) {
+    let is_stale = newest.is_none() && error.reason == "CrashLoopBackOff";
+    if is_stale
+        || !restart::due(look, member, newest)
+        || (member.kind == ContainerKind::Init && settled)
+    {
         return;
     }
     let state = status.state.take().unwrap_or_default();

@@ -26,6 +26,7 @@ mod plan;
 pub mod probe;
 pub mod reference;
 pub mod restart;
+mod restart_all;
 mod sandbox;
 mod starting;
 mod status;

@@ -102,6 +102,8 @@ pub struct Memory {
     pub termination: Option<Termination>,
     /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].
     pub told: BTreeSet<String>,
+    /// All containers are being restarted in place (§1.10); replaced by [`crate::Plan::restarting_all`].
+    pub restarting_all: bool,
     /// Something a failed start may have waited for has changed (the spec, a ConfigMap, a Secret): errors older than this are
     /// tried again now. Crash and pull back-off stay.
     pub changed_at: Option<Timestamp>,

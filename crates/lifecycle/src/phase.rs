@@ -6,6 +6,7 @@ use crate::kinds::{self, Member};
 use crate::look::Look;
 use crate::observed::ContainerKind;
 use crate::restart;
+use crate::restart_all;
 
 #[derive(Default)]
 struct Count {
@@ -87,7 +88,9 @@ fn parts(
     let last = status
         .last_state
         .as_ref()
-        .and_then(|l| l.terminated.clone());
+        .and_then(|l| l.terminated.clone())
+        // What was removed to restart all is about to run.
+        .filter(|end| end.reason.as_deref() != Some(restart_all::REASON));
     (status.state.clone().unwrap_or_default(), last)
 }
 

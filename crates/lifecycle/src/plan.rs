@@ -45,7 +45,7 @@ impl Default for NodePolicy {
 /// What to do now.
 ///
 /// The worker writes the status of what it observed (so that an exit is seen before its restart), stores the changes to its
-/// memory (`phase`, `termination`, `restarts`, `start_errors`, `told`), takes the steps in order, and looks again at once. A plan
+/// memory (`phase`, `termination`, `restarts`, `start_errors`, `told`, `restarting_all`), takes the steps in order, and looks again at once. A plan
 /// without steps means: write the status and sleep until an event or `wake_at`. A worker may forget a Pod when its phase is
 /// `Finished`, [`crate::Observed::gone`] is set and the plan has no steps.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,6 +67,8 @@ pub struct Plan {
     pub termination: Option<Termination>,
     /// The worker's `told` from now on: replaces the old set.
     pub told: BTreeSet<String>,
+    /// The worker's `restarting_all` from now on.
+    pub restarting_all: bool,
 }
 
 /// One step, carried out by the worker through a port.

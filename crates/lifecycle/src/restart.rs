@@ -34,7 +34,10 @@ pub fn restarts_after(pod: &Pod, member: &Member<'_>, exit_code: i32) -> bool {
     }
 }
 
-fn rule_matches(rule: &k8s_openapi::api::core::v1::ContainerRestartRule, exit_code: i32) -> bool {
+pub(crate) fn rule_matches(
+    rule: &k8s_openapi::api::core::v1::ContainerRestartRule,
+    exit_code: i32,
+) -> bool {
     rule.exit_codes.as_ref().is_some_and(|codes| {
         let listed = codes
             .values

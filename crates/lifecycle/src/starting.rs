@@ -116,9 +116,12 @@ fn failed_before(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> O
     if image::is_pull_error(&error.reason) {
         return pull_wait(look, policy, member, error);
     }
-    let exited = look
-        .newest(member.name())
-        .is_some_and(|c| matches!(c.state, ContainerState::Exited { .. }));
+    let newest = look.newest(member.name());
+    if newest.is_none() && error.reason == "CrashLoopBackOff" {
+        // The run it was about was removed.
+        return None;
+    }
+    let exited = newest.is_some_and(|c| matches!(c.state, ContainerState::Exited { .. }));
     if exited
         && matches!(
             error.reason.as_str(),

@@ -12,6 +12,7 @@ use crate::observed::{ContainerKind, VolumesSeen};
 use crate::plan::{NodePolicy, Plan, Start, Step, Stop};
 use crate::probe;
 use crate::restart;
+use crate::restart_all;
 use crate::sandbox::{self, Verdict};
 use crate::starting::{self, Attempt};
 use crate::status;
@@ -106,6 +107,10 @@ fn containers(
     sandbox: &str,
     mut plan: Plan,
 ) -> Result<Plan, Ends> {
+    ephemeral::plan(look, policy, &mut plan);
+    if restart_all::plan(look, policy, sandbox, &mut plan) {
+        return Ok(plan);
+    }
     let work = init::decide(look, sandbox);
     if let Some(member) = work.failed {
         return Err(Ends(format!(
@@ -114,7 +119,6 @@ fn containers(
         )));
     }
     stop_strays(look, sandbox, &mut plan);
-    ephemeral::plan(look, policy, &mut plan);
     for (member, record, cause) in &work.stop {
         stop_one(look, member, record, cause, &mut plan);
     }
@@ -244,9 +248,11 @@ fn next_count(look: &Look<'_>, member: &Member<'_>, newest: Option<&ContainerSta
     });
     let after_record = newest.map(|c| c.attempt.saturating_add(1));
     let after_report = reported.map(|s| {
-        u32::try_from(s.restart_count)
-            .unwrap_or(0)
-            .saturating_add(1)
+        let last = s.last_state.as_ref().and_then(|l| l.terminated.as_ref());
+        // A run that was removed to restart all was counted then.
+        let is_counted = last.is_some_and(|t| t.reason.as_deref() == Some(restart_all::REASON));
+        let count = u32::try_from(s.restart_count).unwrap_or(0);
+        count.saturating_add(u32::from(!is_counted))
     });
     after_record.or(after_report).unwrap_or(0)
 }

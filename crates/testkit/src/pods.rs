@@ -128,6 +128,16 @@ impl PodBuilder {
         self
     }
 
+    /// Adds a restart rule to the last container: one of these exit codes restarts the whole Pod in place.
+    pub fn rule_for_all(self, values: &[i32]) -> Self {
+        let mut with_rule = self.rule("In", values);
+        let rules = with_rule.container().restart_policy_rules.as_mut();
+        if let Some(rule) = rules.and_then(|rules| rules.last_mut()) {
+            rule.action = "RestartAllContainers".to_owned();
+        }
+        with_rule
+    }
+
     /// Gives the last container a startup probe.
     pub fn startup(mut self, probe: Probe) -> Self {
         self.container().startup_probe = Some(probe);

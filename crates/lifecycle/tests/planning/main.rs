@@ -6,6 +6,7 @@ mod ephemeral;
 mod hooks;
 mod init;
 mod probes;
+mod restart_all;
 mod sandboxes;
 mod waits;
 mod whole;

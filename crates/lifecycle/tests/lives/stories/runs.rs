@@ -253,3 +253,42 @@ fn a_missing_config_map_holds_one_container() {
         ),
     );
 }
+
+#[test]
+fn a_rule_restarts_a_pod_in_place() {
+    let pods = pod()
+        .policy("Never")
+        .init("i")
+        .app("a")
+        .own_policy("Never")
+        .rule_for_all(&[42])
+        .app("b");
+    let script: &[(&str, &[Run])] = &[
+        ("i", &[Run::ends(1, 0)]),
+        ("a", &[Run::ends(2, 42), Run::ends(2, 42), Run::on()]),
+    ];
+    let mut world = World::new(pods.build(), script);
+    world.run_to(60);
+    let removed = "(The container is removed because RestartAllContainers in place)";
+    let last = format!("last terminated RestartingAllContainers 137 {removed}");
+    let restarting = "AllContainersRestarting=False";
+    let conditions: Vec<&str> = READY.into_iter().chain([restarting]).collect();
+    let want = [
+        format!("i #2 ready: terminated Completed 0, {last}"),
+        format!("a #2 ready started: running, {last}"),
+        format!("b #2 ready started: running, {last}"),
+    ];
+    let summary = world.summary();
+    let lines: Vec<&str> = summary.lines().collect();
+    assert_eq!(lines[0], "Running");
+    assert_eq!(lines[1..7], conditions);
+    assert_eq!(lines[7..], want);
+    assert_eq!(
+        world.watcher.started,
+        [
+            "i#0", "a#0", "b#0", "i#1", "a#1", "b#1", "i#2", "a#2", "b#2"
+        ]
+    );
+    let killing = "Normal Killing spec.containers{b}: killing".to_owned();
+    assert!(world.events.contains(&killing), "{:?}", world.events);
+}

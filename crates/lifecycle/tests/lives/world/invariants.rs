@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cri::{ContainerState, Id, SandboxState};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use lifecycle::kinds;
 use lifecycle::probe::{Health, Kind};
 use lifecycle::{ContainerKind, Memory, Observed, Plan, PreStop, Start, Step, Stop, VolumesSeen};
@@ -37,6 +37,8 @@ pub(crate) struct Watcher {
     probes: BTreeMap<(Id, Kind), Health>,
     /// Containers that were stopped to be started again.
     stopped_to_start: BTreeSet<String>,
+    /// Containers that were removed to restart all of them.
+    removed_in_place: BTreeSet<String>,
     /// Runs whose startup probe succeeded.
     started_up: BTreeSet<Id>,
     /// Runs in the order they began: container and number.
@@ -209,6 +211,9 @@ impl Watcher {
                     !matches!(record.state, ContainerState::Running { .. }),
                     "{id} is removed while it runs"
                 );
+                if seen.memory.restarting_all {
+                    self.removed_in_place.insert(record.name.clone());
+                }
             }
             Step::RemoveSandbox { .. } | Step::StopSandbox { .. } => {
                 assert!(
@@ -324,6 +329,9 @@ impl Watcher {
         let Some((ended, code)) = past.last_end else {
             return;
         };
+        if self.removed_in_place.remove(&start.container) {
+            return;
+        }
         let policy = member
             .spec
             .restart_policy
@@ -425,7 +433,12 @@ impl Watcher {
             assert_eq!(from, to, "22: a final phase changed");
         }
         if (from, to) == ("Running", "Pending") {
-            assert!(self.sandbox_deaths > 0, "22: Running became Pending");
+            let in_place = |c: &PodCondition| c.type_ == "AllContainersRestarting";
+            let may_fall = new.conditions.iter().flatten().any(in_place);
+            assert!(
+                self.sandbox_deaths > 0 || may_fall,
+                "22: Running became Pending"
+            );
         }
         assert_eq!(old.start_time, new.start_time, "29: startTime changed");
         assert_eq!(old.qos_class, new.qos_class, "29: qosClass changed");
@@ -618,7 +631,7 @@ fn check_rebuilt(pod: &Pod, seen: &Observed, status: &PodStatus, now: Timestamp)
     // Why a run was stopped is forgotten: its policy decides.
     let hooked = seen.memory.pre_stops.values().map(|hook| &hook.stop);
     let mut stops = seen.memory.stopping.values().chain(hooked);
-    if stops.any(|stop| stop.then_restart) {
+    if stops.any(|stop| stop.then_restart) || seen.memory.restarting_all {
         return;
     }
     let mut written = pod.clone();

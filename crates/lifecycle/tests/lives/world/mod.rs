@@ -181,6 +181,7 @@ impl World {
         memory.restarts.extend(plan.restarts.clone());
         memory.start_errors.extend(plan.start_errors.clone());
         memory.told = plan.told.clone();
+        memory.restarting_all = plan.restarting_all;
         if plan.termination.is_some() {
             memory.termination = plan.termination.clone();
         }
