@@ -296,9 +296,15 @@ impl Rest {
         if !remove {
             return Ok(Deleted::Marked(marked));
         }
-        Ok(Deleted::Gone(
-            object::remove(&self.inner, &key, expect, object).await?,
-        ))
+        let last = marked.clone();
+        match object::remove(&self.inner, &key, expect, object).await {
+            Ok(removed) => Ok(Deleted::Gone(removed)),
+            // Who saw the mark was faster: the node agent, which removes Pods that have ended.
+            Err(StoreError::Conflict { .. }) if self.inner.store.get(&key).is_none() => {
+                Ok(Deleted::Gone(last))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -343,3 +343,33 @@ async fn logs_come_from_the_node() {
         (400, "container x is not valid for pod web")
     );
 }
+
+#[tokio::test]
+async fn an_agent_may_be_faster_with_a_pod_that_has_ended() {
+    let server = Server::start().await;
+    for round in 0..20 {
+        let name = format!("done-{round}");
+        pod(&server, &name).await;
+        assert_eq!(bind(&server, &name).await.code, 201);
+        let path = format!("{PODS}/{name}");
+        let ended = json!({"status": {"phase": "Failed"}});
+        let ended = server.ask("PATCH", &format!("{path}/status"), ended).await;
+        let revision = ended.meta("resourceVersion");
+        let query =
+            format!("watch=true&resourceVersion={revision}&fieldSelector=metadata.name%3D{name}");
+        let mut watch = server.watch(&format!("{PODS}?{query}")).await;
+        let agent = async {
+            let marked = watch.next().await.unwrap();
+            assert_eq!(
+                marked["object"]["metadata"]["deletionGracePeriodSeconds"],
+                0
+            );
+            let now = json!({"gracePeriodSeconds": 0});
+            server.ask("DELETE", &path, now).await.code
+        };
+        let (user, agent) = tokio::join!(server.ask("DELETE", &path, Value::Null), agent);
+        assert_eq!(user.code, 200, "{user:?}");
+        assert!(matches!(agent, 200 | 404), "{agent}");
+        assert_eq!(server.get(&path).await.code, 404);
+    }
+}
