@@ -106,31 +106,23 @@ fn kill(engine: &Engine) -> anyhow::Result<()> {
     wait_for_end(pid)
 }
 
-/// The counting container's process, found by its command line.
+/// The counting container's process, found by its cgroups, which bear the container's id.
 fn container_process(engine: &Engine) -> anyhow::Result<u32> {
     let said = engine.kubectl([
         "-n",
         "steady",
-        "exec",
+        "get",
+        "pod",
         "steady",
-        "-c",
-        "counts",
-        "--",
-        "cat",
-        "/proc/self/cgroup",
+        "-o",
+        "jsonpath={.status.containerStatuses[0].containerID}",
     ])?;
-    let cgroup = said
-        .lines()
-        .next()
-        .and_then(|line| line.rsplit(':').next())
-        .context("the container has no cgroup")?
-        .to_owned();
+    let id = said.strip_prefix("carob://").context("no container id")?;
     let processes = std::fs::read_dir("/proc")?
         .flatten()
         .filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
     let mut inside = processes.filter(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-            .is_ok_and(|text| text.contains(&cgroup))
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
     });
     inside
         .next()

@@ -77,10 +77,13 @@ spec:
 "#,
     )?;
     user.wait("native", "Running", "3/3")?;
-    ensure!(
-        user.run(&["logs", "native", "-c", "app"])?
-            .ends_with("app up\n")
-    );
+    let mut following = user.start(&["logs", "native", "-c", "app", "-f"])?;
+    let order: Vec<String> = following
+        .stdout()?
+        .lines()
+        .take(3)
+        .collect::<Result<_, _>>()?;
+    ensure!(order == ["outer up", "inner up", "app up"], "{order:?}");
     user.run(&["exec", "native", "-c", "app", "--", "touch", "/order/stop"])?;
     user.wait_phase("native", "Succeeded")?;
     let pod = user.pod("native")?;

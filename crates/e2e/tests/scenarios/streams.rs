@@ -180,6 +180,9 @@ spec:
 "#,
     )?;
     user.wait("reader", "Running", "1/1")?;
+    let mut following = user.start(&["logs", "reader", "-f"])?;
+    let first = following.stdout()?.lines().next();
+    ensure!(first.context("the log ended")?? == "before");
     // What was written before is in the log alone.
     let heard = user.pipe(&["attach", "-i", "reader"], "one\ntwo\n")?;
     ensure!(heard == "got one\ngot two\nend\n", "{heard:?}");
