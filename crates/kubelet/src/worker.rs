@@ -24,7 +24,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use lifecycle::{NodePolicy, Observed, Plan, Start, Step, WorkerPhase};
+use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -219,9 +219,12 @@ impl Worker {
 
     fn adopt(&mut self, plan: Plan) {
         // An exit is reported before the restart that answers it, unless the agent brought it about.
-        let is_own =
-            |step: &Step| matches!(step, Step::Start(start) if self.stopped_to_start(start));
-        if !plan.steps.iter().any(is_own) {
+        let starts = plan.steps.iter().filter_map(|step| match step {
+            Step::Start(start) => Some(&start.container),
+            _ => None,
+        });
+        let mut answers = starts.chain(plan.start_errors.keys());
+        if !answers.any(|name| self.stopped_to_start(name)) {
             self.report();
         }
         let memory = &mut self.seen.memory;
@@ -267,10 +270,10 @@ impl Worker {
 
     /// Whether the run before this one was stopped so that this one can be started. Upstream's agent does both in one go, and
     /// nobody sees the exit in between.
-    fn stopped_to_start(&self, start: &Start) -> bool {
+    fn stopped_to_start(&self, container: &str) -> bool {
         let records = self.records.containers.iter();
         let newest = records
-            .filter(|c| c.name == start.container)
+            .filter(|c| c.name == container)
             .max_by_key(|c| c.attempt);
         let stop = newest.and_then(|c| self.seen.memory.stop_of(&c.id));
         stop.is_some_and(|stop| stop.then_restart)
@@ -279,7 +282,9 @@ impl Worker {
     /// Whether the next step waits for the status before it to be stored: a restart, and the end.
     fn is_held_up(&self) -> bool {
         match self.queue.front() {
-            Some(Step::Start(start)) => start.restart_count > 0 && !self.stopped_to_start(start),
+            Some(Step::Start(start)) => {
+                start.restart_count > 0 && !self.stopped_to_start(&start.container)
+            }
             Some(Step::DeletePod) => true,
             _ => false,
         }

@@ -81,7 +81,13 @@ fn by_rule(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Attempt
                 text::go_duration(delay),
                 text::clock(until)
             );
-            let announced = announced(ended, until, policy);
+            // One that the agent stopped is found held right then.
+            let is_own = exit.is_some_and(|(record, _)| restart::replaced(look, record));
+            let announced = if is_own {
+                ended
+            } else {
+                announced(ended, until, policy)
+            };
             let is_announced = look.now >= announced;
             Attempt::Later {
                 at: if is_announced { until } else { announced },

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use lifecycle::kinds;
+use lifecycle::termination::LEAST_STOP_SECONDS;
 use lifecycle::{PreStopping, Stop, Stopping};
 use ports::runtime::RuntimeError;
+use tokio::time::Instant;
 
 use super::Worker;
 use crate::hooks::Hook;
 use crate::pull;
+
+/// Least time between the stop signal and SIGKILL, also when a stop that failed is tried again.
+const LEAST: Duration = Duration::from_secs(LEAST_STOP_SECONDS.unsigned_abs());
 
 impl Worker {
     fn tell_stop(&self, stop: &Stop) {
@@ -72,7 +77,9 @@ impl Worker {
         let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
         let pod = self.pod.clone();
         self.stops.push(Box::pin(async move {
-            while let Err(error) = agent.runtime.stop_container(&stop.id, grace).await {
+            let began = Instant::now();
+            let left = || grace.saturating_sub(began.elapsed()).max(LEAST);
+            while let Err(error) = agent.runtime.stop_container(&stop.id, left()).await {
                 if matches!(error, RuntimeError::NotFound { .. }) {
                     break;
                 }

@@ -180,3 +180,20 @@ async fn a_new_agent_keeps_what_was_reported_until_it_knows_better() {
     world.runtime.answer("a", 1, "no");
     world.api.until("unready", ready(false)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_again_is_held_back_at_once() {
+    let world = start();
+    world.runtime.answer("a", 1, "dead");
+    let containers = json!([probed("a", "livenessProbe", 1)]);
+    world.api.put(P, pod("p", containers, json!({})));
+    let held = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        (status(&pod, "a")["state"]["waiting"]["reason"] == "CrashLoopBackOff").then_some(pod)
+    };
+    let pod = world.api.until("held", held).await;
+    assert_eq!(status(&pod, "a")["restartCount"], 1);
+    let states = world.api.history(P);
+    let ended = |pod: &Value| status(pod, "a")["state"]["terminated"].is_object();
+    assert!(!states.iter().any(ended), "{states:#?}");
+}
