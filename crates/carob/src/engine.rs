@@ -33,6 +33,7 @@ pub(crate) struct Engine {
     store: Arc<store::Store>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
+    effects: Effects,
     _instance: Instance,
 }
 
@@ -102,11 +103,11 @@ impl Engine {
             store,
             shutdown,
             tasks,
+            effects,
             _instance: instance,
         };
         if let Err(error) = node_is_ready(node, &settings.node_name).await {
-            engine.stop().await;
-            effects.give_up(settings).await;
+            engine.give_up(settings).await;
             return Err(error);
         }
         Ok(engine)
@@ -121,6 +122,12 @@ impl Engine {
     pub(crate) fn client(&self) -> kube::Client {
         let user = UserInfo::admin("kubernetes-admin");
         kube::Client::new(self.api.router().with_user(user), "default")
+    }
+
+    /// Ends it as if it had not been started.
+    pub(crate) async fn give_up(&mut self, settings: &Settings) {
+        self.stop().await;
+        self.effects.give_up(settings).await;
     }
 
     /// Ends every component; containers go on.

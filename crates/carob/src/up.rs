@@ -37,7 +37,7 @@ pub(crate) fn foreground(settings: &Settings) -> anyhow::Result<()> {
             () = signals.next() => tokio::select! {
                 // Half an engine cannot be stopped, a whole one can.
                 started = &mut starting => {
-                    started?.stop().await;
+                    started?.give_up(settings).await;
                     bail!("interrupted before the node was Ready");
                 }
                 () = signals.next() => std::process::exit(INTERRUPTED),

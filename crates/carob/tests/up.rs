@@ -1,10 +1,15 @@
 //! `carob up` that cannot be: the reason in a line, a failing exit code, and nothing left of the attempt.
 
 use std::fs;
+use std::io::Read;
+use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FlockOperation, flock, inotify};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Where an engine of a test's own has everything. The name of its bridge is that of its cgroups and firewall table, too.
 struct Root {
@@ -275,6 +280,44 @@ fn a_taken_port_and_a_second_engine() {
         root.done(&["down", "--all"]),
         "the engine and its Pods have ended\n"
     );
+}
+
+#[test]
+fn an_interrupted_start_leaves_nothing() {
+    let root = Root::new();
+    fs::create_dir(root.path("run")).expect("makes");
+    let files = inotify::init(inotify::CreateFlags::CLOEXEC).expect("inotify");
+    let made = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&files, root.path("run"), made).expect("watches");
+    // Engines choose their networks one after another, by this lock: the start cannot go beyond it.
+    let turn = fs::File::open("/run").expect("opens");
+    flock(&turn, FlockOperation::LockExclusive).expect("locks");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carob"));
+    command.arg("--root").arg(root.directory.path());
+    command.args(["up", "--listen=127.0.0.1:0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut starting = command.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(files, &mut buffer);
+    loop {
+        let event = events.next().expect("an event");
+        if event.file_name().is_some_and(|name| name == c"engine.sock") {
+            break;
+        }
+    }
+    let pid = i32::try_from(starting.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), Signal::INT).expect("it runs");
+    drop(turn);
+    let mut said = String::new();
+    let mut errors = starting.stderr.take().expect("its errors");
+    errors.read_to_string(&mut said).expect("reads");
+    let status = starting.wait().expect("ends");
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.ends_with("error: interrupted before the node was Ready\n"),
+        "{said}"
+    );
+    root.assert_clean("an interrupt");
 }
 
 #[test]
