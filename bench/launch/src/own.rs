@@ -129,8 +129,7 @@ impl World {
     async fn exec(&self, id: &str) -> anyhow::Result<Duration> {
         let request = ExecRequest {
             command: vec!["/stamp".into(), stamp::NAME.into(), "0".into()],
-            stdin: false,
-            tty: false,
+            ..ExecRequest::default()
         };
         let asked = stamp::now();
         let session = self.runtime.exec(id, request).await?;

@@ -229,6 +229,7 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
                 command,
                 tty,
                 stdin: wanted.stdin,
+                bound: false,
             },
         )
         .await

@@ -29,6 +29,8 @@ pub struct ExecRequest {
     pub tty: bool,
     /// Connect standard input.
     pub stdin: bool,
+    /// Kill the process, with those of its process group, when the session is dropped before it has ended. Else it goes on unheard.
+    pub bound: bool,
 }
 
 /// A process being talked to. Dropping it hangs up: input closes, output is no longer read.

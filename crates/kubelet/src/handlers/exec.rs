@@ -45,6 +45,7 @@ pub(crate) async fn run(
         command,
         tty: false,
         stdin: false,
+        bound: true,
     };
     let mut session = runtime.exec(id, request).await?;
     let (mut from_out, mut from_err) = (Vec::new(), Vec::new());

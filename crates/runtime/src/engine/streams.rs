@@ -9,7 +9,7 @@ use ports::streams::{ExecRequest, ExitStatus, Session, StreamError};
 use tokio::sync::oneshot;
 
 use super::container::Container;
-use super::link::LinkError;
+use super::link::{Link, LinkError};
 use super::session::{Streams, Terminal, reader, writer};
 use super::{Inner, assemble};
 use crate::wire::{Refusal, Reply, Request};
@@ -38,6 +38,7 @@ pub(super) async fn exec(
         command,
         tty,
         stdin,
+        bound,
     } = request;
     let spec =
         assemble::exec(&record, &hostname, command, cgroup, seccomp, tty).map_err(not_made)?;
@@ -50,10 +51,16 @@ pub(super) async fn exec(
         tty,
         stdin,
     };
-    let (_, fds) = link
-        .exec(request, name, ended)
-        .await
-        .map_err(stream_error(id))?;
+    let bond = bound.then(|| Bond {
+        link: link.clone(),
+        exec: name.clone(),
+    });
+    let answer = link.exec(request, name, ended).await;
+    let (_, fds) = answer.map_err(stream_error(id))?;
+    let exit = match bond {
+        Some(bond) => bond.hold(exit),
+        None => exit,
+    };
     let streams = if tty {
         terminal(fds, stdin)
     } else {
@@ -72,6 +79,40 @@ pub(super) async fn exec(
         resize,
         exit,
     })
+}
+
+/// Kills a process when it is dropped.
+struct Bond {
+    link: Link,
+    exec: String,
+}
+
+impl Drop for Bond {
+    fn drop(&mut self) {
+        // One that has ended, or never was, is not found.
+        let exec = std::mem::take(&mut self.exec);
+        self.link.tell(Request::EndExec { exec });
+    }
+}
+
+impl Bond {
+    /// Holds on until the process has ended or nobody waits for that any more.
+    fn hold(self, ended: oneshot::Receiver<ExitStatus>) -> oneshot::Receiver<ExitStatus> {
+        let (mut sender, exit) = oneshot::channel();
+        tokio::spawn(async move {
+            let bond = self;
+            tokio::select! {
+                () = sender.closed() => drop(bond),
+                ended = ended => {
+                    if let Ok(status) = ended {
+                        let _ = sender.send(status);
+                    }
+                    drop(bond);
+                }
+            }
+        });
+        exit
+    }
 }
 
 /// Joins a container's own streams.

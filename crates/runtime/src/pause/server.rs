@@ -260,6 +260,10 @@ impl Server {
                 tty,
                 stdin,
             } => self.exec(&container, exec, &spec, tty, stdin),
+            Request::EndExec { exec } => {
+                self.end_exec(&exec);
+                done
+            }
             Request::Attach { container, stdin } => self.container(&container)?.attach(stdin),
             Request::StdinEnded { container } => {
                 self.container(&container)?.stdin_ended();
@@ -416,6 +420,16 @@ impl Server {
             None => launched.terminal.into_iter().collect(),
         };
         Ok((Reply::Executing, streams))
+    }
+
+    fn end_exec(&self, exec: &str) {
+        let found = self.execs.iter().find(|(_, name)| *name == exec);
+        let pid = found.and_then(|(pid, _)| rustix::process::Pid::from_raw(*pid));
+        if let Some(pid) = pid {
+            // Not reaped yet, so the number is still its own; and it leads its group from its start.
+            let kill = rustix::process::Signal::KILL;
+            let _ = rustix::process::kill_process_group(pid, kill);
+        }
     }
 
     // ---- children ----

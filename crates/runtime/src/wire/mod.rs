@@ -133,6 +133,11 @@ pub enum Request {
         /// Connect standard input.
         stdin: bool,
     },
+    /// Kill a process run by [`Request::Exec`], with those of its process group; it may have ended. [`Reply::Done`].
+    EndExec {
+        /// Its name.
+        exec: String,
+    },
     /// Join a container's streams from now on. [`Reply::Attached`] with descriptors in this order: stdin (pipe) if asked for and
     /// open, or the terminal; then stdout; then stderr unless there is a terminal.
     Attach {

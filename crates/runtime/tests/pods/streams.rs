@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         exec_has_separate_streams_and_an_exit_code,
         exec_with_a_terminal_can_be_resized,
         exec_of_nothing_or_in_nothing_fails,
+        a_bound_exec_ends_with_its_session,
         attach_sees_output_and_the_log_misses_nothing,
         input_for_one_client_ends_with_it,
         input_for_many_clients_stays_open,
@@ -61,8 +62,7 @@ async fn write(session: &mut Session, text: &str) {
 fn sh(script: &str) -> ExecRequest {
     ExecRequest {
         command: vec!["sh".into(), "-c".into(), script.into()],
-        tty: false,
-        stdin: false,
+        ..ExecRequest::default()
     }
 }
 
@@ -165,6 +165,35 @@ async fn exec_of_nothing_or_in_nothing_fails() {
         error.to_string(),
         "exec: \"/bin/absent\": stat /bin/absent: no such file or directory"
     );
+    world.finish().await;
+}
+
+async fn a_bound_exec_ends_with_its_session() {
+    let world = World::new(ImageConfig::default());
+    let sandbox = world.sandbox().await;
+    let id = world.script(&sandbox, "app", "sleep 1000; true").await;
+    let bound = ExecRequest {
+        bound: true,
+        ..sh("sleep 1000 & echo $$ $! is open; wait")
+    };
+    let mut session = world.runtime().exec(&id, bound).await.expect("exec");
+    let seen = read_until(&mut session.stdout, "open").await;
+    let pids: Vec<&str> = seen.split_whitespace().take(2).collect();
+    drop(session);
+    // The shell and its child are gone.
+    let script = format!(
+        "while [ -e /proc/{}/exe ] || [ -e /proc/{}/exe ]; do :; done; exit 4",
+        pids[0], pids[1]
+    );
+    let watcher = world.runtime().exec(&id, sh(&script)).await.expect("exec");
+    assert_eq!(within(watcher.exit).await.expect("exit").code, 4);
+    // One that ends by itself is told as ever.
+    let bound = ExecRequest {
+        bound: true,
+        ..sh("exit 5")
+    };
+    let session = world.runtime().exec(&id, bound).await.expect("exec");
+    assert_eq!(within(session.exit).await.expect("exit").code, 5);
     world.finish().await;
 }
 
