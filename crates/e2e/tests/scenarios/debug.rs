@@ -265,10 +265,10 @@ spec:
   - {name: side, image: "busybox:1.36", command: [sleep, "3600"], volumeMounts: [{name: gate, mountPath: /gate}]}
 "#,
     )?;
-    // Two failures: the next try is 20 s away.
+    // Three failures: the next try is 20 s away, for most of which the last exit is shown.
     user.wait_for(&Wait {
         pod: "waits".into(),
-        status: vec!["CrashLoopBackOff".into()],
+        status: vec!["Error".into()],
         restarts: Some(2),
         timeout: 60,
         ..Wait::default()
