@@ -218,6 +218,10 @@ impl Worker {
     }
 
     fn adopt(&mut self, plan: Plan) {
+        if self.seen.memory.restarting_all && !plan.restarting_all {
+            // That all of them are removed is told before they start again.
+            self.pace.idle();
+        }
         // An exit is reported before the restart that answers it, unless the agent brought it about.
         let starts = plan.steps.iter().filter_map(|step| match step {
             Step::Start(start) => Some(&start.container),

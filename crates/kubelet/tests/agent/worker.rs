@@ -406,3 +406,35 @@ async fn of_a_burst_the_first_change_is_written_at_once() {
     let took = before.elapsed().as_millis();
     assert!((100..150).contains(&took), "{took} ms");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_restarts_all_containers_in_place() {
+    let world = start();
+    let mut a = container("a");
+    a["restartPolicy"] = json!("Never");
+    a["restartPolicyRules"] = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let more = json!({"restartPolicy": "Never"});
+    world.api.put(P, pod("p", json!([a, container("b")]), more));
+    world.api.until("running", running).await;
+    world.runtime.exit("a", 42);
+    let again = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        let statuses = pod["status"]["containerStatuses"].as_array()?.clone();
+        let runs = |s: &Value| s["restartCount"] == 1 && s["state"]["running"].is_object();
+        statuses.iter().all(runs).then_some(())
+    };
+    world.api.until("restarted", again).await;
+    assert_eq!(
+        world.runtime.calls()[3..],
+        [
+            "stop b 2",
+            "remove container",
+            "remove container",
+            "create a 1",
+            "create b 1"
+        ]
+    );
+    let removed = |pod: &Value| state(pod, "b")["waiting"]["reason"] == "RestartingAllContainers";
+    let states = world.api.history(P);
+    assert!(states.iter().any(removed), "{states:#?}");
+}
