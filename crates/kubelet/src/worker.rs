@@ -218,10 +218,6 @@ impl Worker {
     }
 
     fn adopt(&mut self, plan: Plan) {
-        if self.seen.memory.restarting_all && !plan.restarting_all {
-            // That all of them are removed is told before they start again.
-            self.pace.idle();
-        }
         // An exit is reported before the restart that answers it, unless the agent brought it about.
         let starts = plan.steps.iter().filter_map(|step| match step {
             Step::Start(start) => Some(&start.container),
@@ -297,7 +293,7 @@ impl Worker {
     async fn wait(&mut self) -> Event {
         let now = self.agent.now();
         let timer = self
-            .due()
+            .due(now)
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let report_at = self.report_at;
         tokio::select! {
@@ -317,7 +313,7 @@ impl Worker {
     }
 
     /// The next time at which something is due by itself.
-    fn due(&self) -> Option<Timestamp> {
+    fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let rotation = self
             .mounted
             .tokens
@@ -325,10 +321,11 @@ impl Worker {
             .map(|t| t.refresh_at)
             .min()
             .filter(|_| self.refresh.is_none() && self.is_mounted());
-        // While steps run, only an end that is due can interrupt them.
-        let busy = self.current.is_some();
+        // While there are steps, the plan is carried out, and only an end that is due can interrupt it. One that has passed has had
+        // its chance.
+        let busy = self.current.is_some() || !self.queue.is_empty();
         let deadline = lifecycle::termination::deadline(&self.pod)
-            .filter(|_| self.seen.memory.phase == WorkerPhase::Syncing);
+            .filter(|at| *at > now && self.seen.memory.phase == WorkerPhase::Syncing);
         let wake = if busy { deadline } else { self.wake_at };
         wake.into_iter().chain(rotation).min()
     }
