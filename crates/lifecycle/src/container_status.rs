@@ -218,7 +218,11 @@ fn from_records(
         resources: Some(member.spec.resources.clone().unwrap_or_default()),
         volume_mounts: volume_mounts(member, previous),
         user: user(newest),
-        stop_signal: None,
+        stop_signal: member
+            .spec
+            .lifecycle
+            .as_ref()
+            .and_then(|hooks| hooks.stop_signal.clone()),
         allocated_resources_status: previous.and_then(|p| p.allocated_resources_status.clone()),
         ..core::ContainerStatus::default()
     }

@@ -28,10 +28,15 @@ fn identities_and_addresses_are_reported() {
         gid: 1000,
         supplemental_groups: vec![1000, 2000],
     });
-    let status = status(&pod().app("a").build(), &seen(vec![record]), at(5));
+    let mut pod = pod().app("a").build();
+    let spec = pod.spec.as_mut().expect("a spec");
+    let hooks = spec.containers[0].lifecycle.get_or_insert_default();
+    hooks.stop_signal = Some("SIGUSR1".to_owned());
+    let status = status(&pod, &seen(vec![record]), at(5));
     let a = &status.container_statuses.as_deref().unwrap_or_default()[0];
     assert_eq!(a.container_id.as_deref(), Some("carob://a-0"), "§3.5");
     assert_eq!(a.image_id, "docker.io/library/busybox@sha256:feed");
+    assert_eq!(a.stop_signal.as_deref(), Some("SIGUSR1"), "§2.5");
     let user = a
         .user
         .as_ref()
