@@ -83,6 +83,8 @@ pub(crate) struct Worker {
     current: Option<BoxFuture<'static, Done>>,
     /// The run that is being started, with its `postStart` hook.
     starting: Option<(String, u32)>,
+    /// What is being started takes the place of a run that was stopped for that.
+    replaces: bool,
     /// `preStop` hooks that run.
     hooks: FuturesUnordered<BoxFuture<'static, Id>>,
     stops: FuturesUnordered<BoxFuture<'static, Id>>,
@@ -154,6 +156,7 @@ impl Worker {
             queue: VecDeque::new(),
             current: None,
             starting: None,
+            replaces: false,
             hooks: FuturesUnordered::new(),
             stops: FuturesUnordered::new(),
             refresh: None,
@@ -218,6 +221,10 @@ impl Worker {
     }
 
     fn adopt(&mut self, plan: Plan) {
+        if self.seen.memory.restarting_all && !plan.restarting_all {
+            // That all of them are removed is told before they start again.
+            self.pace.idle();
+        }
         // An exit is reported before the restart that answers it, unless the agent brought it about.
         let starts = plan.steps.iter().filter_map(|step| match step {
             Step::Start(start) => Some(&start.container),
@@ -320,7 +327,7 @@ impl Worker {
             .values()
             .map(|t| t.refresh_at)
             .min()
-            .filter(|_| self.refresh.is_none() && self.is_mounted());
+            .filter(|_| self.refresh.is_none() && self.is_kept_up_to_date());
         // While there are steps, the plan is carried out, and only an end that is due can interrupt it. One that has passed has had
         // its chance.
         let busy = self.current.is_some() || !self.queue.is_empty();
@@ -368,6 +375,7 @@ impl Worker {
         }
         if self.current.take().is_some() {
             self.starting = None;
+            self.replaces = false;
             self.relist().await;
         }
         self.queue.clear();

@@ -109,6 +109,7 @@ impl Worker {
         self.starting = hooks
             .is_some_and(|hooks| hooks.post_start.is_some())
             .then(|| (start.container.clone(), start.restart_count));
+        self.replaces = self.stopped_to_start(&start.container);
         let target = self.target(&start.container);
         let job = Job {
             agent: self.agent.clone(),
@@ -226,6 +227,7 @@ impl Worker {
             },
             Done::Started(outcome) => {
                 self.starting = None;
+                self.replaces = false;
                 self.started(*outcome).await;
             }
             Done::TornDown(Ok(())) => {

@@ -47,8 +47,13 @@ impl Worker {
         }
     }
 
+    /// Whether volumes follow what they are made from.
+    pub(super) fn is_kept_up_to_date(&self) -> bool {
+        self.is_mounted() && self.seen.memory.phase == WorkerPhase::Syncing
+    }
+
     pub(super) fn start_refresh(&mut self) {
-        if self.is_mounted() && self.seen.memory.phase == WorkerPhase::Syncing {
+        if self.is_kept_up_to_date() {
             self.refresh = Some(self.set_up_volumes());
         }
     }
