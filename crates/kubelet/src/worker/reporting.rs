@@ -41,8 +41,14 @@ impl Worker {
         self.refresh_status();
         self.report_at = None;
         // What has been told already is taken in first: a container that was started and has ended is not reported as running.
-        let is_behind = !self.inbox.is_empty() || self.replaces;
-        if is_behind || self.is_stored() || self.writing.is_some() || self.is_being_deleted() {
+        let is_behind = !self.inbox.is_empty();
+        // Readers are to see stopping and starting again as one.
+        if is_behind
+            || self.replaces
+            || self.is_stored()
+            || self.writing.is_some()
+            || self.is_being_deleted()
+        {
             return;
         }
         let now = Instant::now();

@@ -197,3 +197,22 @@ async fn one_that_fails_again_is_held_back_at_once() {
     let ended = |pod: &Value| status(pod, "a")["state"]["terminated"].is_object();
     assert!(!states.iter().any(ended), "{states:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_takes_its_time_is_one_thing_too() {
+    let world = start();
+    let containers = json!([probed("lazy", "livenessProbe", 1)]);
+    world.api.put(P, pod("p", containers, json!({})));
+    world
+        .api
+        .until("running", has("lazy", "started", json!(true)))
+        .await;
+    world.runtime.answer("lazy", 1, "dead");
+    world
+        .api
+        .until("restarted", has("lazy", "restartCount", json!(1)))
+        .await;
+    let states = world.api.history(P);
+    let ended = |pod: &Value| status(pod, "lazy")["state"]["terminated"].is_object();
+    assert!(!states.iter().any(ended), "{states:#?}");
+}

@@ -203,7 +203,12 @@ impl ContainerRuntime for FakeRuntime {
         Ok(id)
     }
 
+    /// Containers named `lazy` take half a second.
     async fn start_container(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {
+        let is_lazy = self.state.lock().unwrap().containers[id].0.name == "lazy";
+        if is_lazy {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         let mut state = self.state.lock().unwrap();
         let (status, _) = state.containers.get_mut(id).unwrap();
         status.state = ContainerState::Running {
