@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail, ensure};
+
+/// Counts engines.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// What a test needs from outside, named by environment variables that `cargo xtask test` sets.
 #[derive(Debug, Clone)]
@@ -67,6 +71,13 @@ impl Engine {
                 "[host.\"http://{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
                 outside.registry
             ),
+        )?;
+        // A name that no other engine takes once this one has gone, so that what is left of it can be told from theirs.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let bridge = format!("e2e{}n{number}", std::process::id());
+        fs::write(
+            root.path().join("config.yaml"),
+            format!("bridge: {bridge}\n"),
         )?;
         Ok(Engine {
             outside: outside.clone(),
