@@ -23,6 +23,8 @@ const OWN: [&str; 7] = [
 pub(crate) enum Written {
     /// The API holds this status now.
     Stored(Arc<PodStatus>),
+    /// The API will not take this status, now or later.
+    Refused(Arc<PodStatus>, kube::Error),
     /// The Pod is not there any more.
     Gone,
     /// It did not work; what the API holds is not known.
@@ -54,6 +56,9 @@ pub(crate) fn write(
                 if e.code == 404 || (e.code == 409 && e.message.contains("UID")) =>
             {
                 Written::Gone
+            }
+            Err(kube::Error::Api(e)) if e.code == 422 => {
+                Written::Refused(wanted, kube::Error::Api(e))
             }
             Err(error) => Written::Failed(error),
         }

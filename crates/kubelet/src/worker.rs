@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     writing: Option<BoxFuture<'static, Written>>,
     /// What the API holds.
     stored: Arc<PodStatus>,
+    /// What the API refused to hold.
+    refused: Option<Arc<PodStatus>>,
     pace: Pace,
     /// When a status that is held back may be written.
     report_at: Option<Instant>,
@@ -162,6 +164,7 @@ impl Worker {
             refresh: None,
             writing: None,
             stored,
+            refused: None,
             pace: Pace::new(Instant::now()),
             report_at: None,
             wake_at: None,
@@ -290,7 +293,9 @@ impl Worker {
     fn is_held_up(&self) -> bool {
         match self.queue.front() {
             Some(Step::Start(start)) => {
-                start.restart_count > 0 && !self.stopped_to_start(&start.container)
+                start.restart_count > 0
+                    && !self.stopped_to_start(&start.container)
+                    && !self.is_refused()
             }
             Some(Step::DeletePod) => true,
             _ => false,

@@ -17,6 +17,11 @@ impl Worker {
             || (self.writing.is_none() && self.pod.status.as_ref() == Some(&*self.stored))
     }
 
+    /// Whether the API has refused what is to be reported. Nothing waits for that to be stored.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some() && self.refused.as_deref() == self.pod.status.as_ref()
+    }
+
     /// Computes the status and publishes it.
     pub(super) fn refresh_status(&mut self) {
         if self.seen.gone {
@@ -93,6 +98,11 @@ impl Worker {
         match written {
             Written::Stored(status) => {
                 self.stored = report::adopt(self.pod.status.as_ref(), &status).into()
+            }
+            Written::Refused(status, error) => {
+                tracing::warn!(pod = self.uid, %error, "a status was refused");
+                self.refused = Some(status);
+                self.pace.failed(Instant::now());
             }
             Written::Gone => self.seen.gone = true,
             Written::Failed(error) => {

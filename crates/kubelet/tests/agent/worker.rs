@@ -438,3 +438,20 @@ async fn a_rule_restarts_all_containers_in_place() {
     let states = world.api.history(P);
     assert!(states.iter().any(removed), "{states:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_status_holds_no_restart_up() {
+    let world = start();
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    world.api.until("running", running).await;
+    world.api.refuse("\"terminated\":{\"containerID\"");
+    world.runtime.exit("a", 3);
+    let restarted = tokio::time::timeout(std::time::Duration::from_secs(60), async {
+        while world.runtime.newest("a").0.attempt == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+    assert!(restarted.await.is_ok(), "{:?}", world.runtime.calls());
+}

@@ -31,6 +31,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     writes: Vec<String>,
     history: Vec<(String, Value)>,
+    /// Statuses with this in them are refused.
+    refused: Option<String>,
 }
 
 impl FakeApi {
@@ -67,6 +69,11 @@ impl FakeApi {
         state.objects.insert(path.to_owned(), object.clone());
         state.history.push((path.to_owned(), object.clone()));
         self.tell(&state, path, kind, object);
+    }
+
+    /// From now on refuses statuses with this in them.
+    pub(crate) fn refuse(&self, text: &str) {
+        self.0.state.lock().unwrap().refused = Some(text.to_owned());
     }
 
     /// Takes an object away.
@@ -255,6 +262,10 @@ impl FakeApi {
         let Some(mut object) = self.get(path) else {
             return status(StatusCode::NOT_FOUND, "NotFound", "not found");
         };
+        let refused = self.0.state.lock().unwrap().refused.clone();
+        if refused.is_some_and(|text| patch["status"].to_string().contains(&text)) {
+            return status(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", "refused");
+        }
         merge(&mut object, patch);
         if !path.contains("/events/") {
             self.0.state.lock().unwrap().writes.push(path.to_owned());
