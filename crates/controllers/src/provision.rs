@@ -2,6 +2,7 @@
 //! serviceaccount and root-ca-cert-publisher controllers). Whoever removes or changes them gets them back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -14,8 +15,11 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+/// What could not be put is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 const ACCOUNT: &str = "default";
 const CERTIFICATES: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the \
@@ -81,9 +85,18 @@ where
         .default_backoff()
         .boxed();
     let mut live: BTreeSet<String> = BTreeSet::new();
+    // Namespaces where it could not be put, whether something is there, and when that is tried again.
+    let mut failed: BTreeMap<String, bool> = BTreeMap::new();
+    let mut again_at: Option<Instant> = None;
     loop {
+        let mut due = BTreeMap::new();
         let check = tokio::select! {
             () = shutdown.cancelled() => return,
+            () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {
+                again_at = None;
+                due = std::mem::take(&mut failed);
+                None
+            }
             Some(event) = namespaces.next() => match event {
                 Ok(Event::Init) => { live.clear(); None }
                 Ok(Event::InitApply(ns) | Event::Apply(ns)) if is_live(&ns) => {
@@ -101,10 +114,13 @@ where
             },
             else => return,
         };
-        if let Some((namespace, exists)) = check.filter(|(ns, _)| live.contains(ns))
-            && let Err(error) = put(&client, &namespace, &wanted, exists).await
-        {
-            tracing::warn!(%error, namespace, name, "providing");
+        due.extend(check);
+        for (namespace, exists) in due.into_iter().filter(|(ns, _)| live.contains(ns)) {
+            if let Err(error) = put(&client, &namespace, &wanted, exists).await {
+                tracing::warn!(%error, namespace, name, "providing");
+                failed.insert(namespace, exists);
+                again_at.get_or_insert_with(|| Instant::now() + AGAIN);
+            }
         }
     }
 }
