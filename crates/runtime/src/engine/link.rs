@@ -87,21 +87,27 @@ pub(crate) struct Connected {
 
 /// Connects to the pause of a run directory and asks for its state.
 pub(crate) async fn connect(run_dir: &Path) -> Result<Connected, LinkError> {
-    greet(open(run_dir).await.map_err(LinkError::Connect)?).await
+    let stream = open(run_dir).await.map_err(LinkError::Connect)?;
+    let mut hello = hello()?;
+    stream
+        .async_io(Interest::WRITABLE, || hello.send(stream.as_fd()))
+        .await
+        .map_err(LinkError::Connect)?;
+    greeted(stream).await
 }
 
-/// Asks a pause that was connected to for its state.
-pub(crate) async fn greet(stream: UnixStream) -> Result<Connected, LinkError> {
-    let mut incoming = Incoming::default();
+/// The first call on every connection.
+pub(crate) fn hello() -> Result<Outgoing, FrameError> {
     let hello = Call {
         number: 0,
         request: Request::Hello { version: VERSION },
     };
-    let mut outgoing = Outgoing::new(&hello, Vec::new())?;
-    stream
-        .async_io(Interest::WRITABLE, || outgoing.send(stream.as_fd()))
-        .await
-        .map_err(LinkError::Connect)?;
+    Outgoing::new(&hello, Vec::new())
+}
+
+/// Waits for the answer to [`hello`], which was sent.
+pub(crate) async fn greeted(stream: UnixStream) -> Result<Connected, LinkError> {
+    let mut incoming = Incoming::default();
     loop {
         while let Some((message, fds)) = incoming.pop::<Message>()? {
             if let Message::Reply { number: 0, outcome } = message {

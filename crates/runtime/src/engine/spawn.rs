@@ -64,8 +64,9 @@ pub(crate) fn pause(
         .collect();
     let (stream, theirs) = std::os::unix::net::UnixStream::pair()?;
     let scratch = scratch.as_fd().try_clone_to_owned()?;
-    // It lies there for the newborn to read.
+    // Both lie there for the newborn to read: one that fails has gone before anything could be sent to it.
     Outgoing::new(spec, vec![scratch])?.send(stream.as_fd())?;
+    link::hello()?.send(stream.as_fd())?;
     stream.set_nonblocking(true)?;
     let stream = UnixStream::from_std(stream)?;
     reap(launch::spawn_in(cgroup, &path, &args, theirs.into())?)?;
@@ -101,7 +102,7 @@ fn collect(process: &OwnedFd) {
 
 /// Returns once a pause is up.
 pub(crate) async fn up(stream: UnixStream) -> Result<Connected, SpawnError> {
-    match tokio::time::timeout(READY_WITHIN, link::greet(stream)).await {
+    match tokio::time::timeout(READY_WITHIN, link::greeted(stream)).await {
         Ok(greeted) => Ok(greeted?),
         Err(_) => Err(SpawnError::TimedOut),
     }
