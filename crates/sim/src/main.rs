@@ -1,8 +1,9 @@
-//! `sim SEED`: runs one seed and says what came of it; `sim SEED -v` tells everything that happened.
+//! `sim SEED`: runs one seed and says what came of it; `sim SEED -v` tells everything that happened; `sim FIRST..LAST` runs many.
 //!
 //! Exit code 0 when all invariants held, 1 when one was broken.
 
 mod entropy;
+mod seeds;
 
 use std::process::ExitCode;
 
@@ -10,7 +11,12 @@ use anyhow::Context;
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    let seed = arguments.next().context("usage: sim SEED [-v]")?;
+    let seed = arguments
+        .next()
+        .context("usage: sim SEED [-v] or sim FIRST..LAST")?;
+    if let Some(seeds) = seeds::parse(&seed) {
+        return Ok(ExitCode::from(u8::from(!seeds::run(&seeds)?)));
+    }
     let seed: u64 = seed.parse().context("the seed is a number")?;
     let is_verbose = arguments.next().is_some_and(|flag| flag == "-v");
     entropy::begin(seed);
