@@ -12,6 +12,8 @@ use crate::agent::Agent;
 
 /// Least time between the stop signal and SIGKILL (spec `§2.3` step 6).
 const GRACE: Duration = Duration::from_secs(2);
+/// What could not be taken down is tried again after this.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The runtime's records by Pod UID.
 pub(crate) type Records = BTreeMap<String, (Vec<SandboxStatus>, Vec<ContainerStatus>)>;
@@ -75,17 +77,22 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
         });
     futures::future::join_all(work).await;
     let is_orphan = |uid: &&String| !known.contains(*uid);
-    for uid in found.directories.iter().filter(is_orphan) {
-        if let Err(error) = agent.volumes.teardown(uid).await {
-            tracing::warn!(pod = uid, %error, "taking down an orphan's directory");
-        }
-    }
+    let directories = found.directories.iter().filter(is_orphan);
+    futures::future::join_all(directories.map(|uid| tear_down(&agent, uid))).await;
     for (uid, directory) in &found.logs {
         if is_orphan(&uid)
             && let Err(error) = tokio::fs::remove_dir_all(directory).await
         {
             tracing::warn!(directory = %directory.display(), %error, "removing an orphan's logs");
         }
+    }
+}
+
+/// Takes an orphan's directory down, again and again until it is gone: nobody else would.
+async fn tear_down(agent: &Agent, uid: &str) {
+    while let Err(error) = agent.volumes.teardown(uid).await {
+        tracing::warn!(pod = uid, %error, "taking down an orphan's directory");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
