@@ -43,6 +43,9 @@ impl Checks {
             return (None, Err(format!("{name} was removed and never stored")));
         };
         known.is_gone = true;
+        // Back-off goes with the Pod; its images are named after it, and so are those of the next of its name.
+        let of_it = format!("{name}-");
+        self.pulls.retain(|image, _| !image.starts_with(&of_it));
         // A Pod in a final phase goes as soon as it is deleted; its agent cleans up afterwards.
         let was_over = known.is_over && known.deleted_at.is_none_or(|at| at == passed);
         known.deleted_at.get_or_insert(passed);
