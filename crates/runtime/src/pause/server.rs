@@ -43,6 +43,8 @@ pub(super) struct Server {
     containers: BTreeMap<String, Container>,
     /// Processes besides the containers' first, by PID: the engine's names for them.
     execs: BTreeMap<i32, String>,
+    /// Ends to be told after the answer that is being made.
+    held: Vec<Message>,
     stopping: bool,
 }
 
@@ -86,6 +88,7 @@ impl Server {
             connection: None,
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
+            held: Vec::new(),
             stopping: false,
         })
     }
@@ -106,7 +109,7 @@ impl Server {
             for event in &events[..count] {
                 match event.data.u64() {
                     SIGNALS => {
-                        if self.reap() {
+                        if self.reap(None) {
                             return;
                         }
                     }
@@ -241,13 +244,21 @@ impl Server {
             Err(refusal) => (Err(refusal), Vec::new()),
         };
         self.tell(&Message::Reply { number, outcome }, fds);
+        for end in std::mem::take(&mut self.held) {
+            self.tell(&end, Vec::new());
+        }
     }
 
     fn perform(&mut self, request: Request) -> Answer {
         let done = Ok((Reply::Done, Vec::new()));
         match request {
             Request::Hello { version } => self.hello(version),
-            Request::Start(spec) => self.start(&spec),
+            Request::Start(spec) => {
+                let answer = self.start(&spec);
+                // Others may have ended while it was launched: that is told first, as it happened first.
+                self.reap(Some(&spec.launch.id));
+                answer
+            }
             Request::Signal { container, signal } => self.signal(&container, signal),
             Request::Kill { container } => {
                 self.container(&container)?.kill();
@@ -282,7 +293,7 @@ impl Server {
                 self.stopping = true;
                 self.containers.values().for_each(Container::kill);
                 // Nothing may be left to reap; then no signal comes.
-                if self.reap() {
+                if self.reap(None) {
                     std::process::exit(0);
                 }
                 done
@@ -434,14 +445,15 @@ impl Server {
 
     // ---- children ----
 
-    /// Reaps every child that has ended. `true` when it is time to exit.
-    fn reap(&mut self) -> bool {
+    /// Reaps every child that has ended. `true` when it is time to exit. The end of container `newest` is told only after the answer
+    /// to its start.
+    fn reap(&mut self, newest: Option<&str>) -> bool {
         let mut discarded = [0u8; 128 * 4];
         while rustix::io::read(&self.signals, &mut discarded).is_ok() {}
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if status.exited() || status.signaled() => {
-                    self.ended(pid.as_raw_nonzero().get(), status);
+                    self.ended(pid.as_raw_nonzero().get(), status, newest);
                 }
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => return false,
@@ -450,7 +462,7 @@ impl Server {
         }
     }
 
-    fn ended(&mut self, pid: i32, status: rustix::process::WaitStatus) {
+    fn ended(&mut self, pid: i32, status: rustix::process::WaitStatus, newest: Option<&str>) {
         if let Some(exec) = self.execs.remove(&pid) {
             return self.tell(
                 &Message::Event(Event::ExecExited {
@@ -467,7 +479,12 @@ impl Server {
         if let Some(container) = self.containers.values_mut().find(is_first) {
             let record = container.ended(status, Timestamp::now());
             let id = record.container.clone();
-            self.tell(&Message::Event(Event::Exited(record)), Vec::new());
+            let end = Message::Event(Event::Exited(record));
+            if newest == Some(id.as_str()) {
+                self.held.push(end);
+            } else {
+                self.tell(&end, Vec::new());
+            }
             self.tidy(&id);
         }
     }
