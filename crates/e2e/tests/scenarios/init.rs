@@ -214,6 +214,15 @@ spec:
 "#,
     )?;
     user.wait("talk", "Init:1/2", "0/1")?;
+    // The row reads so from the end of the first, before the second has started.
+    user.engine().kubectl([
+        "-n",
+        user.namespace(),
+        "wait",
+        "--for=jsonpath={.status.initContainerStatuses[1].state.running.startedAt}",
+        "pod/talk",
+        "--timeout=30s",
+    ])?;
     ensure!(user.run(&["logs", "talk", "-c", "done"])? == "finished\n");
     let refused = user.fails(&["logs", "talk", "-c", "app"])?;
     ensure!(
