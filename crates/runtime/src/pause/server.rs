@@ -255,8 +255,11 @@ impl Server {
             Request::Hello { version } => self.hello(version),
             Request::Start(spec) => {
                 let answer = self.start(&spec);
-                // Others may have ended while it was launched: that is told first, as it happened first.
-                self.reap(Some(&spec.launch.id));
+                // Others may have ended while it was launched: that is told first, as it happened first. Once it is told to stop, only
+                // the loop may take the last end, by which it knows that it is over.
+                if !self.stopping {
+                    self.reap(Some(&spec.launch.id));
+                }
                 answer
             }
             Request::Signal { container, signal } => self.signal(&container, signal),
