@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ports::runtime::ContainerRuntime;
-use ports::streams::{ExecRequest, Reader, StreamError};
+use ports::streams::{ExecRequest, Reader, Session, StreamError};
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use super::MOST_OUTPUT;
 
@@ -47,9 +48,13 @@ pub(crate) async fn run(
         stdin: false,
         bound: true,
     };
-    let mut session = runtime.exec(id, request).await?;
+    collect(runtime.exec(id, request).await?, id).await
+}
+
+async fn collect(mut session: Session, id: &str) -> Result<Ended, StreamError> {
     let (mut from_out, mut from_err) = (Vec::new(), Vec::new());
     let mut code = None;
+    let mut until = None;
     let (mut stdout, mut stderr) = (session.stdout.take(), session.stderr.take());
     let (mut out, mut err) = ([0; 4096], [0; 4096]);
     while code.is_none() || stdout.is_some() || stderr.is_some() {
@@ -57,10 +62,13 @@ pub(crate) async fn run(
             n = read(&mut stdout, &mut out) => keep(&mut from_out, &out[..n]),
             n = read(&mut stderr, &mut err) => keep(&mut from_err, &err[..n]),
             exit = &mut session.exit, if code.is_none() => match exit {
-                Ok(exit) => code = Some(exit.code),
+                Ok(exit) => {
+                    code = Some(exit.code);
+                    until = Some(Instant::now() + REST);
+                }
                 Err(_) => return Err(StreamError::NotRunning { id: id.to_owned() }),
             },
-            () = tokio::time::sleep(REST), if code.is_some() => break,
+            () = rest(until) => break,
         }
     }
     Ok(Ended {
@@ -68,6 +76,14 @@ pub(crate) async fn run(
         stdout: String::from_utf8_lossy(&from_out).into_owned(),
         stderr: String::from_utf8_lossy(&from_err).into_owned(),
     })
+}
+
+/// Ends when what is left in the pipes has been waited for long enough, however much the child goes on to say.
+async fn rest(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Reads from a stream that may have ended; takes it away at its end.
@@ -85,4 +101,37 @@ async fn read(stream: &mut Option<Reader>, buffer: &mut [u8]) -> usize {
 fn keep(output: &mut Vec<u8>, new: &[u8]) {
     let room = MOST_OUTPUT.saturating_sub(output.len());
     output.extend_from_slice(&new[..new.len().min(room)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use ports::streams::ExitStatus;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_goes_on_talking_holds_nobody_up() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (sender, exit) = tokio::sync::oneshot::channel();
+        let child = tokio::spawn(async move {
+            let _ = sender.send(ExitStatus { code: 3 });
+            while theirs.write_all(b"word ").await.is_ok() {
+                tokio::time::sleep(REST / 4).await;
+            }
+        });
+        let session = Session {
+            stdin: None,
+            stdout: Some(Box::pin(ours)),
+            stderr: None,
+            resize: None,
+            exit,
+        };
+        let collected = collect(session, "c");
+        let ended = tokio::time::timeout(REST * 3, collected).await;
+        let ended = ended.expect("it ends").expect("its end is known");
+        assert_eq!(ended.code, 3);
+        assert!(ended.stdout.starts_with("word word "), "{}", ended.stdout);
+        child.await.expect("it hears that nobody listens");
+    }
 }
