@@ -187,6 +187,7 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -203,7 +204,15 @@ mod tests {
                 match message.send(here.as_fd()) {
                     Ok(_) => break,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        incoming.receive(there.as_fd()).expect("receive");
+                        // A full buffer may be empty again by now, so either end can be the one.
+                        let mut ends = [
+                            PollFd::new(&here, PollFlags::OUT),
+                            PollFd::new(&there, PollFlags::IN),
+                        ];
+                        poll(&mut ends, None).expect("poll");
+                        if ends[1].revents().contains(PollFlags::IN) {
+                            incoming.receive(there.as_fd()).expect("receive");
+                        }
                     }
                     Err(error) => panic!("send: {error}"),
                 }
