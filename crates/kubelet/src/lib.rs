@@ -8,6 +8,7 @@
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
+mod blocking;
 mod config;
 mod container;
 mod dispatch;

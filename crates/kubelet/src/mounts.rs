@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use lifecycle::{Event, EventType};
 use ports::runtime::{Mount, MountPropagation};
 
+use crate::blocking;
 use crate::container::Job;
 use crate::env::Env;
 use crate::expand::expand_strictly;
@@ -193,9 +194,7 @@ async fn own_files(job: &Job, container: &Container) -> Result<Vec<Mount>, Strin
         .as_ref()
         .and_then(|s| s.read_only_root_filesystem)
         .unwrap_or(false);
-    let written =
-        tokio::task::spawn_blocking(move || write(files, message_path, read_only_root)).await;
-    written.map_err(|e| e.to_string())?
+    blocking::run(move || write(files, message_path, read_only_root)).await
 }
 
 /// Without an address there is no hosts file to write (spec `§8.3`).

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ports::runtime::{ContainerState, ContainerStatus, SandboxStatus};
 
 use crate::agent::Agent;
+use crate::blocking;
 
 /// Least time between the stop signal and SIGKILL (spec `§2.3` step 6).
 const GRACE: Duration = Duration::from_secs(2);
@@ -79,9 +80,10 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
     let is_orphan = |uid: &&String| !known.contains(*uid);
     let directories = found.directories.iter().filter(is_orphan);
     futures::future::join_all(directories.map(|uid| tear_down(&agent, uid))).await;
+    let remove = |directory: PathBuf| blocking::run(move || std::fs::remove_dir_all(directory));
     for (uid, directory) in &found.logs {
         if is_orphan(&uid)
-            && let Err(error) = tokio::fs::remove_dir_all(directory).await
+            && let Err(error) = remove(directory.clone()).await
         {
             tracing::warn!(directory = %directory.display(), %error, "removing an orphan's logs");
         }
@@ -124,15 +126,19 @@ async fn kill(agent: &Agent, sandboxes: &[SandboxStatus], containers: &[Containe
 
 /// Log directories are named `<ns>_<pod>_<uid>`.
 async fn logs(agent: &Agent) -> Vec<(String, PathBuf)> {
-    let mut found = Vec::new();
-    // Without Pods there is no such directory.
-    let Ok(mut entries) = tokio::fs::read_dir(&agent.config.log_root).await else {
-        return found;
-    };
-    while let Ok(Some(entry)) = entries.next_entry().await {
-        if let Some(uid) = entry.file_name().to_string_lossy().splitn(3, '_').nth(2) {
-            found.push((uid.to_owned(), entry.path()));
-        }
-    }
-    found
+    let root = agent.config.log_root.clone();
+    blocking::run(move || {
+        // Without Pods there is no such directory.
+        let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+        let mut found: Vec<_> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let uid = name.splitn(3, '_').nth(2)?;
+                Some((uid.to_owned(), entry.path()))
+            })
+            .collect();
+        found.sort();
+        found
+    })
+    .await
 }

@@ -12,6 +12,7 @@ use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
 use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
+use crate::blocking;
 use crate::container::{self, Job, Outcome};
 use crate::mounting::SetUp;
 use crate::pull;
@@ -300,10 +301,11 @@ pub(super) fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
 
 /// Removes a Pod's log directory; there may be none.
 pub(super) async fn remove_logs(dir: PathBuf) {
-    match tokio::fs::remove_dir_all(&dir).await {
+    blocking::run(move || match std::fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(dir = %dir.display(), %error, "removing logs")
         }
         _ => {}
-    }
+    })
+    .await;
 }
