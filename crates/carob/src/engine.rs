@@ -73,20 +73,19 @@ impl Engine {
             effects.runtime.clone(),
             effects.images.clone(),
             effects.volumes.clone(),
-            clock,
+            clock.clone(),
         );
         api.set_node_server(agent.node_server());
         tasks.spawn(agent.run(shutdown.clone()));
-        tasks.spawn(
-            scheduler::Scheduler::new(client(UserInfo::new("system:kube-scheduler", &[])))
-                .run(shutdown.clone()),
-        );
+        let as_scheduler = client(UserInfo::new("system:kube-scheduler", &[]));
+        tasks.spawn(scheduler::Scheduler::new(as_scheduler, clock.clone()).run(shutdown.clone()));
         let controllers = controllers::Config {
             ca_pem: api.ca_certificate().to_owned(),
         };
         tasks.spawn(
             controllers::Controllers::new(
                 client(UserInfo::new("system:kube-controller-manager", &[])),
+                clock,
                 controllers,
             )
             .run(shutdown.clone()),

@@ -6,7 +6,10 @@
 mod namespace;
 mod provision;
 
+use std::sync::Arc;
+
 use kube::Client;
+use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 /// What the controllers are told.
@@ -19,19 +22,24 @@ pub struct Config {
 /// All controllers.
 pub struct Controllers {
     client: Client,
+    clock: Arc<dyn Clock>,
     config: Config,
 }
 
 impl Controllers {
     /// Controllers that talk to the API through `client`.
-    pub fn new(client: Client, config: Config) -> Self {
-        Controllers { client, config }
+    pub fn new(client: Client, clock: Arc<dyn Clock>, config: Config) -> Self {
+        Controllers {
+            client,
+            clock,
+            config,
+        }
     }
 
     /// Runs every controller until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
-            namespace::run(self.client.clone(), shutdown.clone()),
+            namespace::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
         );

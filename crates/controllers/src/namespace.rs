@@ -5,6 +5,7 @@
 //! (Pods in their grace period, finalizers) are waited for by a watch of their own kind in that namespace, not by looking again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -18,13 +19,14 @@ use kube::discovery::Discovery;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
+use ports::clock::Clock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const FINALIZER: &str = "kubernetes";
 
 /// Ends namespaces until `shutdown`.
-pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
+pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let api: Api<Namespace> = Api::all(client.clone());
     let mut events: BoxStream<_> = watcher(api, watcher::Config::default())
         .default_backoff()
@@ -39,7 +41,7 @@ pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
                 Some(Ok(Event::InitApply(ns) | Event::Apply(ns))) if must_end(&ns) => {
                     let name = ns.name_any();
                     if ending.get(&name).is_none_or(tokio::task::AbortHandle::is_finished) {
-                        ending.insert(name, tasks.spawn(end(client.clone(), ns)));
+                        ending.insert(name, tasks.spawn(end(client.clone(), clock.clone(), ns)));
                     }
                 }
                 Some(Ok(Event::Delete(ns))) => {
@@ -63,7 +65,7 @@ fn must_end(namespace: &Namespace) -> bool {
 }
 
 /// Empties a namespace and lets it go.
-async fn end(client: Client, namespace: Namespace) {
+async fn end(client: Client, clock: Arc<dyn Clock>, namespace: Namespace) {
     let name = namespace.name_any();
     let mut told = None;
     loop {
@@ -72,7 +74,7 @@ async fn end(client: Client, namespace: Namespace) {
             Ok(remaining) => {
                 let message = describe(&remaining);
                 if told.as_ref() != Some(&message) {
-                    if let Err(error) = report(&client, &name, &message).await {
+                    if let Err(error) = report(&client, &name, &message, clock.now()).await {
                         tracing::warn!(%error, namespace = name, "reporting what is left of a namespace");
                     }
                     told = Some(message);
@@ -203,8 +205,13 @@ fn describe(remaining: &[Remaining]) -> String {
 }
 
 /// Writes the conditions `kubectl describe namespace` shows of a namespace that does not end at once.
-async fn report(client: &Client, name: &str, message: &str) -> Result<(), kube::Error> {
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+async fn report(
+    client: &Client,
+    name: &str,
+    message: &str,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |type_: &str, status: &str, reason: &str, message: &str| serde_json::json!({"type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
     let conditions = [
         condition(

@@ -9,6 +9,7 @@ pub mod fit;
 mod report;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, ResourceExt};
+use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 /// The name Pods ask for in `spec.schedulerName`, and the component of its events.
@@ -31,6 +33,7 @@ type Watch<K> = BoxStream<'static, Result<Event<K>, kube::runtime::watcher::Erro
 /// Binds Pods to nodes through the API.
 pub struct Scheduler {
     client: Client,
+    clock: Arc<dyn Clock>,
     nodes: BTreeMap<String, Node>,
     waiting: BTreeMap<String, Waiting>,
     binding: FuturesUnordered<BoxFuture<'static, Bound>>,
@@ -54,9 +57,10 @@ struct Waiting {
 
 impl Scheduler {
     /// A scheduler that talks to the API through `client`.
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         Scheduler {
             client,
+            clock,
             nodes: BTreeMap::new(),
             waiting: BTreeMap::new(),
             binding: FuturesUnordered::new(),
@@ -163,7 +167,8 @@ impl Scheduler {
                 }));
             }
             Err(refusal) if waiting.refusal.as_ref() != Some(&refusal) => {
-                match report::refuse(&self.client, &waiting.pod, &refusal).await {
+                let now = self.clock.now();
+                match report::refuse(&self.client, &waiting.pod, &refusal, now).await {
                     Ok(()) => waiting.refusal = Some(refusal),
                     Err(error) => tracing::warn!(pod = key, %error, "reporting that no node fits"),
                 }
@@ -177,7 +182,8 @@ impl Scheduler {
         match bound.result {
             Ok(()) => {
                 self.waiting.remove(&key);
-                report::scheduled(self.client.clone(), &bound.pod, &bound.node);
+                let (client, now) = (self.client.clone(), self.clock.now());
+                report::scheduled(client, &bound.pod, &bound.node, now);
             }
             Err(error) => {
                 tracing::warn!(pod = key, %error, "binding");

@@ -33,13 +33,13 @@ pub(crate) async fn bind(client: &Client, pod: &Pod, node: &str) -> Result<(), k
 }
 
 /// Tells that the Pod has its node, without holding up the next one.
-pub(crate) fn scheduled(client: Client, pod: &Pod, node: &str) {
+pub(crate) fn scheduled(client: Client, pod: &Pod, node: &str, now: Timestamp) {
     let text = format!(
         "Successfully assigned {}/{} to {node}",
         pod.namespace().unwrap_or_default(),
         pod.name_any()
     );
-    let event = event(pod, "Normal", "Scheduled", "Binding", text);
+    let event = event(pod, "Normal", "Scheduled", "Binding", text, now);
     tokio::spawn(async move {
         if let Err(error) = post(&client, event).await {
             tracing::warn!(%error, "reporting a binding");
@@ -48,14 +48,19 @@ pub(crate) fn scheduled(client: Client, pod: &Pod, node: &str) {
 }
 
 /// Writes why no node can take the Pod: condition `PodScheduled=False` and an event.
-pub(crate) async fn refuse(client: &Client, pod: &Pod, why: &str) -> Result<(), kube::Error> {
+pub(crate) async fn refuse(
+    client: &Client,
+    pod: &Pod,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
     if !says_so(pod, why) {
         let condition = serde_json::json!({
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
             "message": why,
-            "lastTransitionTime": transition_time(pod),
+            "lastTransitionTime": transition_time(pod, now),
             "observedGeneration": pod.metadata.generation,
         });
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
@@ -75,6 +80,7 @@ pub(crate) async fn refuse(client: &Client, pod: &Pod, why: &str) -> Result<(), 
             "FailedScheduling",
             "Scheduling",
             why.to_owned(),
+            now,
         ),
     )
     .await
@@ -95,11 +101,11 @@ fn scheduled_condition(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::PodCond
 }
 
 /// The condition's own time while it stays False, else now; in whole seconds like every API time.
-fn transition_time(pod: &Pod) -> String {
+fn transition_time(pod: &Pod, now: Timestamp) -> String {
     let kept = scheduled_condition(pod)
         .filter(|c| c.status == "False")
         .and_then(|c| c.last_transition_time.as_ref());
-    let at = kept.map_or_else(Timestamp::now, |t| t.0);
+    let at = kept.map_or(now, |t| t.0);
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -111,8 +117,14 @@ async fn post(client: &Client, event: Event) -> Result<(), kube::Error> {
     api.create(&PostParams::default(), &event).await.map(drop)
 }
 
-fn event(pod: &Pod, type_: &str, reason: &str, action: &str, note: String) -> Event {
-    let now = Timestamp::now();
+fn event(
+    pod: &Pod,
+    type_: &str,
+    reason: &str,
+    action: &str,
+    note: String,
+    now: Timestamp,
+) -> Event {
     let namespace = pod.namespace().unwrap_or_default();
     Event {
         metadata: ObjectMeta {

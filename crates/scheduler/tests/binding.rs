@@ -84,7 +84,8 @@ fn start(
         async move { Ok::<_, Infallible>(api.serve(request).await) }
     });
     let stop = CancellationToken::new();
-    let scheduler = scheduler::Scheduler::new(kube::Client::new(service, "default"));
+    let client = kube::Client::new(service, "default");
+    let scheduler = scheduler::Scheduler::new(client, Arc::new(ports::clock::SystemClock));
     tokio::spawn(scheduler.run(stop.clone()));
     (written, stop.drop_guard())
 }

@@ -151,12 +151,15 @@ impl Engine {
         engine.new_agent(world);
         let client =
             |name: &str| wire::client(world, holder, &engine.router, UserInfo::new(name, &[]));
-        let scheduler = scheduler::Scheduler::new(client("system:kube-scheduler"));
+        let scheduler = scheduler::Scheduler::new(client("system:kube-scheduler"), world.clock.clone());
         let config = controllers::Config {
             ca_pem: engine.api.ca_certificate().to_owned(),
         };
-        let controllers =
-            controllers::Controllers::new(client("system:kube-controller-manager"), config);
+        let controllers = controllers::Controllers::new(
+            client("system:kube-controller-manager"),
+            world.clock.clone(),
+            config,
+        );
         engine.tasks.spawn(scheduler.run(engine.shutdown.clone()));
         engine.tasks.spawn(controllers.run(engine.shutdown.clone()));
         Ok(engine)
