@@ -2,7 +2,7 @@
 //!
 //! Exit code 0 when all invariants held, 1 when one was broken.
 
-mod entropy;
+mod kernel;
 mod seeds;
 
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let seed: u64 = seed.parse().context("the seed is a number")?;
     let is_verbose = arguments.next().is_some_and(|flag| flag == "-v");
-    entropy::begin(seed);
+    kernel::begin(seed);
     if is_verbose {
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_env("SIM_LOG"))
