@@ -25,6 +25,20 @@ pub struct Resources {
     pub oom_score_adj: Option<i32>,
 }
 
+impl Resources {
+    /// These, with what `changes` sets in place of what was there.
+    pub fn with(&self, changes: &Resources) -> Resources {
+        Resources {
+            cpu_period_us: changes.cpu_period_us.or(self.cpu_period_us),
+            cpu_quota_us: changes.cpu_quota_us.or(self.cpu_quota_us),
+            cpu_shares: changes.cpu_shares.or(self.cpu_shares),
+            memory_limit_bytes: changes.memory_limit_bytes.or(self.memory_limit_bytes),
+            pids_limit: changes.pids_limit.or(self.pids_limit),
+            oom_score_adj: changes.oom_score_adj.or(self.oom_score_adj),
+        }
+    }
+}
+
 /// How mounts made later are seen (CRI `MountPropagation`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountPropagation {
@@ -203,6 +217,6 @@ pub struct ContainerStatus {
     pub resources: Resources,
     /// Labels it was made with.
     pub labels: BTreeMap<String, String>,
-    /// Annotations it was made with.
+    /// Annotations it was made with, and those added since.
     pub annotations: BTreeMap<String, String>,
 }

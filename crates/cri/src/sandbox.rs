@@ -105,8 +105,10 @@ pub struct SandboxStatus {
     pub ips: Vec<IpAddr>,
     /// Namespaces it was made with.
     pub namespaces: NamespaceOptions,
+    /// Limits of the Pod as a whole that are in force.
+    pub resources: Resources,
     /// Labels it was made with.
     pub labels: BTreeMap<String, String>,
-    /// Annotations it was made with.
+    /// Annotations it was made with, and those added since.
     pub annotations: BTreeMap<String, String>,
 }

@@ -3,6 +3,7 @@
 //! Differences from CRI, all of them additions: exits are pushed ([`RuntimeEvent`]) instead of listed for, and a container's stop
 //! signal and image configuration are resolved by the runtime from the image port.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -108,8 +109,22 @@ pub trait ContainerRuntime: Send + Sync {
     async fn remove_container(&self, id: &str, keep_log: bool) -> Result<(), RuntimeError>;
     /// Every container, of one Pod when given.
     async fn list_containers(&self, pod_uid: Option<&str>) -> Vec<ContainerStatus>;
-    /// Changes its limits in place.
-    async fn update_resources(&self, id: &str, resources: Resources) -> Result<(), RuntimeError>;
+    /// Changes limits of a Pod as a whole in place (CRI `UpdatePodSandboxResources`): those that are set. Adds annotations to the
+    /// sandbox's record; both are on disk when it returns.
+    async fn update_sandbox_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<SandboxStatus, RuntimeError>;
+    /// Changes limits of a container in place (CRI `UpdateContainerResources`): those that are set. Adds annotations to its record;
+    /// both are on disk when it returns.
+    async fn update_container_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ContainerStatus, RuntimeError>;
     /// Its usage.
     async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError>;
     /// The kernel's figures for a Pod's cgroup.

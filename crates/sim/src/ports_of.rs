@@ -1,5 +1,6 @@
 //! The agent's ports on the simulated machine. Each verb takes time, may fail, and is one step.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,6 +242,7 @@ impl ContainerRuntime for Ports {
                     vec![[10, 244, 0, last].into()]
                 },
                 namespaces: config.namespaces,
+                resources: config.resources,
                 labels: config.labels,
                 annotations: config.annotations,
             };
@@ -340,7 +342,7 @@ impl ContainerRuntime for Ports {
                 image_ref: config.image_id.clone(),
                 user: None,
                 log_path: config.log_path.clone(),
-                resources: Resources::default(),
+                resources: config.resources.clone(),
                 labels: config.labels.clone(),
                 annotations: config.annotations.clone(),
             };
@@ -411,8 +413,44 @@ impl ContainerRuntime for Ports {
         .await
     }
 
-    async fn update_resources(&self, _id: &str, _resources: Resources) -> Result<(), RuntimeError> {
-        self.step(2, |_| Ok(())).await
+    async fn update_sandbox_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<SandboxStatus, RuntimeError> {
+        self.step(2, |state| {
+            if self.fails(state, |odds| odds.runtime) {
+                return Err(io_error("change the Pod's limits"));
+            }
+            let Some(sandbox) = state.machine.sandboxes.get_mut(id) else {
+                return Err(not_found("sandbox", id));
+            };
+            sandbox.resources = sandbox.resources.with(&resources);
+            sandbox.annotations.extend(annotations);
+            Ok(sandbox.clone())
+        })
+        .await
+    }
+
+    async fn update_container_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ContainerStatus, RuntimeError> {
+        self.step(2, |state| {
+            if self.fails(state, |odds| odds.runtime) {
+                return Err(io_error("change the container's limits"));
+            }
+            let Some(made) = state.machine.containers.get_mut(id) else {
+                return Err(not_found("container", id));
+            };
+            made.status.resources = made.status.resources.with(&resources);
+            made.status.annotations.extend(annotations);
+            Ok(made.status.clone())
+        })
+        .await
     }
 
     async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {

@@ -42,6 +42,7 @@ pub fn sandbox(attempt: u32, state: SandboxState) -> SandboxStatus {
             pid: NamespaceMode::Container,
             ipc: NamespaceMode::Pod,
         },
+        resources: Resources::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
     }

@@ -35,7 +35,8 @@ impl Cgroups {
         self.tree.group("").remove()
     }
 
-    fn pod(&self, sandbox: &SandboxRecord) -> Group {
+    /// The Pod's own group.
+    pub(super) fn pod(&self, sandbox: &SandboxRecord) -> Group {
         self.tree.group(&sandbox.config.cgroup_parent)
     }
 

@@ -1,5 +1,6 @@
 //! Containers: making, starting, stopping, removing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -87,6 +88,27 @@ impl Container {
             self.ended.send_replace(true);
         }
         saved.is_ok()
+    }
+
+    /// Held by whoever changes it.
+    pub(super) async fn work(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.work.lock().await
+    }
+
+    /// Takes note of limits and annotations, on disk.
+    pub(super) fn note(
+        &self,
+        inner: &Inner,
+        resources: &Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> io::Result<()> {
+        let mut record = lock(&self.record);
+        let mut changed = record.clone();
+        changed.resources = record.resources.with(resources);
+        changed.config.annotations.extend(annotations);
+        inner.directories.save_container(&changed)?;
+        *record = changed;
+        Ok(())
     }
 
     /// Takes note of what pause reports on connecting; `true` if its end is recorded and pause may forget it.
@@ -426,27 +448,6 @@ pub(super) async fn remove(inner: Arc<Inner>, id: Id, keep_log: bool) -> Result<
 }
 
 // ---- the rest --------------------------------------------------------------------------------------------------------
-
-/// Changes a container's limits, now if it runs, or for when it starts.
-pub(super) fn update_resources(
-    inner: &Inner,
-    id: &str,
-    resources: Resources,
-) -> Result<(), RuntimeError> {
-    let container = inner.find_container(id)?;
-    if container.is_running() {
-        let applied = inner
-            .cgroups
-            .container(&container.sandbox.record(), id)
-            .update(&resources);
-        applied.map_err(cgroup_error("failed to change the container's limits"))?;
-    }
-    container.update(inner, |record| {
-        record.resources = resources;
-        true
-    });
-    Ok(())
-}
 
 /// A running container's usage.
 pub(super) fn stats(inner: &Inner, id: &str) -> Result<Stats, RuntimeError> {

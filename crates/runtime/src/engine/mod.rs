@@ -14,6 +14,7 @@ mod forward;
 mod link;
 mod record;
 mod recovery;
+mod resize;
 mod sandbox;
 mod session;
 mod signal;
@@ -316,8 +317,36 @@ impl ContainerRuntime for Runtime {
             .collect()
     }
 
-    async fn update_resources(&self, id: &str, resources: Resources) -> Result<(), RuntimeError> {
-        container::update_resources(&self.inner, id, resources)
+    async fn update_sandbox_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<SandboxStatus, RuntimeError> {
+        let inner = Arc::clone(&self.inner);
+        to_the_end(resize::sandbox(
+            inner,
+            id.to_string(),
+            resources,
+            annotations,
+        ))
+        .await
+    }
+
+    async fn update_container_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ContainerStatus, RuntimeError> {
+        let inner = Arc::clone(&self.inner);
+        to_the_end(resize::container(
+            inner,
+            id.to_string(),
+            resources,
+            annotations,
+        ))
+        .await
     }
 
     async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError> {

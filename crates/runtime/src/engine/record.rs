@@ -48,6 +48,7 @@ impl SandboxRecord {
             created_at: self.created_at,
             ips: self.ips.clone(),
             namespaces: self.config.namespaces,
+            resources: self.config.resources.clone(),
             labels: self.config.labels.clone(),
             annotations: self.config.annotations.clone(),
         }

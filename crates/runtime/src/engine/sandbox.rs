@@ -1,5 +1,6 @@
 //! Sandboxes: making, stopping, removing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ports::runtime::{
-    DnsConfig, Id, NamespaceMode, RuntimeError, RuntimeEvent, SandboxConfig, SandboxState,
-    SandboxStatus, Stats,
+    DnsConfig, Id, NamespaceMode, Resources, RuntimeError, RuntimeEvent, SandboxConfig,
+    SandboxState, SandboxStatus, Stats,
 };
 use tokio::sync::watch;
 
@@ -92,6 +93,27 @@ impl Sandbox {
             tracing::warn!(sandbox = self.id, %error, "sandbox record not written");
         }
         inner.announce(RuntimeEvent::Sandbox(Box::new(record.status())));
+    }
+
+    /// Held by whoever changes it.
+    pub(super) async fn work(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.work.lock().await
+    }
+
+    /// Takes note of limits and annotations, on disk.
+    pub(super) fn note(
+        &self,
+        inner: &Inner,
+        resources: &Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> io::Result<()> {
+        let mut record = lock(&self.record);
+        let mut changed = record.clone();
+        changed.config.resources = record.config.resources.with(resources);
+        changed.config.annotations.extend(annotations);
+        inner.directories.save_sandbox(&changed)?;
+        *record = changed;
+        Ok(())
     }
 
     /// The host name its processes see.

@@ -33,7 +33,8 @@ pub(super) struct Mounts {
     setattr: bool,
 }
 
-/// What `/sys/fs/cgroup` shows with v1 controllers: the container's own directory of each hierarchy.
+/// What `/sys/fs/cgroup` shows with v1 controllers: the container's own directory of each hierarchy. A v2 hierarchy beside them has
+/// none of its limits and is not shown, as OCI runtimes do: who finds it would look for limits there.
 struct CgroupView {
     base: OwnedFd,
     trees: BTreeMap<String, OwnedFd>,
@@ -118,16 +119,14 @@ fn clone_path(path: &Path) -> Result<OwnedFd, Errno> {
 
 fn cgroup_view(entry: &CgroupEntry) -> Result<CgroupView, Errno> {
     let base = new_fs("tmpfs", &[("mode", "755")], HARDENED)?;
-    let named = entry.v1.iter().map(|(name, path)| (name.clone(), path));
-    let unified = entry.v2.iter().map(|path| ("unified".to_owned(), path));
     let mut trees = BTreeMap::new();
-    for (name, path) in named.chain(unified) {
-        rustix::fs::mkdirat(&base, &name, Mode::from_raw_mode(0o755))?;
+    for (name, path) in &entry.v1 {
+        rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755))?;
         // `cpu,cpuacct` is found under either name.
-        for alias in name.split(',').filter(|alias| *alias != name) {
-            rustix::fs::symlinkat(&name, &base, alias)?;
+        for alias in name.split(',').filter(|alias| alias != name) {
+            rustix::fs::symlinkat(name, &base, alias)?;
         }
-        trees.insert(name, clone_path(path)?);
+        trees.insert(name.clone(), clone_path(path)?);
     }
     Ok(CgroupView { base, trees })
 }

@@ -3,6 +3,7 @@
 //! This program is its own pause: started with `pause` it becomes one, as the shipped binary does. That is why it brings its own
 //! `main`. Scenarios run one after the other; arguments that are no options select by part of their name.
 
+mod resize;
 mod sandboxes;
 mod scenarios;
 mod streams;
@@ -26,6 +27,7 @@ fn main() {
         .collect();
     let all = scenarios::all()
         .into_iter()
+        .chain(resize::all())
         .chain(sandboxes::all())
         .chain(streams::all())
         .chain(survival::all());

@@ -1,5 +1,6 @@
 //! Sandboxes and containers: start, end, stop, what they see.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -324,7 +325,7 @@ async fn limits_and_usage_are_the_kernels() {
     config.resources.memory_limit_bytes = Some(32 << 20);
     world
         .runtime()
-        .update_resources(&id, config.resources.clone())
+        .update_container_resources(&id, config.resources.clone(), BTreeMap::new())
         .await
         .expect("update");
     assert_eq!(world.status(&id).await.resources, config.resources);

@@ -127,6 +127,20 @@ impl World {
         }
     }
 
+    /// The first line of one of the kernel's files about a cgroup below the world's, whichever of `files` there is.
+    pub(crate) fn kernel(&self, group: &str, files: &[&str]) -> String {
+        let group = Path::new(&self.cgroup_root).join(group);
+        let paths = hierarchies()
+            .into_iter()
+            .flat_map(|root| files.iter().map(move |file| (root.clone(), *file)))
+            .map(|(root, file)| root.join(&group).join(file));
+        let text = paths
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .next();
+        let text = text.unwrap_or_else(|| panic!("none of {files:?} in {}", group.display()));
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Makes a sandbox.
     pub(crate) async fn sandbox(&self) -> Id {
         self.runtime()

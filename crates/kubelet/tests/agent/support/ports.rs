@@ -34,6 +34,16 @@ impl Clock for FakeClock {
     }
 }
 
+/// What is set of limits, as `shares=2 quota=1000 memory=4096`.
+fn shown(resources: &Resources) -> String {
+    let set = [
+        resources.cpu_shares.map(|n| format!("shares={n}")),
+        resources.cpu_quota_us.map(|n| format!("quota={n}")),
+        resources.memory_limit_bytes.map(|n| format!("memory={n}")),
+    ];
+    set.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// A runtime whose containers run until they are ended.
 pub(crate) struct FakeRuntime {
     state: Mutex<State>,
@@ -143,6 +153,7 @@ impl ContainerRuntime for FakeRuntime {
             created_at: self.clock.now(),
             ips: vec!["10.244.0.2".parse().unwrap()],
             namespaces: config.namespaces,
+            resources: config.resources,
             labels: config.labels,
             annotations: config.annotations,
         };
@@ -195,7 +206,7 @@ impl ContainerRuntime for FakeRuntime {
             image_ref: config.image_id.clone(),
             user: None,
             log_path: config.log_path.clone(),
-            resources: Resources::default(),
+            resources: config.resources.clone(),
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
         };
@@ -261,8 +272,31 @@ impl ContainerRuntime for FakeRuntime {
             .collect()
     }
 
-    async fn update_resources(&self, _id: &str, _resources: Resources) -> Result<(), RuntimeError> {
-        Ok(())
+    async fn update_sandbox_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<SandboxStatus, RuntimeError> {
+        let mut state = self.call(format!("resize pod {}", shown(&resources)));
+        let sandbox = state.sandboxes.get_mut(id).unwrap();
+        sandbox.resources = sandbox.resources.with(&resources);
+        sandbox.annotations.extend(annotations);
+        Ok(sandbox.clone())
+    }
+
+    async fn update_container_resources(
+        &self,
+        id: &str,
+        resources: Resources,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ContainerStatus, RuntimeError> {
+        let name = self.state.lock().unwrap().containers[id].0.name.clone();
+        let mut state = self.call(format!("resize {name} {}", shown(&resources)));
+        let (status, _) = state.containers.get_mut(id).unwrap();
+        status.resources = status.resources.with(&resources);
+        status.annotations.extend(annotations);
+        Ok(status.clone())
     }
 
     async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
