@@ -9,6 +9,7 @@ mod scenarios;
 mod streams;
 mod survival;
 mod world;
+mod zombies;
 
 use std::panic::AssertUnwindSafe;
 
@@ -30,7 +31,8 @@ fn main() {
         .chain(resize::all())
         .chain(sandboxes::all())
         .chain(streams::all())
-        .chain(survival::all());
+        .chain(survival::all())
+        .chain(zombies::all());
     let chosen: Vec<_> = all
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
         .collect();

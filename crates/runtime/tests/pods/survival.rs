@@ -118,7 +118,7 @@ async fn exits_and_lines_outlive_the_engine() {
 }
 
 /// The pause of a sandbox, by the run directory on its command line.
-fn pause_of(world: &World, sandbox: &str) -> i32 {
+pub(crate) fn pause_of(world: &World, sandbox: &str) -> i32 {
     let run = world
         .path("run")
         .join(sandbox)
