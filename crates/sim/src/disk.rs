@@ -18,6 +18,8 @@ pub(crate) struct Disk {
 }
 
 const PODS: &str = "/registry/pods/";
+/// Among them certificates, which are new each time.
+const CONFIG_MAPS: &str = "/registry/configmaps/";
 
 #[async_trait]
 impl RevisionedStore for Disk {
@@ -48,10 +50,12 @@ impl RevisionedStore for Disk {
         let is_deletion = matches!(change, Change::Delete(_));
         let committed =
             futures::executor::block_on(self.store.commit(key, expect, change, durability));
-        if let Ok(entry) = &committed
-            && key.starts_with(PODS)
-        {
-            self.check(entry, is_deletion);
+        if let Ok(entry) = &committed {
+            let told = (!key.starts_with(CONFIG_MAPS)).then_some(&entry.value[..]);
+            self.world.note((key, entry.mod_revision, told));
+            if key.starts_with(PODS) {
+                self.check(entry, is_deletion);
+            }
         }
         self.world.step(self.holder).await;
         committed

@@ -7,10 +7,12 @@
 //! dies. An engine that died begins again on the same store and the same machine ([`life`]).
 //!
 //! After each step of the machine and each commit the invariants of the lifecycle specification (§16) are checked ([`check`]).
-//! In the end nothing may be left of any Pod. One process runs one seed, so that it finds the same world each time.
+//! In the end nothing may be left of any Pod.
 //!
-//! The store's committer is a thread of its own, which time standing still knows nothing of: the one thread waits for each commit
-//! as if it were a function call, so that nothing else happens meanwhile.
+//! A seed gives the same run each time, byte for byte: one process runs one seed, everything it draws comes from the seed (the
+//! program sees to it in `kernel.rs`), and nothing depends on how fast the machine is. The store's committer is a thread of its
+//! own, which time standing still knows nothing of: the one thread waits for each commit as if it were a function call, so that
+//! nothing else happens meanwhile. Only keys and certificates differ; nothing depends on what is in them.
 
 mod check;
 mod clock;
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub runs: u64,
     /// How often the agent or the engine died.
     pub deaths: u64,
+    /// Over every step, request and stored object, each at its time: two runs with the same digest did the same.
+    pub digest: u64,
 }
 
 /// Runs one seed to its end in `dir`, an empty directory. To be called once in a process, before anything else.

@@ -151,7 +151,8 @@ impl Engine {
         engine.new_agent(world);
         let client =
             |name: &str| wire::client(world, holder, &engine.router, UserInfo::new(name, &[]));
-        let scheduler = scheduler::Scheduler::new(client("system:kube-scheduler"), world.clock.clone());
+        let scheduler =
+            scheduler::Scheduler::new(client("system:kube-scheduler"), world.clock.clone());
         let config = controllers::Config {
             ca_pem: engine.api.ca_certificate().to_owned(),
         };

@@ -39,7 +39,8 @@ fn main() -> anyhow::Result<ExitCode> {
         outcome.trace.iter().for_each(|line| println!("{line}"));
     }
     let (steps, runs, deaths) = (outcome.steps, outcome.runs, outcome.deaths);
-    println!("seed {seed}: {steps} steps, {runs} runs, {deaths} deaths");
+    let digest = outcome.digest;
+    println!("seed {seed}: {steps} steps, {runs} runs, {deaths} deaths, digest {digest:016x}");
     match outcome.violation {
         None => Ok(ExitCode::SUCCESS),
         Some(violation) => {

@@ -71,6 +71,7 @@ impl Wire {
         }
         self.refuse(is_read, &line)?;
         let response = self.router.call(request).await?;
+        self.world.note((&line, response.status().as_u16()));
         let is_lost = !is_watch && self.world.lock().fails(|odds| odds.request / 2);
         self.world.step(self.holder).await;
         if is_lost {

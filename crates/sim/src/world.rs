@@ -4,6 +4,7 @@
 //! calls of the dead never return. So a death comes exactly between two effects, and whatever the dead one's tasks would still do
 //! does not happen.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(crate) struct State {
     deaths: u64,
     violation: Option<String>,
     trace: Vec<String>,
+    /// Over everything that was seen to happen.
+    digest: DefaultHasher,
 }
 
 /// All lives' world.
@@ -95,6 +98,7 @@ impl World {
             deaths: 0,
             violation: None,
             trace: Vec::new(),
+            digest: DefaultHasher::new(),
         };
         Arc::new(World {
             clock: Arc::new(Clock::default()),
@@ -139,7 +143,12 @@ impl World {
 
     /// Goes on only for the living: half a step is about to be taken.
     pub(crate) async fn step(&self, holder: Holder) {
-        let goes_on = self.lock().step(holder);
+        let passed = self.clock.passed();
+        let goes_on = {
+            let mut state = self.lock();
+            (holder.engine, holder.agent, passed).hash(&mut state.digest);
+            state.step(holder)
+        };
         if !goes_on {
             self.ended.notify_one();
             std::future::pending::<()>().await;
@@ -229,8 +238,14 @@ impl World {
         self.trace_in(&mut self.lock(), line);
     }
 
+    /// Makes something that is not worth a line part of the digest.
+    pub(crate) fn note(&self, what: impl Hash) {
+        what.hash(&mut self.lock().digest);
+    }
+
     pub(crate) fn trace_in(&self, state: &mut State, line: String) {
         let line = format!("{:>11.3} {line}", self.clock.passed().as_secs_f64());
+        line.hash(&mut state.digest);
         state.trace.push(line);
     }
 
@@ -242,6 +257,7 @@ impl World {
             steps: state.steps,
             runs: state.checks.runs(),
             deaths: state.deaths,
+            digest: state.digest.finish(),
         }
     }
 }
