@@ -15,7 +15,13 @@ fn a_deadline_fails_the_pod_after_its_containers_stopped() {
         status.message.as_deref(),
         Some("Pod was active on the node longer than the specified deadline")
     );
-    let events: Vec<_> = world.events.iter().skip(3).map(String::as_str).collect();
+    let events: Vec<_> = world
+        .watch
+        .events
+        .iter()
+        .skip(3)
+        .map(String::as_str)
+        .collect();
     let want = [
         "Normal DeadlineExceeded: Pod was active on the node longer than the specified deadline",
         "Normal Killing spec.containers{a}: Stopping container a",
@@ -34,7 +40,7 @@ fn images_that_are_not_asked_for() {
             "{}",
             world.summary()
         );
-        assert_eq!(world.events, events);
+        assert_eq!(world.watch.events, events);
     };
     let missing = "Container image \"docker.io/library/busybox:1.36\" is not present with pull policy of Never";
     row(
@@ -67,7 +73,7 @@ fn a_container_that_ignores_its_stop_signal_is_killed() {
     let mut world = lived(pod().app("a").grace(2), &[("a", &[deaf])], 5);
     world.outside(Outside::Delete(2));
     world.run_to(20);
-    assert_eq!(world.watcher.phases, ["Pending", "Running", "Failed"]);
+    assert_eq!(world.watch.phases, ["Pending", "Running", "Failed"]);
     assert!(world.seen.gone);
 }
 
@@ -82,7 +88,7 @@ fn a_force_deleted_pod_leaves_nothing() {
     world.run_to(8);
     assert!(world.seen.containers.is_empty() && world.seen.sandboxes.is_empty());
     assert_eq!(
-        world.events.last().map(String::as_str),
+        world.watch.events.last().map(String::as_str),
         Some("Normal Killing spec.containers{a}: Stopping container a")
     );
 }
@@ -111,15 +117,15 @@ fn a_dead_sandbox_is_replaced_and_init_containers_run_again() {
     world.outside(Outside::SandboxDies);
     world.run_to(20);
     assert_eq!(
-        world.watcher.started,
+        world.watch.started,
         ["i#0", "side#0", "app#0", "i#1", "side#1", "app#1"],
         "§1.5"
     );
     let event = "Normal SandboxChanged: Pod sandbox changed, it will be killed and re-created.";
     assert!(
-        world.events.iter().any(|e| e == event),
+        world.watch.events.iter().any(|e| e == event),
         "{:?}",
-        world.events
+        world.watch.events
     );
 }
 
@@ -133,7 +139,7 @@ fn an_agent_that_dies_picks_up_where_it_was() {
         world.outside(Outside::AgentDies(steps));
         world.run_to(10);
         assert_eq!(
-            world.watcher.started,
+            world.watch.started,
             ["i#0", "side#0", "app#0"],
             "died after {steps} steps"
         );

@@ -30,7 +30,7 @@ fn a_failing_init_container_under_never() {
     ];
     shows(&world, &lines("Failed", &conditions, &containers));
     assert_eq!(
-        world.events,
+        world.watch.events,
         [
             start_events("spec.initContainers{ok}"),
             start_events("spec.initContainers{bad}")
@@ -134,10 +134,10 @@ fn three_init_containers_run_in_order_and_the_pod_is_deleted() {
     world.run_to(20);
     assert!(world.seen.gone && world.seen.containers.is_empty() && world.seen.sandboxes.is_empty());
     assert_eq!(
-        world.events.last().map(String::as_str),
+        world.watch.events.last().map(String::as_str),
         Some("Normal Killing spec.containers{app}: Stopping container app")
     );
-    assert_eq!(world.watcher.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(world.watch.phases, ["Pending", "Running", "Succeeded"]);
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn an_init_container_under_on_failure_tries_until_it_succeeds() {
     shows(&world, &lines("Succeeded", &COMPLETED, &containers));
     let back_off = "Warning BackOff spec.initContainers{third}: Back-off restarting failed container third in pod p_ns(uid)";
     assert!(
-        world.events.iter().any(|e| e == back_off),
+        world.watch.events.iter().any(|e| e == back_off),
         "{:?}",
-        world.events
+        world.watch.events
     );
 }
 
@@ -169,7 +169,7 @@ fn init_containers_run_once_although_the_app_restarts() {
         40,
     );
     assert_eq!(
-        world.watcher.started,
+        world.watch.started,
         ["i#0", "app#0", "app#1", "app#2", "app#3"]
     );
 }
@@ -190,7 +190,7 @@ fn a_failed_app_fails_the_pod_whatever_its_sidecar_returns() {
         ),
     );
     assert_eq!(
-        world.events.last().map(String::as_str),
+        world.watch.events.last().map(String::as_str),
         Some("Normal Killing spec.initContainers{side}: Stopping container side")
     );
     let bad_side = Run {
@@ -213,7 +213,7 @@ fn a_failed_app_fails_the_pod_whatever_its_sidecar_returns() {
             ],
         ),
     );
-    assert_eq!(world.watcher.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(world.watch.phases, ["Pending", "Running", "Succeeded"]);
 }
 
 #[test]
@@ -254,12 +254,10 @@ fn a_crashing_sidecar_restarts_alone() {
         &[("side", &[Run::ends(2, 5)])],
         15,
     );
-    assert_eq!(
-        world.watcher.started,
-        ["side#0", "app#0", "side#1", "side#2"]
-    );
+    assert_eq!(world.watch.started, ["side#0", "app#0", "side#1", "side#2"]);
     assert!(
         world
+            .watch
             .events
             .iter()
             .any(|e| e.starts_with("Warning BackOff spec.initContainers{side}:"))

@@ -13,8 +13,8 @@ fn a_pod_that_ends_well() {
         &world,
         &lines("Succeeded", &COMPLETED, &["a #0: terminated Completed 0"]),
     );
-    assert_eq!(world.events, start_events("spec.containers{a}"));
-    assert_eq!(world.watcher.phases, ["Pending", "Running", "Succeeded"]);
+    assert_eq!(world.watch.events, start_events("spec.containers{a}"));
+    assert_eq!(world.watch.phases, ["Pending", "Running", "Succeeded"]);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn on_failure_restarts_only_the_one_that_failed() {
         "b #1: terminated Completed 0, last terminated Error 1",
     ];
     shows(&world, &lines("Succeeded", &COMPLETED, &containers));
-    assert_eq!(world.watcher.started, ["a#0", "b#0", "b#1"]);
+    assert_eq!(world.watch.started, ["a#0", "b#0", "b#1"]);
 }
 
 #[test]
@@ -128,10 +128,10 @@ fn a_crashing_container_backs_off() {
     shows(&world, &lines("Running", &not_ready, &[ended]));
     let mut events = start_events("spec.containers{a}");
     events.push("Warning BackOff spec.containers{a}: Back-off restarting failed container a in pod p_ns(uid)".to_owned());
-    assert_eq!(world.events, events);
+    assert_eq!(world.watch.events, events);
     // Starts at 0, 2, 14, 36, 78 …: each 0, 10, 20, 40 s after the end of a two-second run.
     world.run_to(80);
-    assert_eq!(world.watcher.started, ["a#0", "a#1", "a#2", "a#3", "a#4"]);
+    assert_eq!(world.watch.started, ["a#0", "a#1", "a#2", "a#3", "a#4"]);
     // The last run ended at 80; a wait that goes on beyond the resync shows its reason from then on.
     world.run_to(139);
     let ended = "a #4: terminated Error 1, last terminated Error 1";
@@ -178,10 +178,10 @@ fn one_bad_image_holds_one_container() {
         format!("Normal BackOff spec.containers{{b}}: Back-off pulling image \"{image}\""),
         "Warning Failed spec.containers{b}: Error: ImagePullBackOff".to_owned(),
     ]);
-    assert_eq!(world.events, events);
+    assert_eq!(world.watch.events, events);
     // Another image starts at once, without a look at the old one's back-off.
     world.pod.spec.as_mut().expect("a spec").containers[1].image = Some(BUSYBOX.to_owned());
-    world.scripts.insert("b".to_owned(), vec![Run::ends(1, 0)]);
+    world.script("b", &[Run::ends(1, 0)]);
     world.run_to(8);
     shows(
         &world,
@@ -284,11 +284,15 @@ fn a_rule_restarts_a_pod_in_place() {
     assert_eq!(lines[1..7], conditions);
     assert_eq!(lines[7..], want);
     assert_eq!(
-        world.watcher.started,
+        world.watch.started,
         [
             "i#0", "a#0", "b#0", "i#1", "a#1", "b#1", "i#2", "a#2", "b#2"
         ]
     );
     let killing = "Normal Killing spec.containers{b}: killing".to_owned();
-    assert!(world.events.contains(&killing), "{:?}", world.events);
+    assert!(
+        world.watch.events.contains(&killing),
+        "{:?}",
+        world.watch.events
+    );
 }

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use cri::{ContainerState, Id, SandboxState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use lifecycle::forecast::Watch;
 use lifecycle::kinds;
 use lifecycle::probe::{Health, Kind};
-use lifecycle::{ContainerKind, Memory, Observed, Plan, PreStop, Start, Step, Stop, VolumesSeen};
+use lifecycle::{
+    ContainerKind, Event, Memory, Observed, Plan, PreStop, Start, Step, Stop, VolumesSeen,
+};
 
 /// What a container did in the past.
 #[derive(Debug, Default)]
@@ -43,17 +46,15 @@ pub(crate) struct Watcher {
     started_up: BTreeSet<Id>,
     /// Runs in the order they began: container and number.
     pub(crate) started: Vec<String>,
+    /// Events that were told, each once.
+    pub(crate) events: Vec<String>,
 }
 
 /// Crash delays in seconds, the first for the first restart.
 const DELAYS: [i64; 7] = [0, 10, 20, 40, 80, 160, 300];
 
-impl Watcher {
-    pub(crate) fn sandbox_died(&mut self) {
-        self.sandbox_deaths += 1;
-    }
-
-    pub(crate) fn agent_died(&mut self) {
+impl Watch for Watcher {
+    fn agent_died(&mut self) {
         self.agent_deaths += 1;
         self.kill = None;
         self.pulls.clear();
@@ -63,16 +64,14 @@ impl Watcher {
         }
     }
 
-    /// A probe established something.
-    pub(crate) fn probed(&mut self, id: &str, kind: Kind, health: Health) {
-        self.probes.insert((id.to_owned(), kind), health);
+    fn probed(&mut self, id: &Id, kind: Kind, health: Health) {
+        self.probes.insert((id.clone(), kind), health);
         if (kind, health) == (Kind::Startup, Health::Good) {
-            self.started_up.insert(id.to_owned());
+            self.started_up.insert(id.clone());
         }
     }
 
-    /// A plan was made with this memory.
-    pub(crate) fn planned(&mut self, memory: &Memory, plan: &Plan, now: Timestamp) {
+    fn planned(&mut self, memory: &Memory, plan: &Plan, now: Timestamp) {
         assert!(
             plan.phase >= memory.phase,
             "the worker's phase fell from {:?} to {:?}",
@@ -92,8 +91,7 @@ impl Watcher {
         }
     }
 
-    /// A step is about to be taken.
-    pub(crate) fn about_to(&mut self, step: &Step, pod: &Pod, seen: &Observed, now: Timestamp) {
+    fn about_to(&mut self, step: &Step, pod: &Pod, seen: &Observed, now: Timestamp) {
         let alive = |name: &str| {
             seen.containers
                 .iter()
@@ -221,8 +219,74 @@ impl Watcher {
                     "a sandbox goes while something runs"
                 );
             }
+            Step::Allocate | Step::Resize(_) => panic!("20: a resize that nobody asked for"),
             Step::Event(_) | Step::SetUpVolumes => {}
         }
+    }
+
+    fn started(&mut self, start: &Start) {
+        let past = self.past.entry(start.container.clone()).or_default();
+        past.runs += 1;
+        past.attempts.insert(start.restart_count);
+        self.stopped_to_start.remove(&start.container);
+        self.started
+            .push(format!("{}#{}", start.container, start.restart_count));
+    }
+
+    fn ended(&mut self, name: &str, at: Timestamp, code: i32, memory: &Memory) {
+        self.past.entry(name.to_owned()).or_default().last_end = Some((at, code));
+        if let (Some(kill), Some(_)) = (self.kill, &memory.termination) {
+            assert!(
+                at <= kill + SignedDuration::from_secs(2),
+                "18: {name} ends at {at}, its grace at {kill}"
+            );
+        }
+    }
+
+    fn pull_failed(&mut self, image: &str, now: Timestamp) {
+        let entry = self.pulls.entry(image.to_owned()).or_insert((now, 0));
+        if now.duration_since(entry.0) > SignedDuration::from_secs(600) {
+            entry.1 = 0;
+        }
+        if entry.1 > 0 {
+            let least = DELAYS[entry.1.min(DELAYS.len() - 1)];
+            assert!(
+                now.duration_since(entry.0) >= SignedDuration::from_secs(least),
+                "15: {image} is pulled again within {least} s"
+            );
+        }
+        *entry = (now, entry.1 + 1);
+    }
+
+    fn reported(&mut self, pod: &Pod, seen: &Observed, status: &PodStatus, now: Timestamp) {
+        if self.last.as_ref() == Some(status) {
+            return;
+        }
+        check_alone(pod, status);
+        if let Some(last) = self.last.take() {
+            self.check_change(&last, status, now);
+        }
+        let phase = status.phase.clone().unwrap_or_default();
+        if self.phases.last() != Some(&phase) {
+            self.phases.push(phase);
+        }
+        if seen.memory.phase == lifecycle::WorkerPhase::Syncing {
+            check_rebuilt(pod, seen, status, now);
+        }
+        self.last = Some(status.clone());
+    }
+
+    fn told(&mut self, event: &Event, _now: Timestamp) {
+        let text = event.to_string();
+        if !self.events.contains(&text) {
+            self.events.push(text);
+        }
+    }
+}
+
+impl Watcher {
+    pub(crate) fn sandbox_died(&mut self) {
+        self.sandbox_deaths += 1;
     }
 
     /// 14: who is stopped for a probe is the one that failed it.
@@ -360,68 +424,6 @@ impl Watcher {
         );
         past.restarts += 1;
         past.restarted_at = Some(now);
-    }
-
-    /// A run began.
-    pub(crate) fn started(&mut self, start: &Start) {
-        let past = self.past.entry(start.container.clone()).or_default();
-        past.runs += 1;
-        past.attempts.insert(start.restart_count);
-        self.stopped_to_start.remove(&start.container);
-        self.started
-            .push(format!("{}#{}", start.container, start.restart_count));
-    }
-
-    /// A run ended.
-    pub(crate) fn ended(&mut self, name: &str, at: Timestamp, code: i32, memory: &Memory) {
-        self.past.entry(name.to_owned()).or_default().last_end = Some((at, code));
-        if let (Some(kill), Some(_)) = (self.kill, &memory.termination) {
-            assert!(
-                at <= kill + SignedDuration::from_secs(2),
-                "18: {name} ends at {at}, its grace at {kill}"
-            );
-        }
-    }
-
-    /// An image was asked for and will not be there.
-    pub(crate) fn pulled(&mut self, image: &str, now: Timestamp) {
-        let entry = self.pulls.entry(image.to_owned()).or_insert((now, 0));
-        if now.duration_since(entry.0) > SignedDuration::from_secs(600) {
-            entry.1 = 0;
-        }
-        if entry.1 > 0 {
-            let least = DELAYS[entry.1.min(DELAYS.len() - 1)];
-            assert!(
-                now.duration_since(entry.0) >= SignedDuration::from_secs(least),
-                "15: {image} is pulled again within {least} s"
-            );
-        }
-        *entry = (now, entry.1 + 1);
-    }
-
-    /// A status was written.
-    pub(crate) fn reported(
-        &mut self,
-        pod: &Pod,
-        seen: &Observed,
-        status: &PodStatus,
-        now: Timestamp,
-    ) {
-        if self.last.as_ref() == Some(status) {
-            return;
-        }
-        check_alone(pod, status);
-        if let Some(last) = self.last.take() {
-            self.check_change(&last, status, now);
-        }
-        let phase = status.phase.clone().unwrap_or_default();
-        if self.phases.last() != Some(&phase) {
-            self.phases.push(phase);
-        }
-        if seen.memory.phase == lifecycle::WorkerPhase::Syncing {
-            check_rebuilt(pod, seen, status, now);
-        }
-        self.last = Some(status.clone());
     }
 
     fn check_change(&self, old: &PodStatus, new: &PodStatus, now: Timestamp) {

@@ -1,26 +1,20 @@
-//! A node in memory: it carries plans out as the agent does, with containers that follow a script, under a clock of its own.
-//!
-//! Whatever it sees is checked against the invariants of §16 in [`invariants`]; breaking one panics.
+//! The node in memory with its one Pod, and what can happen to it from outside, under the eyes of [`invariants`]: breaking one of
+//! §16 panics.
 
 mod invariants;
-mod probing;
 
-use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
-use cri::{ContainerState, SandboxState};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lifecycle::image::{self, Decision, Presence};
-use lifecycle::kinds::{self, Member};
-use lifecycle::{
-    Event, Memory, NodePolicy, Observed, Plan, PreStop, PreStopping, Start, StartError, Step, Stop,
-    Stopping, VolumesSeen, WorkerPhase, events,
-};
-use testkit::{at, created, sandbox};
+use lifecycle::forecast::{self, Answers, Node};
+use lifecycle::probe::Kind;
+use testkit::at;
+
+pub(crate) use lifecycle::forecast::Starts;
 
 use invariants::Watcher;
-use probing::Probes;
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,18 +31,6 @@ pub(crate) struct Run {
     pub(crate) hook: i64,
     /// From which second to which its probes succeed.
     pub(crate) healthy: (i64, i64),
-}
-
-/// How a start goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Starts {
-    Well,
-    /// The image cannot be pulled.
-    NoImage,
-    /// A ConfigMap is missing.
-    NoConfig,
-    /// The program cannot be executed.
-    NoProgram,
 }
 
 impl Run {
@@ -77,6 +59,21 @@ impl Run {
     pub(crate) const fn fails(start: Starts) -> Self {
         Run { start, ..Run::on() }
     }
+
+    fn in_full(self) -> forecast::Run {
+        let seconds = SignedDuration::from_secs;
+        let (from, until) = self.healthy;
+        let answers = Answers(vec![(seconds(from), true), (seconds(until), false)]);
+        forecast::Run {
+            lasts: self.lasts.map(seconds),
+            code: self.code,
+            on_stop: self.on_stop.map(|(after, code)| (seconds(after), code)),
+            start: self.start,
+            post_start: SignedDuration::ZERO,
+            pre_stop: seconds(self.hook),
+            probes: Kind::ALL.map(|kind| (kind, answers.clone())).into(),
+        }
+    }
 }
 
 /// What happens to the Pod from outside.
@@ -94,119 +91,48 @@ pub(crate) enum Outside {
     AgentDies(u32),
 }
 
-/// The node with its one Pod.
-pub(crate) struct World {
-    pub(crate) pod: Pod,
-    pub(crate) seen: Observed,
-    pub(crate) now: Timestamp,
-    pub(crate) events: Vec<String>,
-    pub(crate) scripts: BTreeMap<String, Vec<Run>>,
-    /// Statuses written, as `phase` and the summary of containers.
-    pub(crate) watcher: Watcher,
-    policy: NodePolicy,
-    starts: BTreeMap<String, usize>,
-    ends: BTreeMap<String, (Timestamp, i32)>,
-    steps_left: Option<u32>,
-    probes: Probes,
-    /// Hooks that run, and when they are over.
-    hooks: BTreeMap<String, Timestamp>,
+/// The node.
+pub(crate) struct World(Node<Watcher>);
+
+impl Deref for World {
+    type Target = Node<Watcher>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl World {
     pub(crate) fn new(pod: Pod, scripts: &[(&str, &[Run])]) -> Self {
-        World {
-            pod,
-            seen: Observed {
-                host_ips: vec![std::net::IpAddr::from([192, 0, 2, 1])],
-                ..Observed::default()
-            },
-            now: at(0),
-            events: Vec::new(),
-            scripts: scripts
-                .iter()
-                .map(|(name, runs)| ((*name).to_owned(), runs.to_vec()))
-                .collect(),
-            watcher: Watcher::default(),
-            policy: NodePolicy::default(),
-            starts: BTreeMap::new(),
-            ends: BTreeMap::new(),
-            steps_left: None,
-            probes: Probes::default(),
-            hooks: BTreeMap::new(),
+        let node = Node::new(pod, Default::default(), at(0), Watcher::default());
+        let mut world = World(node);
+        for (name, runs) in scripts {
+            world.script(name, runs);
         }
+        world
     }
 
-    /// Runs until nothing happens any more or `second` is reached.
+    /// What a container does from its next start on.
+    pub(crate) fn script(&mut self, name: &str, runs: &[Run]) {
+        let runs = runs.iter().map(|run| run.in_full()).collect();
+        self.conduct.insert(name.to_owned(), runs);
+    }
+
+    /// Runs until `second`.
     pub(crate) fn run_to(&mut self, second: i64) {
         let until = at(second);
-        for _ in 0..100_000 {
-            let plan = self.look();
-            let busy = !plan.steps.is_empty();
-            if !busy && self.forgotten(&plan) {
-                return;
-            }
-            if busy {
-                continue;
-            }
-            let end = self.ends.values().map(|(at, _)| *at).min();
-            let hook = self.hooks.values().min().copied();
-            let next = [plan.wake_at, end, hook].into_iter().flatten().min();
-            match next {
-                Some(next) if next <= until => self.probe_until(next),
-                _ => self.probe_until(until),
-            }
-            if next.is_none_or(|next| next > until) && self.now >= until {
-                self.live_to_now();
-                self.probe();
-                self.report();
-                return;
-            }
+        if let Err(error) = self.live_until(until) {
+            panic!("{error}");
         }
-        panic!("the plan never comes to rest; last: {}", self.look());
-    }
-
-    fn forgotten(&self, plan: &Plan) -> bool {
-        self.seen.gone && plan.phase == WorkerPhase::Finished
-    }
-
-    /// One look: report, plan, remember, act.
-    pub(crate) fn look(&mut self) -> Plan {
-        self.live_to_now();
-        self.probe();
-        self.report();
-        let plan = lifecycle::plan(&self.pod, &self.seen, self.now, &self.policy);
-        let memory = &mut self.seen.memory;
-        self.watcher.planned(memory, &plan, self.now);
-        memory.phase = plan.phase;
-        memory.restarts.extend(plan.restarts.clone());
-        memory.start_errors.extend(plan.start_errors.clone());
-        memory.told = plan.told.clone();
-        memory.restarting_all = plan.restarting_all;
-        if plan.termination.is_some() {
-            memory.termination = plan.termination.clone();
+        if !self.seen.gone {
+            self.now = self.now.max(until);
         }
-        for step in &plan.steps {
-            if self.steps_left == Some(0) {
-                self.agent_dies();
-                break;
-            }
-            self.steps_left = self.steps_left.map(|n| n - 1);
-            let deaths = self.watcher.agent_deaths;
-            if !self.take(step) || self.watcher.agent_deaths > deaths {
-                break;
-            }
-        }
-        plan
-    }
-
-    fn report(&mut self) {
-        if self.seen.gone {
-            return;
-        }
-        let status = lifecycle::status(&self.pod, &self.seen, self.now);
-        self.watcher
-            .reported(&self.pod, &self.seen, &status, self.now);
-        self.pod.status = Some(status);
     }
 
     /// Lets something happen now.
@@ -215,11 +141,11 @@ impl World {
             Outside::Delete(grace) => self.delete(grace),
             Outside::Force => self.delete(0),
             Outside::SandboxDies => {
-                self.watcher.sandbox_died();
+                self.watch.sandbox_died();
                 self.kill_sandbox();
             }
             Outside::Debug => self.debug(),
-            Outside::AgentDies(steps) => self.steps_left = Some(steps),
+            Outside::AgentDies(steps) => self.dies_after = Some(steps),
         }
     }
 
@@ -234,12 +160,13 @@ impl World {
         } else {
             grace
         };
+        let now = self.now;
         let meta = &mut self.pod.metadata;
         match (&meta.deletion_timestamp, meta.deletion_grace_period_seconds) {
             (Some(_), Some(old)) if grace > 0 && grace >= old => return,
             _ => {}
         }
-        meta.deletion_timestamp = Some(Time(self.now + SignedDuration::from_secs(grace)));
+        meta.deletion_timestamp = Some(Time(now + SignedDuration::from_secs(grace)));
         meta.deletion_grace_period_seconds = Some(grace);
         self.seen.gone = grace == 0;
     }
@@ -253,304 +180,6 @@ impl World {
             image: Some("debugger".to_owned()),
             ..EphemeralContainer::default()
         });
-    }
-
-    fn agent_dies(&mut self) {
-        self.steps_left = None;
-        self.watcher.agent_died();
-        self.seen.memory = Memory::default();
-        self.seen.probes.clear();
-        self.probes = Probes::default();
-        self.hooks.clear();
-        self.seen.volumes = VolumesSeen::Pending;
-    }
-
-    /// Ends what has ended by now.
-    fn live_to_now(&mut self) {
-        let due: Vec<_> = self
-            .ends
-            .iter()
-            .filter(|(_, (at, _))| *at <= self.now)
-            .map(|(id, end)| (id.clone(), *end))
-            .collect();
-        for (id, (at, code)) in due {
-            self.end(&id, at, code);
-        }
-        let now = self.now;
-        let pre_stops = &mut self.seen.memory.pre_stops;
-        self.hooks.retain(|id, over| {
-            if *over <= now
-                && let Some(hook) = pre_stops.get_mut(id)
-            {
-                hook.is_over = true;
-            }
-            *over > now
-        });
-    }
-
-    fn end(&mut self, id: &str, finished_at: Timestamp, exit_code: i32) {
-        self.ends.remove(id);
-        let record = self.seen.containers.iter_mut().find(|c| c.id == id);
-        let Some((record, started_at)) = record.and_then(|c| match c.state {
-            ContainerState::Running { started_at } => Some((c, started_at)),
-            _ => None,
-        }) else {
-            return;
-        };
-        let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_owned();
-        record.state = ContainerState::Exited {
-            started_at,
-            finished_at,
-            exit_code,
-            reason,
-            message: String::new(),
-        };
-        self.watcher
-            .ended(&record.name, finished_at, exit_code, &self.seen.memory);
-    }
-
-    fn kill_sandbox(&mut self) {
-        for id in self.ends.keys().cloned().collect::<Vec<_>>() {
-            self.end(&id, self.now, 137);
-        }
-        let running: Vec<_> = self
-            .seen
-            .containers
-            .iter()
-            .filter(|c| matches!(c.state, ContainerState::Running { .. }))
-            .map(|c| c.id.clone())
-            .collect();
-        for id in running {
-            self.end(&id, self.now, 137);
-        }
-        self.seen
-            .sandboxes
-            .iter_mut()
-            .for_each(|s| s.state = SandboxState::NotReady);
-    }
-
-    /// Takes a step as the agent does; `false` ends the plan.
-    fn take(&mut self, step: &Step) -> bool {
-        self.watcher.about_to(step, &self.pod, &self.seen, self.now);
-        match step {
-            Step::Event(event) => self.tell(event),
-            Step::SetUpVolumes => self.seen.volumes = VolumesSeen::Ready,
-            Step::CreateSandbox { attempt } => {
-                let mut made = sandbox(*attempt, SandboxState::Ready);
-                made.created_at = self.now;
-                self.seen.sandboxes.push(made);
-            }
-            Step::StopSandbox { .. } => self.kill_sandbox(),
-            Step::RemoveSandbox { id } => {
-                self.seen.sandboxes.retain(|s| s.id != *id);
-                self.seen.containers.retain(|c| c.sandbox_id != *id);
-            }
-            Step::RemoveContainer { id, .. } => self.seen.containers.retain(|c| c.id != *id),
-            Step::PreStop(PreStop(stop)) => self.begin_hook(stop),
-            Step::Stop(stop) => self.stop(stop),
-            Step::TearDown => self.seen.volumes = VolumesSeen::Released,
-            Step::DeletePod => self.seen.gone = true,
-            Step::Start(start) => {
-                return self.start(start) || start.kind != lifecycle::ContainerKind::Init;
-            }
-        }
-        true
-    }
-
-    fn tell(&mut self, event: &Event) {
-        let text = event.to_string();
-        if !self.events.contains(&text) {
-            self.events.push(text);
-        }
-    }
-
-    fn begin_hook(&mut self, stop: &Stop) {
-        if let Some(message) = &stop.message {
-            self.tell(&events::killing(stop.kind, &stop.container, message));
-        }
-        let takes = self
-            .current_run(&stop.container)
-            .hook
-            .min(stop.grace_seconds);
-        let over = self.now + SignedDuration::from_secs(takes);
-        self.hooks.insert(stop.id.clone(), over);
-        let stop_of = Stopping {
-            since: self.now,
-            grace_seconds: stop.grace_seconds,
-            then_restart: stop.then_restart,
-        };
-        let hook = PreStopping {
-            stop: stop_of,
-            is_over: false,
-        };
-        self.seen.memory.pre_stops.insert(stop.id.clone(), hook);
-    }
-
-    fn stop(&mut self, stop: &Stop) {
-        if let Some(message) = &stop.message {
-            self.tell(&events::killing(stop.kind, &stop.container, message));
-        }
-        self.seen.memory.stopping.insert(
-            stop.id.clone(),
-            Stopping {
-                since: self.now,
-                grace_seconds: stop.grace_seconds,
-                then_restart: stop.then_restart,
-            },
-        );
-        let grace = stop.grace_seconds;
-        let run = self.current_run(&stop.container);
-        let (after, code) = run
-            .on_stop
-            .filter(|(after, _)| *after < grace)
-            .unwrap_or((grace, 137));
-        let end = (self.now + SignedDuration::from_secs(after), code);
-        let entry = self.ends.entry(stop.id.clone()).or_insert(end);
-        if end.0 < entry.0 {
-            *entry = end;
-        }
-    }
-
-    fn current_run(&self, name: &str) -> Run {
-        let runs = self
-            .scripts
-            .get(name)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let index = self
-            .starts
-            .get(name)
-            .copied()
-            .unwrap_or(1)
-            .saturating_sub(1);
-        runs.get(index)
-            .or(runs.last())
-            .copied()
-            .unwrap_or(Run::on())
-    }
-
-    fn start(&mut self, start: &Start) -> bool {
-        *self.starts.entry(start.container.clone()).or_default() += 1;
-        let run = self.current_run(&start.container);
-        let pod = self.pod.clone();
-        let found = kinds::find(&pod, &start.container);
-        let found = found.expect("only containers of the spec are started");
-        let member = found.member();
-        if !self.get_image(&member, run) {
-            return false;
-        }
-        if run.start == Starts::NoConfig {
-            return self.failed(
-                &member,
-                "CreateContainerConfigError",
-                "configmap \"c\" not found",
-            );
-        }
-        let newest = self
-            .seen
-            .sandboxes
-            .iter()
-            .max_by_key(|s| s.metadata.attempt)
-            .expect("a sandbox")
-            .id
-            .clone();
-        let mut record = created(&start.container, start.restart_count, 0);
-        record.created_at = self.now;
-        record.sandbox_id = newest;
-        record.annotations.insert(
-            kinds::HASH_ANNOTATION.to_owned(),
-            kinds::container_hash(member.spec),
-        );
-        self.seen.containers.push(record);
-        self.tell(&events::created(&member));
-        if self.steps_left == Some(0) {
-            self.agent_dies();
-            return false;
-        }
-        self.begin(&member, start, run)
-    }
-
-    fn begin(&mut self, member: &Member<'_>, start: &Start, run: Run) -> bool {
-        let now = self.now;
-        let record = self.seen.containers.last_mut().expect("it was just made");
-        if run.start == Starts::NoProgram {
-            let message = "no such file or directory".to_owned();
-            record.state = ContainerState::Exited {
-                started_at: Timestamp::UNIX_EPOCH,
-                finished_at: now,
-                exit_code: 128,
-                reason: "StartError".to_owned(),
-                message,
-            };
-            self.watcher.started(start);
-            self.watcher
-                .ended(member.name(), now, 128, &self.seen.memory);
-            return self.failed(member, "RunContainerError", "failed to start container");
-        }
-        record.state = ContainerState::Running { started_at: now };
-        if let Some(lasts) = run.lasts {
-            self.ends.insert(
-                record.id.clone(),
-                (now + SignedDuration::from_secs(lasts), run.code),
-            );
-        }
-        self.watcher.started(start);
-        self.tell(&events::started(member));
-        self.seen.memory.start_errors.remove(member.name());
-        true
-    }
-
-    fn get_image(&mut self, member: &Member<'_>, run: Run) -> bool {
-        let presence = if run.start == Starts::NoImage {
-            Presence::Absent
-        } else {
-            Presence::Present
-        };
-        let entry = self.seen.memory.pulls.get(member.image()).cloned();
-        let failure = match image::decide(member, &presence, entry.as_ref(), self.now) {
-            Decision::Use { event } => {
-                self.tell(&event);
-                return true;
-            }
-            Decision::Pull { event } => {
-                self.tell(&event);
-                self.watcher.pulled(member.image(), self.now);
-                image::failed(
-                    member,
-                    "no such tag",
-                    entry.as_ref(),
-                    self.now,
-                    &self.policy,
-                )
-            }
-            Decision::Fail(failure) => failure,
-        };
-        failure.events.iter().for_each(|e| self.tell(e));
-        if let Some(entry) = failure.back_off {
-            self.seen
-                .memory
-                .pulls
-                .insert(member.image().to_owned(), entry);
-        }
-        self.seen
-            .memory
-            .start_errors
-            .insert(member.name().to_owned(), failure.error);
-        false
-    }
-
-    fn failed(&mut self, member: &Member<'_>, reason: &str, message: &str) -> bool {
-        self.tell(&events::failed(member, message));
-        let error = StartError {
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            at: self.now,
-        };
-        self.seen
-            .memory
-            .start_errors
-            .insert(member.name().to_owned(), error);
-        false
     }
 
     /// Phase, conditions and containers in a short form.
