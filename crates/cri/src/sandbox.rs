@@ -21,6 +21,15 @@ pub enum NamespaceMode {
     Node,
 }
 
+/// Ids of a Pod's own user namespace (CRI `IDMapping`), the same for uids and gids; inside they begin at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMapping {
+    /// First id of the node.
+    pub host_id: u32,
+    /// How many.
+    pub length: u32,
+}
+
 /// Namespaces of a sandbox (CRI `NamespaceOption`). UTS goes with the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceOptions {
@@ -30,6 +39,10 @@ pub struct NamespaceOptions {
     pub pid: NamespaceMode,
     /// `Node` for hostIPC, else `Pod`.
     pub ipc: NamespaceMode,
+    /// The Pod's own users (`hostUsers: false`), who then own its other namespaces; `None` for the node's. Takes a network and an IPC
+    /// namespace of the Pod's own.
+    #[serde(default)]
+    pub users: Option<IdMapping>,
 }
 
 /// Which Pod, and which try (CRI `PodSandboxMetadata`).

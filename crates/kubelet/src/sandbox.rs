@@ -91,5 +91,6 @@ pub(crate) fn namespaces(pod: &Pod) -> NamespaceOptions {
         network: node(spec.and_then(|s| s.host_network)),
         pid,
         ipc: node(spec.and_then(|s| s.host_ipc)),
+        users: None,
     }
 }

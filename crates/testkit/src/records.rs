@@ -41,6 +41,7 @@ pub fn sandbox(attempt: u32, state: SandboxState) -> SandboxStatus {
             network: NamespaceMode::Pod,
             pid: NamespaceMode::Container,
             ipc: NamespaceMode::Pod,
+            users: None,
         },
         resources: Resources::default(),
         labels: BTreeMap::new(),

@@ -161,7 +161,6 @@ pub(crate) fn start(
         } else {
             crate::launch::default_readonly_paths()
         },
-        user_namespace: None,
     };
     Ok(StartSpec {
         launch,

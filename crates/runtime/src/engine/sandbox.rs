@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ports::runtime::{
-    DnsConfig, Id, NamespaceMode, Resources, RuntimeError, RuntimeEvent, SandboxConfig,
+    DnsConfig, Id, IdMapping, NamespaceMode, Resources, RuntimeError, RuntimeEvent, SandboxConfig,
     SandboxState, SandboxStatus, Stats,
 };
 use tokio::sync::watch;
@@ -258,6 +258,7 @@ fn pause_spec(inner: &Inner, record: &SandboxRecord) -> PauseSpec {
         new_network: namespaces.network != NamespaceMode::Node,
         new_ipc: namespaces.ipc != NamespaceMode::Node,
         new_pid: namespaces.pid == NamespaceMode::Pod,
+        users: namespaces.users,
         hostname: record.config.hostname.clone(),
         sysctls: record.config.sysctls.clone(),
         oom_score_adj: PAUSE_OOM_SCORE_ADJ,
@@ -297,7 +298,7 @@ fn prepare(
             fs::write(path, format!("{}\n", sandbox.hostname()))?;
         }
         if record.config.namespaces.ipc != NamespaceMode::Node {
-            mount_shm(&files.shm)?;
+            mount_shm(&files.shm, record.config.namespaces.users)?;
         }
         Ok(())
     };
@@ -308,11 +309,15 @@ fn prepare(
         .map_err(cgroup_error("failed to make the Pod's cgroup"))
 }
 
-fn mount_shm(path: &Path) -> io::Result<()> {
+fn mount_shm(path: &Path, users: Option<IdMapping>) -> io::Result<()> {
     use rustix::mount::{MountFlags, mount};
     fs::create_dir_all(path)?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    let options = std::ffi::CString::new(SHM_OPTIONS)?;
+    let options = match users {
+        Some(IdMapping { host_id, .. }) => format!("{SHM_OPTIONS},uid={host_id},gid={host_id}"),
+        None => SHM_OPTIONS.to_owned(),
+    };
+    let options = std::ffi::CString::new(options)?;
     Ok(mount(
         "shm",
         path,

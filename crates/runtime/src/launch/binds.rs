@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FileType};
 use super::error::{Errno, LaunchError};
 use super::inroot::{self, Kind};
 use super::sys::{self, MOUNT_ATTR_RDONLY, MountAttr, call};
+use super::userns::{Owner, UserNamespace};
 
 /// Where the scratch namespace has the node's `/proc` on kernels that need it ([`super::scratch`]).
 pub(super) const SCRATCH_PROC: &str = "/p";
@@ -42,16 +43,24 @@ fn normalise(path: &Path) -> PathBuf {
 }
 
 /// Copies what is to be mounted, shallow targets first.
-pub(super) fn prepare(mounts: &[Mount], setattr: bool) -> Result<Vec<Bind>, LaunchError> {
+pub(super) fn prepare(
+    mounts: &[Mount],
+    setattr: bool,
+    users: Option<&UserNamespace>,
+) -> Result<Vec<Bind>, LaunchError> {
     let mut binds = mounts
         .iter()
-        .map(|m| prepare_one(m, setattr))
+        .map(|m| prepare_one(m, setattr, users))
         .collect::<Result<Vec<_>, _>>()?;
     binds.sort_by_key(|b| b.target.components().count());
     Ok(binds)
 }
 
-fn prepare_one(mount: &Mount, setattr: bool) -> Result<Bind, LaunchError> {
+fn prepare_one(
+    mount: &Mount,
+    setattr: bool,
+    users: Option<&UserNamespace>,
+) -> Result<Bind, LaunchError> {
     let target = normalise(&mount.container_path);
     if target.starts_with("/proc") {
         return Err(LaunchError::InsideProc(
@@ -67,6 +76,12 @@ fn prepare_one(mount: &Mount, setattr: bool) -> Result<Bind, LaunchError> {
     let path = CString::new(mount.host_path.as_os_str().as_bytes())
         .map_err(|_| LaunchError::Nul { what: "mount path" })?;
     let tree = sys::clone_tree(CWD, &path).map_err(failed)?;
+    if let Some(users) = users {
+        users.idmap(&tree).map_err(|errno| LaunchError::IdMap {
+            path: source.clone(),
+            errno,
+        })?;
+    }
     let stat = rustix::fs::fstat(&tree).map_err(|e| failed(e.into()))?;
     let kind = if FileType::from_raw_mode(stat.st_mode).is_dir() {
         Kind::Directory
@@ -133,8 +148,13 @@ fn mount_by_path(tree: &OwnedFd, flags: u64) -> Result<(), Errno> {
 
 impl Bind {
     /// Attaches the copy below `root`, whose links cannot lead out of it; its mount point is made if absent.
-    pub(super) fn attach(&self, root: BorrowedFd<'_>, setattr: bool) -> Result<(), LaunchError> {
-        self.try_attach(root, setattr)
+    pub(super) fn attach(
+        &self,
+        root: BorrowedFd<'_>,
+        setattr: bool,
+        owner: Owner,
+    ) -> Result<(), LaunchError> {
+        self.try_attach(root, setattr, owner)
             .map_err(|errno| LaunchError::Mount {
                 source_path: self.source.clone(),
                 target: self.target.display().to_string(),
@@ -142,10 +162,10 @@ impl Bind {
             })
     }
 
-    fn try_attach(&self, root: BorrowedFd<'_>, setattr: bool) -> Result<(), Errno> {
+    fn try_attach(&self, root: BorrowedFd<'_>, setattr: bool, owner: Owner) -> Result<(), Errno> {
         use std::os::fd::AsFd;
         let below = self.target.strip_prefix("/").unwrap_or(&self.target);
-        let point = inroot::ensure(root, below, self.kind)?;
+        let point = inroot::ensure(root, below, self.kind, owner)?;
         sys::attach(self.tree.as_fd(), point.as_fd())?;
         if !setattr {
             mount_by_path(&self.tree, libc::MS_REC | self.propagation)?;
@@ -183,7 +203,7 @@ mod tests {
                 recursive_readonly: false,
                 propagation: MountPropagation::Private,
             };
-            let error = prepare_one(&mount, true).err().unwrap();
+            let error = prepare_one(&mount, true, None).err().unwrap();
             assert_eq!(
                 error.to_string(),
                 format!("{path:?} cannot be mounted because it is inside /proc")

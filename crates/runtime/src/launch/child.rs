@@ -56,6 +56,17 @@ pub(super) struct KernelMounts {
     pub(super) setattr: bool,
 }
 
+impl KernelMounts {
+    /// What of its own a container in a user namespace has when these are made for it (`CLONE_NEW*`).
+    pub(super) fn namespaces(&self) -> i32 {
+        if self.cgroup2 {
+            libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP
+        } else {
+            libc::CLONE_NEWNS
+        }
+    }
+}
+
 /// Everything the child needs.
 pub(super) struct Plan {
     pub(super) cgroup_procs: Vec<OwnedFd>,
@@ -65,6 +76,10 @@ pub(super) struct Plan {
     pub(super) enter: Option<OwnedFd>,
     /// Mounts to make (launch).
     pub(super) mounts: Option<KernelMounts>,
+    /// User namespace to be root of, before becoming its user.
+    pub(super) users: Option<OwnedFd>,
+    /// `CLONE_NEW*` of what is to be had apart, in that user namespace.
+    pub(super) apart: i32,
     pub(super) stdio: [OwnedFd; 3],
     pub(super) terminal: bool,
     pub(super) oom_score_adj: Option<CString>,
@@ -121,11 +136,41 @@ unsafe impl Program for Plan {
     }
 }
 
+/// A plan of which the first part is done ([`begin`]).
+pub(super) struct Begun<'a>(pub(super) &'a Plan);
+
+// SAFETY: as above.
+unsafe impl Program for Begun<'_> {
+    type Failure = Failure;
+
+    fn run(&self) -> Result<Infallible, Failure> {
+        go_on(self.0)
+    }
+}
+
+/// By itself it is what the node's root does for a container that may not: it makes the mounts and ends.
+// SAFETY: as above.
+unsafe impl Program for KernelMounts {
+    /// `None`: they are made.
+    type Failure = Option<Failure>;
+
+    fn run(&self) -> Result<Infallible, Self::Failure> {
+        let made = make_kernel_mounts(self).and_then(|()| protect_paths(self));
+        Err(made.err())
+    }
+}
+
 fn step<E: Into<Errno>>(name: &'static str) -> impl FnOnce(E) -> Failure {
     move |e| Failure::Step(name, e.into())
 }
 
 fn run(plan: &Plan) -> Result<Infallible, Failure> {
+    begin(plan)?;
+    go_on(plan)
+}
+
+/// Where it belongs: cgroups and namespaces.
+pub(super) fn begin(plan: &Plan) -> Result<(), Failure> {
     // Before any namespace or right is given up: these are the node's files.
     for (n, procs) in plan.cgroup_procs.iter().enumerate() {
         rustix::io::write(procs, b"0").map_err(|e| Failure::Cgroup(n, e.into()))?;
@@ -139,6 +184,18 @@ fn run(plan: &Plan) -> Result<Infallible, Failure> {
             | libc::CLONE_NEWUTS;
         sys::setns(target.as_fd(), kinds).map_err(step("setns into container"))?;
     }
+    if let Some(users) = &plan.users {
+        sys::setns(users.as_fd(), libc::CLONE_NEWUSER)
+            .map_err(step("setns into user namespace"))?;
+        // Until here it is nobody inside.
+        call!(libc::SYS_setgroups, 0, 0).map_err(step("setgroups"))?;
+        call!(libc::SYS_setresgid, 0, 0, 0).map_err(step("setgid"))?;
+        call!(libc::SYS_setresuid, 0, 0, 0).map_err(step("setuid"))?;
+    }
+    Ok(())
+}
+
+fn go_on(plan: &Plan) -> Result<Infallible, Failure> {
     take_stdio(plan)?;
     // A session keyring of its own: else keys of the engine's session could be searched. Not every kernel or quota allows it.
     let _ = call!(
@@ -149,6 +206,10 @@ fn run(plan: &Plan) -> Result<Infallible, Failure> {
     if let Some(mounts) = &plan.mounts {
         make_kernel_mounts(mounts)?;
         protect_paths(mounts)?;
+    }
+    if plan.apart != 0 {
+        // Every mount made so far is locked by this: it cannot be undone from inside.
+        sys::unshare(plan.apart).map_err(step("unshare namespaces"))?;
     }
     let _ = call!(libc::SYS_umask, 0o022);
     for (resource, limit) in &plan.rlimits {

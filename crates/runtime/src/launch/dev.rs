@@ -8,6 +8,7 @@ use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::error::{Errno, LaunchError};
+use super::userns::Owner;
 
 /// Nodes every container has, with their device numbers (OCI runtime specification, default devices).
 const NODES: [(&str, u32, u32); 6] = [
@@ -100,15 +101,16 @@ fn collect(dir: &Path, below: &Path, found: &mut Vec<HostDevice>) {
 }
 
 /// A tmpfs with device nodes and links, and the directories `pts`, `shm` and `mqueue` to mount on. The umask must be 0.
-pub(super) fn make_dev(extra: &[HostDevice]) -> Result<OwnedFd, LaunchError> {
+pub(super) fn make_dev(extra: &[HostDevice], owner: Owner) -> Result<OwnedFd, LaunchError> {
     let fail = LaunchError::setup("set up /dev");
     let attrs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = new_fs("tmpfs", &[("mode", "755"), ("size", "65536k")], attrs);
-    let dev = dev.and_then(|dev| populate(&dev, extra).map(|()| dev));
+    let dev = dev.and_then(|dev| populate(&dev, extra, owner).map(|()| dev));
     dev.map_err(fail)
 }
 
-fn populate(dev: &OwnedFd, extra: &[HostDevice]) -> Result<(), Errno> {
+fn populate(dev: &OwnedFd, extra: &[HostDevice], owner: Owner) -> Result<(), Errno> {
+    owner.take(dev.as_fd())?;
     for (name, major, minor) in NODES {
         let number = rustix::fs::makedev(major, minor);
         rustix::fs::mknodat(
@@ -118,12 +120,15 @@ fn populate(dev: &OwnedFd, extra: &[HostDevice]) -> Result<(), Errno> {
             Mode::from_raw_mode(0o666),
             number,
         )?;
+        owner.take_in(dev.as_fd(), name.as_ref())?;
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, dev, name)?;
+        owner.take_in(dev.as_fd(), name.as_ref())?;
     }
     for name in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
+        owner.take_in(dev.as_fd(), name.as_ref())?;
     }
     for device in extra {
         make_device(dev, device)?;

@@ -128,9 +128,20 @@ pub enum LaunchError {
         /// Cause.
         errno: Errno,
     },
-    /// A user namespace was asked for.
-    #[error("user namespaces are not supported")]
-    UserNamespace,
+    /// The user has no id in the Pod's user namespace.
+    #[error("cannot set uid to unmapped user in user namespace")]
+    UnmappedUser,
+    /// One of the groups has no id in the Pod's user namespace.
+    #[error("cannot set gid to unmapped user in user namespace")]
+    UnmappedGroup,
+    /// The file system does not let its ids be mapped (device nodes, kernel file systems, old kernels).
+    #[error("failed to fulfil mount request: failed to set MOUNT_ATTR_IDMAP on {path}: {errno}{}", idmap_hint(*errno))]
+    IdMap {
+        /// What was to be mounted.
+        path: String,
+        /// Cause.
+        errno: Errno,
+    },
     /// A PID namespace or container to join was named but not given.
     #[error("container {0} to join is not running")]
     NoTarget(String),
@@ -154,6 +165,15 @@ pub enum LaunchError {
         /// Cause.
         errno: Errno,
     },
+}
+
+/// What runc adds, because the kernel's word for it says nothing.
+fn idmap_hint(errno: Errno) -> &'static str {
+    if errno == Errno(libc::EINVAL) {
+        " (maybe the filesystem used doesn't support idmap mounts on this kernel?)"
+    } else {
+        ""
+    }
 }
 
 impl LaunchError {

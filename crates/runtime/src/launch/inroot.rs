@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 use super::error::Errno;
+use super::userns::Owner;
 
 /// Symbolic links followed in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -40,11 +41,16 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<O
     Err(Errno(libc::EAGAIN))
 }
 
-/// Opens `path` as a mount point, making what is missing of it (directories 0755, the file 0644).
-pub(super) fn ensure(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
+/// Opens `path` as a mount point, making what is missing of it (directories 0755, the file 0644) for `owner`.
+pub(super) fn ensure(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    kind: Kind,
+    owner: Owner,
+) -> Result<OwnedFd, Errno> {
     let found = match open(root, path, OFlags::PATH) {
         Err(Errno(libc::ENOENT)) => {
-            make(root, path, kind)?;
+            make(root, path, kind, owner)?;
             open(root, path, OFlags::PATH)?
         }
         result => result?,
@@ -58,7 +64,7 @@ pub(super) fn ensure(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<Ow
 }
 
 /// Walks `path` name by name and makes what is not there. Dangling links are followed to where they point inside the root.
-fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<(), Errno> {
+fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind, owner: Owner) -> Result<(), Errno> {
     let mut here = PathBuf::new();
     let mut names = names(path);
     let mut links = 0;
@@ -79,6 +85,7 @@ fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<(), Errno> {
                     &open(root, &here, OFlags::PATH | OFlags::DIRECTORY)?,
                     &name,
                     kind,
+                    owner,
                 )?;
             }
             Err(e) => return Err(e),
@@ -118,7 +125,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind) -> Result<(), Errno> {
+fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind, owner: Owner) -> Result<(), Errno> {
     let made = match kind {
         Kind::Directory => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)),
         Kind::File => {
@@ -130,13 +137,13 @@ fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind) -> Result<(), Errno> 
     match made {
         // Somebody else was quicker; the last look decides.
         Err(rustix::io::Errno::EXIST) => Ok(()),
-        result => Ok(result?),
+        Err(errno) => Err(errno.into()),
+        Ok(()) => owner.take_in(parent.as_fd(), name),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -147,7 +154,7 @@ mod tests {
         std::fs::create_dir(&root).unwrap();
         prepare(&root);
         let fd = std::fs::File::open(&root).unwrap();
-        let got = match ensure(fd.as_fd(), Path::new(path), kind) {
+        let got = match ensure(fd.as_fd(), Path::new(path), kind, Owner::default()) {
             Ok(found) => {
                 let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
                 let at = std::fs::read_link(link).unwrap();

@@ -12,11 +12,12 @@ use rustix::mount::MountAttrFlags;
 use super::child::KernelMounts;
 use super::dev::{HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
-use super::process::{self, OpenCgroups, Own, Prepared, Setting};
+use super::process::{self, OpenCgroups, Own, PidGuard, Prepared, Setting};
 use super::rootfs::{self, Mounts};
 use super::scratch::{Namespaces, Scratch};
 use super::spec::{ExecFds, ExecSpec, LaunchFds, LaunchSpec, Launched, PidNamespace};
 use super::sys;
+use super::userns::UserNamespace;
 use super::users;
 
 /// Starts processes in containers. One per pause, which must have a single thread: the launcher changes namespaces, umask and
@@ -27,7 +28,7 @@ use super::users;
 pub struct Launcher {
     own: Own,
     namespaces: Namespaces,
-    pid_namespace: OwnedFd,
+    users: Option<UserNamespace>,
     setattr: bool,
 }
 
@@ -40,7 +41,7 @@ impl Launcher {
             .map_err(LaunchError::setup("open /proc"))?;
         let namespaces = Namespaces::new(&proc, scratch)?;
         let open = OFlags::RDONLY | OFlags::CLOEXEC;
-        let pid_namespace = rustix::fs::openat(&proc, "self/ns/pid", open, Mode::empty())
+        let pids = rustix::fs::openat(&proc, "self/ns/pid", open, Mode::empty())
             .map_err(LaunchError::setup("open pid namespace"))?;
         let capabilities = rustix::thread::capabilities(None)
             .map_err(LaunchError::setup("read own capabilities"))?
@@ -56,11 +57,19 @@ impl Launcher {
                 proc,
                 capabilities,
                 last_capability,
+                pids,
             },
             namespaces,
-            pid_namespace,
+            users: None,
             setattr,
         })
+    }
+
+    /// The same, all of whose containers are in a user namespace, which must own the network, IPC and UTS namespaces of the caller.
+    #[must_use]
+    pub fn with_users(mut self, users: Option<UserNamespace>) -> Self {
+        self.users = users;
+        self
     }
 
     /// Whether mounts can be made read-only with their submounts (Linux 5.12).
@@ -70,24 +79,20 @@ impl Launcher {
 
     /// Makes a container's file system and starts its first process. Returns once its program is being executed.
     pub fn launch(&self, spec: &LaunchSpec, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
-        if spec.user_namespace.is_some() {
-            return Err(LaunchError::UserNamespace);
-        }
         let _umask = Umask::set(0);
-        let root = rootfs::mount_root(spec)?;
+        let root = self.mount_root(spec)?;
         let user = users::resolve(root.as_fd(), &spec.user)?;
-        let mounts = rootfs::prepare(spec, root, self.setattr)?;
-        let (stdio, terminal) = process::open_stdio(
-            fds.stdio,
-            mounts.devpts.as_ref().map(AsFd::as_fd),
-            &user.status,
-        )?;
+        let on_node = self.on_node(&user.status)?;
+        let mounts = rootfs::prepare(spec, root, self.setattr, self.users.as_ref())?;
+        let devpts = mounts.devpts.as_ref().map(AsFd::as_fd);
+        let (stdio, terminal) = process::open_stdio(fds.stdio, devpts, &on_node)?;
         let home =
             Some(user.home).filter(|_| !spec.process.env.iter().any(|(key, _)| key == "HOME"));
         let setting = Setting {
             enter: None,
             mounts: Some(kernel_mounts(spec, &mounts, self.setattr)?),
             new_pid_namespace: spec.pid_namespace == PidNamespace::New,
+            users: self.users_fd()?,
         };
         let cgroup = (&spec.cgroup, OpenCgroups::open(&spec.cgroup)?);
         let streams = (stdio, terminal.is_some());
@@ -125,26 +130,56 @@ impl Launcher {
                 let target = fds
                     .pid_target
                     .ok_or_else(|| LaunchError::NoTarget(id.clone()))?;
-                Some(self.children_in(target).map_err(|e| match e {
+                Some(self.own.children_in(target).map_err(|e| match e {
                     LaunchError::Stopped => LaunchError::NoTarget(id.clone()),
                     other => other,
                 })?)
             }
-            _ => None,
+            PidNamespace::Pause => self.shared_pids()?,
+            PidNamespace::New => None,
         };
         let inside = self.namespaces.enter()?;
         mounts.attach(&inside, spec)?;
         if console {
             mounts.attach_console()?;
         }
-        prepared.start()
+        prepared.start(&self.own)
+    }
+
+    fn mount_root(&self, spec: &LaunchSpec) -> Result<OwnedFd, LaunchError> {
+        let _aside = match &self.users {
+            Some(_) => Some(self.namespaces.aside()?),
+            None => None,
+        };
+        rootfs::mount_root(spec, self.users.as_ref())
+    }
+
+    /// The user as files of the node know them.
+    fn on_node(&self, user: &UserStatus) -> Result<UserStatus, LaunchError> {
+        match &self.users {
+            Some(users) => users.check(user).map(|()| users.on_node(user)),
+            None => Ok(user.clone()),
+        }
+    }
+
+    fn users_fd(&self) -> Result<Option<OwnedFd>, LaunchError> {
+        let users = self.users.as_ref().map(|u| u.users.try_clone()).transpose();
+        users.map_err(LaunchError::setup("dup"))
+    }
+
+    /// Children go where the Pod's processes are, if that is not where the caller is.
+    fn shared_pids(&self) -> Result<Option<PidGuard<'_>>, LaunchError> {
+        let pids = self.users.as_ref().and_then(|users| users.pids.as_ref());
+        pids.map(|pids| self.own.children_in(pids.as_fd()))
+            .transpose()
     }
 
     /// Starts another process in a running container. Returns once its program is being executed.
     pub fn exec(&self, spec: &ExecSpec, fds: ExecFds<'_>) -> Result<Launched, LaunchError> {
         let _umask = Umask::set(0);
         let user: UserStatus = spec.user.clone();
-        let (stdio, terminal) = process::open_stdio(fds.stdio, fds.devpts, &user)?;
+        let on_node = self.on_node(&user)?;
+        let (stdio, terminal) = process::open_stdio(fds.stdio, fds.devpts, &on_node)?;
         let enter = fds
             .target
             .try_clone_to_owned()
@@ -153,6 +188,7 @@ impl Launcher {
             enter: Some(enter),
             mounts: None,
             new_pid_namespace: false,
+            users: self.users_fd()?,
         };
         let cgroup = (&spec.cgroup, OpenCgroups::open(&spec.cgroup)?);
         let prepared = process::prepare(
@@ -164,8 +200,8 @@ impl Launcher {
             cgroup,
             setting,
         )?;
-        let _pids = self.children_in(fds.target)?;
-        let (pid, pidfd) = prepared.start().map_err(|e| match e {
+        let _pids = self.own.children_in(fds.target)?;
+        let (pid, pidfd) = prepared.start(&self.own).map_err(|e| match e {
             // Its PID namespace takes no more processes, or it is gone altogether.
             LaunchError::Setup {
                 errno: Errno(libc::ESRCH),
@@ -185,32 +221,6 @@ impl Launcher {
             terminal: terminal.map(|t| t.master),
             devpts: None,
         })
-    }
-
-    /// Children born until the guard is dropped are in the PID namespace of `target`.
-    fn children_in(
-        &self,
-        target: std::os::fd::BorrowedFd<'_>,
-    ) -> Result<PidGuard<'_>, LaunchError> {
-        match sys::setns(target, libc::CLONE_NEWPID) {
-            Ok(()) => Ok(PidGuard(&self.pid_namespace)),
-            Err(Errno(libc::ESRCH)) => Err(LaunchError::Stopped),
-            Err(errno) => Err(LaunchError::Setup {
-                step: "setns into pid namespace",
-                errno,
-            }),
-        }
-    }
-}
-
-struct PidGuard<'a>(&'a OwnedFd);
-
-impl Drop for PidGuard<'_> {
-    fn drop(&mut self) {
-        if sys::setns(self.0.as_fd(), libc::CLONE_NEWPID).is_err() {
-            // Later containers would be born in somebody else's namespace. It cannot fail but for want of kernel memory.
-            std::process::abort();
-        }
     }
 }
 

@@ -32,6 +32,7 @@ mod scratch;
 mod spec;
 mod sys;
 mod terminal;
+mod userns;
 mod users;
 
 pub use dev::{default_masked_paths, default_readonly_paths};
@@ -40,3 +41,4 @@ pub use launcher::Launcher;
 pub(crate) use plain::spawn_in;
 pub use scratch::Scratch;
 pub use spec::*;
+pub use userns::UserNamespace;

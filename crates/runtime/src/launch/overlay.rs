@@ -14,6 +14,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use super::error::{Errno, LaunchError};
 use super::spec::Root;
 use super::sys::{self, call};
+use super::userns::UserNamespace;
 
 /// A page less the terminator: what `mount(2)` takes as data.
 const MAX_MOUNT_DATA: usize = 4095;
@@ -28,8 +29,9 @@ fn fd_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// Mounts the root, attached nowhere.
-pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
+/// Mounts the root, attached nowhere. With `users` the caller is in a mount namespace nobody else sees and that ends with this: a kernel
+/// before 6.15 takes layers only from mounts that are attached somewhere, and idmapped ones are new.
+pub(super) fn mount(root: &Root, users: Option<&UserNamespace>) -> Result<OwnedFd, LaunchError> {
     let open = |path: &Path| {
         rustix::fs::open(
             path,
@@ -38,16 +40,18 @@ pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
         )
         .map_err(|e| failed(path.display().to_string(), e))
     };
-    let lower = root
-        .layers
-        .iter()
-        .map(|l| open(l))
-        .collect::<Result<Vec<_>, _>>()?;
-    let layers = Layers {
-        lower,
+    let mut layers = Layers {
+        lower: root
+            .layers
+            .iter()
+            .map(|l| open(l))
+            .collect::<Result<Vec<_>, _>>()?,
         upper: open(&root.upper)?,
         work: open(&root.work)?,
     };
+    if let Some(users) = users {
+        idmap(&mut layers, root, users)?;
+    }
     forget_volatile(&layers.work);
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|e| failed("fsopen overlay".into(), e))?;
@@ -60,6 +64,23 @@ pub(super) fn mount(root: &Root) -> Result<OwnedFd, LaunchError> {
             (None, errno) => Err(failed(option.to_owned(), errno)),
         },
     }
+}
+
+/// Replaces the lower layers by idmapped mounts of them, and gives the upper one to the root inside. They are stacked on the upper
+/// directory, whose descriptor still names what is underneath.
+fn idmap(layers: &mut Layers, root: &Root, users: &UserNamespace) -> Result<(), LaunchError> {
+    for (layer, path) in layers.lower.iter_mut().zip(&root.layers) {
+        let path = || path.display().to_string();
+        let tree = sys::clone_tree(layer.as_fd(), c"").map_err(|e| failed(path(), e))?;
+        users.idmap(&tree).map_err(|errno| LaunchError::IdMap {
+            path: path(),
+            errno,
+        })?;
+        sys::attach(tree.as_fd(), layers.upper.as_fd()).map_err(|e| failed(path(), e))?;
+        *layer = tree;
+    }
+    let taken = users.root().take(layers.upper.as_fd());
+    taken.map_err(|e| failed(root.upper.display().to_string(), e))
 }
 
 /// An earlier launch from the same directories marked them as not to be trusted after a crash, and the kernel refuses them until
@@ -184,7 +205,7 @@ mod tests {
     fn many_layers_are_stacked_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let root = tree(dir.path(), 120);
-        let mounted = mount(&root).unwrap();
+        let mounted = mount(&root, None).unwrap();
         assert_eq!(read(&mounted, "same"), "0");
         assert_eq!(read(&mounted, "f119"), "");
     }
@@ -216,7 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut root = tree(dir.path(), 1);
         root.layers[0] = dir.path().join("absent");
-        let error = mount(&root).unwrap_err().to_string();
+        let error = mount(&root, None).unwrap_err().to_string();
         assert_eq!(
             error,
             format!(

@@ -8,10 +8,10 @@ use ports::runtime::UserStatus;
 use rustix::fs::{Mode, OFlags};
 
 use super::birth::{self, NotBorn};
-use super::child::{self, Failure, KernelMounts, Plan, Pointers};
+use super::child::{self, Begun, Failure, KernelMounts, Plan, Pointers};
 use super::error::{Errno, LaunchError};
 use super::spec::{CapabilitySets, CgroupEntry, ProcessSpec, SeccompProgram, Stdio};
-use super::sys::CLONE_NEWPID;
+use super::sys::{self, CLONE_NEWPID};
 use super::terminal::{self, Terminal};
 
 /// The kernel's own search path when the environment has none, as in runc's callers.
@@ -60,6 +60,33 @@ pub(super) struct Own {
     /// Capabilities pause may hand on.
     pub(super) capabilities: u64,
     pub(super) last_capability: u32,
+    /// The PID namespace its children are born in.
+    pub(super) pids: OwnedFd,
+}
+
+impl Own {
+    /// Children born until the guard is dropped are in the PID namespace of `target`, a process or the namespace itself.
+    pub(super) fn children_in(&self, target: BorrowedFd<'_>) -> Result<PidGuard<'_>, LaunchError> {
+        match sys::setns(target, libc::CLONE_NEWPID) {
+            Ok(()) => Ok(PidGuard(&self.pids)),
+            Err(Errno(libc::ESRCH)) => Err(LaunchError::Stopped),
+            Err(errno) => Err(LaunchError::Setup {
+                step: "setns into pid namespace",
+                errno,
+            }),
+        }
+    }
+}
+
+pub(super) struct PidGuard<'a>(&'a OwnedFd);
+
+impl Drop for PidGuard<'_> {
+    fn drop(&mut self) {
+        if sys::setns(self.0.as_fd(), libc::CLONE_NEWPID).is_err() {
+            // Later containers would be born in somebody else's namespace. It cannot fail but for want of kernel memory.
+            std::process::abort();
+        }
+    }
 }
 
 /// What makes the difference between a launch and an exec.
@@ -67,11 +94,15 @@ pub(super) struct Setting {
     pub(super) enter: Option<OwnedFd>,
     pub(super) mounts: Option<KernelMounts>,
     pub(super) new_pid_namespace: bool,
+    /// Another user namespace than the launcher's.
+    pub(super) users: Option<OwnedFd>,
 }
 
 /// A plan with what the parent keeps of it.
 pub(super) struct Prepared {
     plan: Plan,
+    /// Mounts made by the node's root, because the container's may not.
+    mounts: Option<KernelMounts>,
     cgroup: Option<OwnedFd>,
     cgroup_path: String,
     cgroup_paths: Vec<String>,
@@ -103,11 +134,22 @@ pub(super) fn prepare(
         vec![name.clone()]
     };
     let (opened, entry) = (cgroup.1, cgroup.0);
+    // In a user namespace everything may be had that there is, whatever the engine itself lacks.
+    let own_capabilities = match setting.users {
+        Some(_) => u64::MAX >> (63 - own.last_capability),
+        None => own.capabilities,
+    };
+    let (mounts, others) = match setting.users {
+        Some(_) => (None, setting.mounts),
+        None => (setting.mounts, None),
+    };
     let plan = Plan {
         cgroup_procs: opened.procs,
         proc: own.proc.try_clone().map_err(LaunchError::setup("dup"))?,
         enter: setting.enter,
-        mounts: setting.mounts,
+        mounts,
+        apart: others.as_ref().map_or(0, KernelMounts::namespaces),
+        users: setting.users,
         stdio: stdio.0,
         terminal: stdio.1,
         oom_score_adj: spec
@@ -121,7 +163,7 @@ pub(super) fn prepare(
             "working directory",
             if spec.cwd.is_empty() { "/" } else { &spec.cwd },
         )?,
-        capabilities: limit(spec.capabilities, own.capabilities),
+        capabilities: limit(spec.capabilities, own_capabilities),
         last_capability: own.last_capability,
         no_new_privs: spec.no_new_privs,
         seccomp: spec.seccomp.as_ref().map(filter).transpose()?,
@@ -137,6 +179,7 @@ pub(super) fn prepare(
     };
     Ok(Prepared {
         plan,
+        mounts: others,
         cgroup: opened.v2,
         cgroup_path: entry
             .v2
@@ -151,21 +194,56 @@ pub(super) fn prepare(
 
 impl Prepared {
     /// Starts the child and waits until it executes its program; a child that failed is reaped.
-    pub(super) fn start(self) -> Result<(i32, OwnedFd), LaunchError> {
+    pub(super) fn start(self, own: &Own) -> Result<(i32, OwnedFd), LaunchError> {
+        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
         let flags = if self.new_pid_namespace {
             CLONE_NEWPID
         } else {
             0
         };
-        let born = birth::start(&self.plan, flags, self.cgroup.as_ref().map(AsFd::as_fd));
-        born.map_err(|error| match (error, &self.cgroup) {
+        let born = match &self.mounts {
+            None => birth::start(&self.plan, flags, cgroup),
+            Some(mounts) if !self.new_pid_namespace => {
+                self.make(mounts)?;
+                birth::start(&self.plan, flags, cgroup)
+            }
+            Some(mounts) => {
+                let begun = Begun(&self.plan);
+                let before = || child::begin(&self.plan);
+                // Born inside, so that the new namespace is the inside's; it waits for mounts that can be made only from within it.
+                let gated = birth::start_between(&begun, before, flags, cgroup)
+                    .map_err(|error| self.unborn(error))?;
+                let child = gated.pidfd().map_err(LaunchError::setup("clone"))?;
+                let pids = own.children_in(child)?;
+                self.make(mounts)?;
+                drop(pids);
+                gated.open()
+            }
+        };
+        born.map_err(|error| self.unborn(error))
+    }
+
+    /// Has the kernel's file systems mounted by a process of the node's root.
+    fn make(&self, mounts: &KernelMounts) -> Result<(), LaunchError> {
+        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
+        match birth::start(mounts, 0, cgroup) {
+            Err(NotBorn::Failed(None)) => Ok(()),
+            Err(NotBorn::Failed(Some(failure))) => Err(self.explain(failure)),
+            Err(NotBorn::Clone(errno)) => Err(LaunchError::setup("clone")(errno)),
+            // It executes nothing.
+            Ok(_) => Err(LaunchError::setup("clone")(Errno(libc::EIO))),
+        }
+    }
+
+    fn unborn(&self, error: NotBorn<Failure>) -> LaunchError {
+        match (error, &self.cgroup) {
             (NotBorn::Failed(failure), _) => self.explain(failure),
             (NotBorn::Clone(errno), Some(_)) => LaunchError::Cgroup {
                 path: self.cgroup_path.clone(),
                 errno,
             },
             (NotBorn::Clone(errno), None) => LaunchError::setup("clone")(errno),
-        })
+        }
     }
 
     fn explain(&self, failure: Failure) -> LaunchError {
@@ -188,7 +266,7 @@ impl Prepared {
                 errno,
             },
             Failure::Protect(n, errno) => {
-                let mounts = self.plan.mounts.as_ref();
+                let mounts = self.plan.mounts.as_ref().or(self.mounts.as_ref());
                 let path = mounts
                     .and_then(|m| m.masked.iter().chain(&m.readonly).nth(n))
                     .map(text)

@@ -15,6 +15,7 @@ use super::error::{Errno, LaunchError};
 use super::inroot::{self, Kind};
 use super::scratch::Inside;
 use super::spec::{CgroupEntry, LaunchSpec};
+use super::userns::{Owner, UserNamespace};
 use super::{overlay, sys, terminal};
 
 /// Every mount of a container, detached, prepared while the node's paths can be seen.
@@ -31,6 +32,7 @@ pub(super) struct Mounts {
     pub(super) cgroup2: bool,
     privileged: bool,
     setattr: bool,
+    owner: Owner,
 }
 
 /// What `/sys/fs/cgroup` shows with v1 controllers: the container's own directory of each hierarchy. A v2 hierarchy beside them has
@@ -54,8 +56,10 @@ pub(super) fn prepare(
     spec: &LaunchSpec,
     root: OwnedFd,
     setattr: bool,
+    users: Option<&UserNamespace>,
 ) -> Result<Mounts, LaunchError> {
-    let binds = binds::prepare(&spec.mounts, setattr)?;
+    let owner = users.map(UserNamespace::root).unwrap_or_default();
+    let binds = binds::prepare(&spec.mounts, setattr, users)?;
     // A mount of the Pod's own takes the place of ours.
     let ours = |path: &str| !binds.iter().any(|b| b.target == Path::new(path));
     let (own_dev, own_sys) = (ours("/dev"), ours("/sys"));
@@ -64,15 +68,15 @@ pub(super) fn prepare(
     } else {
         Vec::new()
     };
-    let dev = own_dev.then(|| dev::make_dev(&extra)).transpose()?;
+    let dev = own_dev.then(|| dev::make_dev(&extra, owner)).transpose()?;
     let devpts = own_dev
-        .then(|| terminal::new_devpts().map_err(mount_error("devpts", "/dev/pts")))
+        .then(|| terminal::new_devpts(owner).map_err(mount_error("devpts", "/dev/pts")))
         .transpose()?;
     let shm = (own_dev && ours("/dev/shm"))
-        .then(|| prepare_shm(spec.shm.as_deref()))
+        .then(|| prepare_shm(spec.shm.as_deref(), owner))
         .transpose()?;
     let mqueue = (own_dev && ours("/dev/mqueue"))
-        .then(|| new_fs("mqueue", &[], HARDENED).map_err(mount_error("mqueue", "/dev/mqueue")))
+        .then(|| new_for(owner, "mqueue", &[]).map_err(mount_error("mqueue", "/dev/mqueue")))
         .transpose()?;
     let sys_attrs = if spec.privileged {
         HARDENED
@@ -85,7 +89,7 @@ pub(super) fn prepare(
     let own_cgroup = own_sys && ours("/sys/fs/cgroup");
     let v1 = own_cgroup && !spec.cgroup.v1.is_empty();
     let cgroup_v1 = v1
-        .then(|| cgroup_view(&spec.cgroup).map_err(mount_error("cgroup", "/sys/fs/cgroup")))
+        .then(|| cgroup_view(&spec.cgroup, owner).map_err(mount_error("cgroup", "/sys/fs/cgroup")))
         .transpose()?;
     let cgroup2 = own_cgroup && !v1 && spec.cgroup.v2.is_some();
     Ok(Mounts {
@@ -100,12 +104,20 @@ pub(super) fn prepare(
         cgroup2,
         privileged: spec.privileged,
         setattr,
+        owner,
     })
 }
 
-fn prepare_shm(path: Option<&Path>) -> Result<OwnedFd, LaunchError> {
+/// A new file system whose root directory is `owner`'s.
+fn new_for(owner: Owner, kind: &str, options: &[(&str, &str)]) -> Result<OwnedFd, Errno> {
+    let mount = new_fs(kind, options, HARDENED)?;
+    owner.take(mount.as_fd())?;
+    Ok(mount)
+}
+
+fn prepare_shm(path: Option<&Path>, owner: Owner) -> Result<OwnedFd, LaunchError> {
     let Some(path) = path else {
-        return new_fs("tmpfs", &[("mode", "1777"), ("size", "65536k")], HARDENED)
+        return new_for(owner, "tmpfs", &[("mode", "1777"), ("size", "65536k")])
             .map_err(mount_error("shm", "/dev/shm"));
     };
     let source = path.display().to_string();
@@ -117,8 +129,8 @@ fn clone_path(path: &Path) -> Result<OwnedFd, Errno> {
     sys::clone_tree(CWD, &path)
 }
 
-fn cgroup_view(entry: &CgroupEntry) -> Result<CgroupView, Errno> {
-    let base = new_fs("tmpfs", &[("mode", "755")], HARDENED)?;
+fn cgroup_view(entry: &CgroupEntry, owner: Owner) -> Result<CgroupView, Errno> {
+    let base = new_for(owner, "tmpfs", &[("mode", "755")])?;
     let mut trees = BTreeMap::new();
     for (name, path) in &entry.v1 {
         rustix::fs::mkdirat(&base, name, Mode::from_raw_mode(0o755))?;
@@ -144,14 +156,15 @@ impl Mounts {
             .attach_root(&self.root)
             .map_err(rootfs("attach root"))?;
         let root = self.root.as_fd();
-        plain_directory(root, "proc")?;
+        plain_directory(root, "proc", self.owner)?;
         self.attach_dev(root)?;
         self.attach_sys(root)?;
         for bind in &self.binds {
-            bind.attach(root, self.setattr)?;
+            bind.attach(root, self.setattr, self.owner)?;
         }
         let cwd = PathBuf::from(&spec.process.cwd);
-        let made = inroot::ensure(root, cwd.strip_prefix("/").unwrap_or(&cwd), Kind::Directory);
+        let below = cwd.strip_prefix("/").unwrap_or(&cwd);
+        let made = inroot::ensure(root, below, Kind::Directory, self.owner);
         made.map_err(|errno| LaunchError::MakeDir {
             path: spec.process.cwd.clone(),
             errno,
@@ -182,7 +195,7 @@ impl Mounts {
 
     fn attach_dev(&self, root: BorrowedFd<'_>) -> Result<(), LaunchError> {
         let Some(dev) = &self.dev else { return Ok(()) };
-        let point = plain_directory(root, "dev")?;
+        let point = plain_directory(root, "dev", self.owner)?;
         sys::attach(dev.as_fd(), point.as_fd()).map_err(mount_error("tmpfs", "/dev"))?;
         for (name, mount) in [
             ("pts", &self.devpts),
@@ -201,7 +214,7 @@ impl Mounts {
         let Some(sysfs) = &self.sys else {
             return Ok(());
         };
-        let point = plain_directory(root, "sys")?;
+        let point = plain_directory(root, "sys", self.owner)?;
         sys::attach(sysfs.as_fd(), point.as_fd()).map_err(mount_error("sysfs", "/sys"))?;
         let Some(view) = &self.cgroup_v1 else {
             return Ok(());
@@ -246,22 +259,24 @@ fn attach_below(mount: &OwnedFd, parent: &OwnedFd, path: &str) -> Result<(), Err
 }
 
 /// A directory at the top of the root, made if absent. A link in its place could make a kernel file system appear elsewhere.
-fn plain_directory(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, LaunchError> {
+fn plain_directory(root: BorrowedFd<'_>, name: &str, owner: Owner) -> Result<OwnedFd, LaunchError> {
     let path = format!("/{name}");
-    match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(errno) => {
-            return Err(LaunchError::MakeDir {
-                path,
-                errno: errno.into(),
-            });
-        }
+    let made = match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => owner.take_in(root, name.as_ref()),
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    };
+    if let Err(errno) = made {
+        return Err(LaunchError::MakeDir { path, errno });
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(root, name, flags, Mode::empty()).map_err(|_| LaunchError::MountPoint(path))
 }
 
 /// The root's overlay, attached nowhere.
-pub(super) fn mount_root(spec: &LaunchSpec) -> Result<OwnedFd, LaunchError> {
-    overlay::mount(&spec.root)
+pub(super) fn mount_root(
+    spec: &LaunchSpec,
+    users: Option<&UserNamespace>,
+) -> Result<OwnedFd, LaunchError> {
+    overlay::mount(&spec.root, users)
 }

@@ -90,6 +90,20 @@ impl Namespaces {
         sys::unshare(libc::CLONE_NEWNS).map_err(LaunchError::setup("unshare mount namespace"))?;
         Ok(inside)
     }
+
+    /// Enters a new copy of the node's namespace that nobody else sees.
+    pub(super) fn aside(&self) -> Result<Inside<'_>, LaunchError> {
+        sys::unshare(libc::CLONE_NEWNS).map_err(LaunchError::setup("unshare mount namespace"))?;
+        let inside = Inside(self);
+        make_private().map_err(LaunchError::setup("make mounts private"))?;
+        Ok(inside)
+    }
+}
+
+fn make_private() -> Result<(), Errno> {
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    call!(libc::SYS_mount, 0, c"/".as_ptr(), 0, flags, 0)?;
+    Ok(())
 }
 
 fn go_home(home: &OwnedFd) {
@@ -107,14 +121,7 @@ impl Drop for Inside<'_> {
 
 /// Replaces all mounts of the (new) current namespace by the scratch tmpfs.
 fn empty_out(setattr: bool) -> Result<(), Errno> {
-    call!(
-        libc::SYS_mount,
-        0,
-        c"/".as_ptr(),
-        0,
-        libc::MS_REC | libc::MS_PRIVATE,
-        0
-    )?;
+    make_private()?;
     let node_proc = if setattr {
         None
     } else {

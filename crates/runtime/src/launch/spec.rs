@@ -35,8 +35,6 @@ pub struct LaunchSpec {
     pub masked_paths: Vec<PathBuf>,
     /// Paths made read-only; absent ones are skipped.
     pub readonly_paths: Vec<PathBuf>,
-    /// Identity mappings of a user namespace of its own. Not supported yet: must be `None`.
-    pub user_namespace: Option<IdMappings>,
 }
 
 /// A root file system: overlayfs over image layers.
@@ -144,15 +142,6 @@ pub struct Rlimit {
     pub soft: u64,
     /// Hard limit; `u64::MAX` is none.
     pub hard: u64,
-}
-
-/// Mappings of a user namespace (`user_namespaces(7)`), uid and gid alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdMappings {
-    /// First id of the node.
-    pub host_id: u32,
-    /// How many, from 0 inside.
-    pub length: u32,
 }
 
 /// Another process in a running container.

@@ -12,7 +12,9 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use super::error::Errno;
 
 pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_FILES: u64 = 0x400;
 pub(super) const CLONE_VFORK: u64 = 0x4000;
+pub(super) const CLONE_PARENT: u64 = 0x8000;
 pub(super) const CLONE_PIDFD: u64 = 0x1000;
 pub(super) const CLONE_NEWPID: u64 = libc::CLONE_NEWPID as u64;
 pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -46,6 +48,7 @@ pub(super) struct MountAttr {
 }
 
 pub(super) const MOUNT_ATTR_RDONLY: u64 = 1;
+pub(super) const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 /// Turns a raw system call's result into a value or the error number.
 pub(super) fn check(result: c_long) -> Result<c_long, Errno> {
@@ -121,10 +124,27 @@ pub(super) unsafe fn clone_vfork(
     entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
     data: *mut libc::c_void,
 ) -> Result<(i32, OwnedFd), Errno> {
-    let mut pidfd: RawFd = -1;
-    args.flags |= CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
-    args.pidfd = (&raw mut pidfd) as u64;
+    args.flags |= CLONE_VFORK;
     args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: the caller's promise.
+    let (pid, pidfd) = unsafe { clone_vm(args, stack, entry, data)? };
+    // SAFETY: the kernel has stored a descriptor that belongs to nobody else yet.
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// The same without sleeping; the caller's own parent may be the process's (`CLONE_PARENT`). Its PID and a new pidfd.
+///
+/// # Safety
+/// As above; and `stack` and `data` stay until the process has called execve or ended.
+pub(super) unsafe fn clone_vm(
+    mut args: CloneArgs,
+    stack: &Stack,
+    entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
+    data: *mut libc::c_void,
+) -> Result<(i32, RawFd), Errno> {
+    let mut pidfd: RawFd = -1;
+    args.flags |= CLONE_VM | CLONE_PIDFD;
+    args.pidfd = (&raw mut pidfd) as u64;
     args.stack = stack.base as u64;
     args.stack_size = stack.size as u64;
     // SAFETY: the caller's promise; the kernel reads `args` before the child runs.
@@ -132,8 +152,10 @@ pub(super) unsafe fn clone_vfork(
     if result < 0 {
         return Err(Errno(-result as i32));
     }
-    // SAFETY: the kernel has stored a descriptor that belongs to nobody else yet.
-    Ok((result as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    // SAFETY: the kernel has written it, unseen by the compiler.
+    Ok((result as i32, unsafe {
+        std::ptr::read_volatile(&raw const pidfd)
+    }))
 }
 
 #[cfg(target_arch = "x86_64")]

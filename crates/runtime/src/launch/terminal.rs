@@ -8,6 +8,7 @@ use rustix::mount::MountAttrFlags;
 use super::dev::new_fs;
 use super::error::Errno;
 use super::sys::call;
+use super::userns::Owner;
 
 /// Both sides of a terminal.
 pub(super) struct Terminal {
@@ -17,14 +18,21 @@ pub(super) struct Terminal {
     pub(super) slave: OwnedFd,
 }
 
-/// A new devpts, attached nowhere.
-pub(super) fn new_devpts() -> Result<OwnedFd, Errno> {
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    new_fs(
+/// Group of terminals, by convention.
+const TTY: u32 = 5;
+
+/// A new devpts for `owner`, attached nowhere.
+pub(super) fn new_devpts(owner: Owner) -> Result<OwnedFd, Errno> {
+    let group = owner.shift(TTY).to_string();
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", &group)];
+    let devpts = new_fs(
         "devpts",
         &options,
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
+    )?;
+    owner.take(devpts.as_fd())?;
+    owner.take_in(devpts.as_fd(), "ptmx".as_ref())?;
+    Ok(devpts)
 }
 
 /// Opens a terminal on a devpts, attached or not.

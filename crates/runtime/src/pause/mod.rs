@@ -16,6 +16,7 @@ pub mod log;
 mod output;
 mod server;
 mod setup;
+mod users;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ use rustix::process::WaitOptions;
 use super::connection::{Connection, Heard};
 use super::container::{Container, Home, Pipes, TERMINAL, exit_code};
 use super::setup::Sandbox;
+use super::users::{Init, Users};
 use crate::cgroup::Tree;
 use crate::launch::{ExecFds, ExecSpec, Launcher, PidNamespace};
 use crate::wire::{Call, Event, Message, Refusal, Reply, Request, StartSpec, Stream, VERSION};
@@ -43,6 +44,8 @@ pub(super) struct Server {
     containers: BTreeMap<String, Container>,
     /// Processes besides the containers' first, by PID: the engine's names for them.
     execs: BTreeMap<i32, String>,
+    /// PID 1 of the Pod's shared PIDs, when that is not this process.
+    init: Option<Init>,
     /// Ends to be told after the answer that is being made.
     held: Vec<Message>,
     stopping: bool,
@@ -57,8 +60,14 @@ impl Server {
             signals,
             netns,
             scratch,
+            users,
             cgroups,
         } = sandbox;
+        let (namespace, init) = match users {
+            Some(Users { namespace, init }) => (Some(namespace), init),
+            None => (None, None),
+        };
+        let launcher = Launcher::new(scratch).map_err(io::Error::other)?;
         let epoll = Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         let home = Home {
             run_dir: Rc::new(std::fs::File::open(".")?.into()),
@@ -80,7 +89,7 @@ impl Server {
             listener,
             signals,
             netns,
-            launcher: Launcher::new(scratch).map_err(io::Error::other)?,
+            launcher: launcher.with_users(namespace),
             home,
             epoll,
             sources: BTreeMap::new(),
@@ -88,6 +97,7 @@ impl Server {
             connection: None,
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
+            init,
             held: Vec::new(),
             stopping: false,
         })
@@ -293,8 +303,7 @@ impl Server {
                 done
             }
             Request::Shutdown => {
-                self.stopping = true;
-                self.containers.values().for_each(Container::kill);
+                self.end_all();
                 // Nothing may be left to reap; then no signal comes.
                 if self.reap(None) {
                     std::process::exit(0);
@@ -302,6 +311,13 @@ impl Server {
                 done
             }
         }
+    }
+
+    /// Ends everything; the loop ends with the last of it.
+    fn end_all(&mut self) {
+        self.stopping = true;
+        self.init = None;
+        self.containers.values().for_each(Container::kill);
     }
 
     // ---- what is asked ----
@@ -466,6 +482,10 @@ impl Server {
     }
 
     fn ended(&mut self, pid: i32, status: rustix::process::WaitStatus, newest: Option<&str>) {
+        if self.init.as_ref().is_some_and(|init| init.pid == pid) {
+            // With its PID 1 every process of the namespace has ended, and none can be born in it.
+            return self.end_all();
+        }
         if let Some(exec) = self.execs.remove(&pid) {
             return self.tell(
                 &Message::Event(Event::ExecExited {

@@ -7,11 +7,13 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use ports::runtime::IdMapping;
 use rustix::process::DumpableBehavior;
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
 
 use super::connection::Connection;
+use super::users::{self, Users};
 use crate::cgroup::Layout;
 use crate::launch::Scratch;
 use crate::wire::{PauseSpec, SOCKET_NAME, VERSION};
@@ -61,6 +63,8 @@ pub(super) struct Sandbox {
     pub(super) netns: Option<OwnedFd>,
     /// What containers' mount namespaces are copied from.
     pub(super) scratch: Scratch,
+    /// The Pod's own users.
+    pub(super) users: Option<Users>,
     /// Where cgroups are.
     pub(super) cgroups: Layout,
 }
@@ -93,9 +97,18 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Lowering it takes a capability that not every root has.
     let _ = std::fs::write("/proc/self/oom_score_adj", spec.oom_score_adj.to_string());
-    unshare(&spec).map_err(SetupError::step("make namespaces"))?;
+    let users = match spec.users {
+        Some(ids) => Some(users::make(ids, spec.new_pid)),
+        None => None,
+    };
+    let users = users
+        .transpose()
+        .map_err(SetupError::step("make a user namespace"))?;
+    if users.is_none() {
+        unshare(&spec).map_err(SetupError::step("make namespaces"))?;
+    }
     configure(&spec)?;
-    if spec.new_pid {
+    if spec.new_pid && users.is_none() {
         become_init().map_err(SetupError::step("make a PID namespace"))?;
     }
     // Containers share this memory until they execute their program; nobody inside may look at it (CVE-2016-9962).
@@ -115,6 +128,7 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
         signals,
         netns,
         scratch: scratch.into(),
+        users,
         cgroups: spec.cgroups,
     })
 }
@@ -147,12 +161,38 @@ fn configure(spec: &PauseSpec) -> Result<(), SetupError> {
     }
     for (name, value) in &spec.sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        std::fs::write(path, value).map_err(|source| SetupError::Sysctl {
+        let value = match spec.users {
+            Some(ids) if name == GROUPS_SYSCTL => groups_on_node(value, ids),
+            _ => Ok(value.clone()),
+        };
+        let set = value.and_then(|value| std::fs::write(path, value));
+        set.map_err(|source| SetupError::Sysctl {
             name: name.clone(),
             source,
         })?;
     }
     Ok(())
+}
+
+/// The one safe sysctl whose value is of groups: it means those of who writes it.
+const GROUPS_SYSCTL: &str = "net.ipv4.ping_group_range";
+
+/// A range of groups of the inside, as the node knows them. Groups that are not there are refused, as the kernel would inside.
+fn groups_on_node(range: &str, ids: IdMapping) -> io::Result<String> {
+    let shift = |group: &str| -> io::Result<u32> {
+        let group: u32 = group
+            .parse()
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        if group >= ids.length {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        Ok(ids.host_id.saturating_add(group))
+    };
+    let groups = range.split_whitespace().map(shift);
+    let groups: Vec<String> = groups
+        .map(|group| group.map(|g| g.to_string()))
+        .collect::<io::Result<_>>()?;
+    Ok(groups.join(" "))
 }
 
 fn raise_loopback() -> io::Result<()> {

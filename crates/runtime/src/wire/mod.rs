@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use ports::runtime::UserStatus;
+use ports::runtime::{IdMapping, UserStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Layout;
@@ -42,6 +42,9 @@ pub struct PauseSpec {
     pub new_ipc: bool,
     /// Make a PID namespace and be its PID 1 (`shareProcessNamespace`).
     pub new_pid: bool,
+    /// Make a user namespace with these ids, and let it own the others (`hostUsers: false`).
+    #[serde(default)]
+    pub users: Option<IdMapping>,
     /// Host name to set in the UTS namespace; empty leaves it.
     pub hostname: String,
     /// Sysctls by dotted name, set in the new namespaces.

@@ -100,7 +100,6 @@ impl Bundle {
             privileged: false,
             masked_paths: default_masked_paths(),
             readonly_paths: default_readonly_paths(),
-            user_namespace: None,
         }
     }
 }

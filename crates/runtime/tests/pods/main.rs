@@ -8,6 +8,7 @@ mod sandboxes;
 mod scenarios;
 mod streams;
 mod survival;
+mod users;
 mod world;
 mod zombies;
 
@@ -32,7 +33,8 @@ fn main() {
         .chain(sandboxes::all())
         .chain(streams::all())
         .chain(survival::all())
-        .chain(zombies::all());
+        .chain(zombies::all())
+        .chain(users::all());
     let chosen: Vec<_> = all
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
         .collect();

@@ -26,6 +26,7 @@ async fn the_nodes_namespaces_are_the_nodes() {
         network: node,
         pid: node,
         ipc: node,
+        users: None,
     };
     let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
     assert!(sandbox.ips.is_empty());

@@ -133,7 +133,7 @@ pub(crate) fn pause_of(world: &World, sandbox: &str) -> i32 {
     pids.find(is_it).expect("pause runs")
 }
 
-fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).expect("pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
 }

@@ -26,10 +26,10 @@ use tokio::sync::broadcast::Receiver;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Address every sandbox gets; nothing is wired.
 pub(crate) const POD_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 2));
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 27] = [
     "sh", "cat", "echo", "sleep", "true", "false", "ls", "id", "env", "stty", "ps", "kill",
     "hostname", "head", "yes", "tty", "printf", "wc", "dd", "touch", "seq", "tr", "readlink",
-    "stat",
+    "stat", "mount", "umount", "grep",
 ];
 
 /// One scenario's world.
@@ -118,6 +118,7 @@ impl World {
                 network: NamespaceMode::Pod,
                 pid: NamespaceMode::Container,
                 ipc: NamespaceMode::Pod,
+                users: None,
             },
             sysctls: BTreeMap::new(),
             resources: Resources::default(),

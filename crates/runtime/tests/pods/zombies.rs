@@ -40,7 +40,7 @@ fn double_forks(count: usize) -> String {
 }
 
 /// What a script run in the container says.
-async fn ask(world: &World, id: &str, script: &str) -> String {
+pub(crate) async fn ask(world: &World, id: &str, script: &str) -> String {
     let request = ExecRequest {
         command: vec!["sh".into(), "-c".into(), script.into()],
         tty: false,
@@ -58,7 +58,7 @@ async fn ask(world: &World, id: &str, script: &str) -> String {
 }
 
 /// Waits for the end of a container that takes long.
-async fn ended(world: &World, id: &str) -> i32 {
+pub(crate) async fn ended(world: &World, id: &str) -> i32 {
     let mut events = world.runtime().events();
     if matches!(world.status(id).await.state, ContainerState::Exited { .. }) {
         return world.exit(id).await.0;
