@@ -186,6 +186,7 @@ fn kubelet_config(settings: &Settings, host_ips: &[IpAddr]) -> kubelet::Config {
         cluster_domain: settings.cluster_domain.clone(),
         cluster_dns: node::name_servers(),
         max_pods: MAX_PODS,
+        user_ids: node::user_ids(MAX_PODS),
         capacity: node::capacity(state),
         host_ips: host_ips.to_vec(),
         resolv_conf: "/etc/resolv.conf".into(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use kubelet::{Capacity, NodeInfo};
+use ports::runtime::IdMapping;
 
 /// Version of Kubernetes whose behaviour the node agent follows.
 const KUBELET_VERSION: &str = "v1.36.3";
@@ -25,6 +26,11 @@ pub(crate) fn capacity(state: &Path) -> Capacity {
         memory_bytes,
         storage_bytes,
     }
+}
+
+/// Ids for Pods with users of their own, or why there are none.
+pub(crate) fn user_ids(max_pods: u32) -> Result<IdMapping, String> {
+    kubelet::user_ids(&read("/etc/subuid"), &read("/etc/subgid"), max_pods)
 }
 
 fn mem_total(line: &str) -> Option<u64> {

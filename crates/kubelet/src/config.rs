@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lifecycle::NodePolicy;
+use ports::runtime::IdMapping;
 
 /// Settings of one node agent.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub cluster_dns: Vec<IpAddr>,
     /// Most Pods the node takes.
     pub max_pods: u32,
+    /// Ids for Pods with users of their own, or why there are none ([`crate::user_ids`]).
+    pub user_ids: Result<IdMapping, String>,
     /// What the node has.
     pub capacity: Capacity,
     /// Addresses of the node, primary first.

@@ -211,6 +211,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         cluster_domain: "cluster.local".to_owned(),
         cluster_dns: Vec::new(),
         max_pods: 110,
+        user_ids: kubelet::user_ids("", "", 110),
         capacity: kubelet::Capacity {
             cpus: 2,
             memory_bytes: 1 << 30,

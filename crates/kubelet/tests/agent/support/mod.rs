@@ -68,6 +68,7 @@ fn config(root: PathBuf) -> Config {
         cluster_domain: "cluster.local".into(),
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],
         max_pods: 110,
+        user_ids: kubelet::user_ids("", "", 110),
         capacity: Capacity {
             cpus: 2,
             memory_bytes: 1 << 30,
