@@ -14,16 +14,17 @@ use ports::runtime::{ContainerRuntime, ContainerStatus};
 use ports::volumes::Volumes;
 use tokio::sync::{Notify, watch};
 
+use crate::allocations::Allocations;
 use crate::config::Config;
 use crate::objects::Watches;
 use crate::recorder::Recorder;
-use crate::users::Users;
 
 /// The shared part of the agent.
 pub(crate) struct Agent {
     pub(crate) config: Config,
     /// What the node gives to Pods.
     pub(crate) allocatable: BTreeMap<String, Quantity>,
+    pub(crate) allocations: Allocations,
     pub(crate) client: Client,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) images: Arc<dyn Images>,
@@ -36,8 +37,6 @@ pub(crate) struct Agent {
     /// Rung when an image was pulled.
     pub(crate) images_changed: Notify,
     pub(crate) views: Views,
-    /// Ranges of Pods with users of their own.
-    pub(crate) users: Users,
     /// Whether every Pod of this node was listed once, so that one without a view is not here.
     pub(crate) listed: watch::Sender<bool>,
 }

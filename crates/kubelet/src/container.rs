@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
+use lifecycle::resources::{self, Amounts};
 use lifecycle::{PullBackOff, Start, StartError};
 use ports::runtime::{ContainerConfig, ContainerStatus, Id, NamespaceMode, RuntimeError};
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use crate::fields::Source;
 use crate::hooks::Hook;
 use crate::objects::{self, ObjectRef};
 use crate::pull::{self, Failure};
-use crate::{mounts, resources, sandbox, security};
+use crate::{mounts, sandbox, security};
 
 /// Record annotations of the agent, so that a container can be stopped and read correctly without its Pod (spec `§1.9`).
 pub(crate) mod annotation {
@@ -299,5 +300,6 @@ fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> BTreeMap
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
+    .chain([Amounts::of(pod, container).note()])
     .collect()
 }

@@ -209,6 +209,7 @@ impl Dispatcher {
             self.tell(uid, Message::Gone);
         }
         self.agent.listed.send_replace(true);
+        self.agent.allocations.whole();
         let orphans = std::mem::take(&mut self.found);
         let known: BTreeSet<String> = self.workers.keys().cloned().collect();
         tokio::spawn(orphans::remove(self.agent.clone(), orphans, known));

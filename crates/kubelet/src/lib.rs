@@ -8,6 +8,7 @@
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
+mod allocations;
 mod blocking;
 mod config;
 mod container;
@@ -30,12 +31,10 @@ mod pull;
 mod recorder;
 mod records;
 mod report;
-mod resources;
 mod sandbox;
 mod security;
 mod server;
 mod sources;
-mod users;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -51,11 +50,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use agent::{Agent, Views};
+use allocations::Allocations;
 use recorder::Poster;
-use users::Users;
 
 pub use config::{Capacity, Config, NodeInfo};
-pub use users::user_ids;
 
 /// A node agent.
 pub struct Kubelet {
@@ -77,11 +75,11 @@ impl Kubelet {
             recorder::new(client.clone(), config.node_name.clone(), clock.clone());
         let agent = Agent {
             allocatable: node::capacity(&config),
+            allocations: Allocations::new(node::share(&config)),
             watches: objects::Watches::new(client.clone()),
             services: RwLock::new(BTreeMap::new()),
             images_changed: Notify::new(),
             views: Views::default(),
-            users: Users::new(config.user_ids.clone()),
             listed: watch::Sender::new(false),
             config,
             client,

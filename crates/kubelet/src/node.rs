@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use lifecycle::resize::Share;
 use ports::images::Image;
 
 use crate::config::Config;
@@ -169,6 +170,15 @@ pub(crate) fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
     .into_iter()
     .map(|(k, v)| (k.to_owned(), Quantity(v)))
     .collect()
+}
+
+/// What Pods can be allocated together.
+pub(crate) fn share(config: &Config) -> Share {
+    let c = &config.capacity;
+    Share {
+        cpu_milli: i64::from(c.cpus) * 1000,
+        memory_bytes: i64::try_from(c.memory_bytes).unwrap_or(i64::MAX),
+    }
 }
 
 fn conditions(now: Timestamp) -> Vec<NodeCondition> {

@@ -66,8 +66,33 @@ impl Records {
         }
         match self.sandboxes.iter_mut().find(|s| s.id == status.id) {
             Some(known) if known.state == SandboxState::NotReady => {}
-            Some(known) => *known = status,
+            // Limits and notes only change by the worker's own steps; what is told of it may be older.
+            Some(known) => {
+                let SandboxStatus {
+                    resources,
+                    annotations,
+                    ..
+                } = std::mem::replace(known, status);
+                known.resources = resources;
+                known.annotations = annotations;
+            }
             None => self.sandboxes.push(status),
+        }
+    }
+
+    /// Takes in the limits of a sandbox that were changed.
+    pub(crate) fn resized_sandbox(&mut self, status: SandboxStatus) {
+        if let Some(known) = self.sandboxes.iter_mut().find(|s| s.id == status.id) {
+            known.resources = status.resources;
+            known.annotations = status.annotations;
+        }
+    }
+
+    /// Takes in the limits of a container that were changed.
+    pub(crate) fn resized_container(&mut self, status: ContainerStatus) {
+        if let Some(known) = self.containers.iter_mut().find(|c| c.id == status.id) {
+            known.resources = status.resources;
+            known.annotations = status.annotations;
         }
     }
 

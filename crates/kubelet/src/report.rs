@@ -9,13 +9,14 @@ use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
 /// Conditions the agent owns; others belong to whoever wrote them (spec `§3.2`).
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
     "AllContainersRestarting",
+    "PodResizePending",
     "PodResizeInProgress",
 ];
 
@@ -105,6 +106,10 @@ fn patch(held: &PodStatus, wanted: &PodStatus) -> Value {
         let value = match key.as_str() {
             "conditions" => changed_conditions(held.get(key), value),
             "podIPs" | "hostIPs" if held.contains_key(key) => replaced(value),
+            "resources" | "allocatedResources" => match held.get(key) {
+                Some(old) => with_nulls(old, value),
+                None => value.clone(),
+            },
             _ => value.clone(),
         };
         patch.insert(key.clone(), value);
@@ -131,12 +136,13 @@ fn changed_conditions(held: Option<&Value>, wanted: &Value) -> Value {
     Value::Array(changes)
 }
 
-/// The new object, with nulls for fields only the old one has.
+/// The new object, with nulls for fields only the old one has, at any depth.
 fn with_nulls(old: &Value, new: &Value) -> Value {
     let mut out = new.clone();
     if let (Some(fields), Some(old)) = (out.as_object_mut(), old.as_object()) {
-        for key in old.keys() {
-            fields.entry(key.clone()).or_insert(Value::Null);
+        for (key, old) in old {
+            let field = fields.entry(key.clone()).or_insert(Value::Null);
+            *field = with_nulls(old, field);
         }
     }
     out

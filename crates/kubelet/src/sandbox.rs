@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
+use lifecycle::resize::Allocation;
+use lifecycle::resources;
 use ports::runtime::{NamespaceMode, NamespaceOptions, SandboxConfig, SandboxMetadata};
 
-use crate::{hosts, resources};
+use crate::hosts;
 
 /// Labels every sandbox and container carries, so that its Pod is known without the API.
 pub(crate) fn identity(pod: &Pod) -> BTreeMap<String, String> {
@@ -42,6 +44,8 @@ pub(crate) fn config(
     let names = hosts::names(pod, cluster_domain)?;
     let mut labels = meta.labels.clone().unwrap_or_default();
     labels.extend(identity(pod));
+    let mut annotations = meta.annotations.clone().unwrap_or_default();
+    annotations.extend([Allocation::of(pod).note()]);
     let sysctls = pod
         .spec
         .as_ref()
@@ -67,7 +71,7 @@ pub(crate) fn config(
         resources: resources::pod(pod),
         cgroup_parent: resources::cgroup_parent(pod),
         labels,
-        annotations: meta.annotations.clone().unwrap_or_default(),
+        annotations,
     })
 }
 

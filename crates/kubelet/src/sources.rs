@@ -286,7 +286,7 @@ fn empty_dir(
         }),
         "Memory" => {
             let node = source.allocatable.get("memory").and_then(bytes);
-            let pod = crate::resources::pod(source.pod)
+            let pod = lifecycle::resources::pod(source.pod)
                 .memory_limit_bytes
                 .and_then(|b| u64::try_from(b).ok());
             let size = [asked, node, pod].into_iter().flatten().min();

@@ -11,6 +11,7 @@ mod hearing;
 mod pace;
 mod perform;
 mod reporting;
+mod resize;
 mod stops;
 mod volumes;
 
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::agent::{Agent, View};
@@ -102,13 +103,19 @@ pub(crate) struct Worker {
     /// When a status that is held back may be written.
     report_at: Option<Instant>,
     wake_at: Option<Timestamp>,
+    /// Changes when there is another answer to what the Pod asked the node for.
+    room: watch::Receiver<()>,
+    /// It has asked the node for another size.
+    has_asked: bool,
+    /// What it was allocated is given back.
+    has_left: bool,
     finished: bool,
 }
 
 enum Event {
     Message(Option<Message>),
     Probed(Found),
-    Done(Done),
+    Done(Box<Done>),
     Hooked(Id),
     Stopped(Id),
     Refreshed(SetUp),
@@ -118,6 +125,8 @@ enum Event {
     Timer,
     /// A status that was held back may be written.
     Report,
+    /// Other Pods were allocated more or less.
+    Room,
 }
 
 impl Worker {
@@ -138,7 +147,8 @@ impl Worker {
                 containers: records.containers.clone(),
             },
         );
-        Worker {
+        let room = agent.allocations.changes();
+        let mut worker = Worker {
             uid,
             seen: Observed {
                 host_ips: agent.config.host_ips.clone(),
@@ -168,8 +178,13 @@ impl Worker {
             pace: Pace::new(Instant::now()),
             report_at: None,
             wake_at: None,
+            room,
+            has_asked: false,
+            has_left: false,
             finished: false,
-        }
+        };
+        worker.begin_allocated();
+        worker
     }
 
     /// Refuses the Pod for good if the node cannot take it (spec `§1.2`).
@@ -197,6 +212,7 @@ impl Worker {
                 return;
             }
         }
+        self.leave_allocations();
         perform::remove_logs(self.agent.log_directory(&self.pod)).await;
         self.agent.views.remove(&self.uid);
     }
@@ -246,6 +262,7 @@ impl Worker {
         if plan.termination.is_some() {
             memory.termination = plan.termination;
         }
+        self.adopt_progress(plan.phase, plan.resizing);
         self.wake_at = plan.wake_at;
         self.finished =
             plan.phase == WorkerPhase::Finished && self.seen.gone && plan.steps.is_empty();
@@ -311,7 +328,7 @@ impl Worker {
         tokio::select! {
             biased;
             message = self.inbox.recv() => Event::Message(message),
-            done = settled(&mut self.current) => Event::Done(done),
+            done = settled(&mut self.current) => Event::Done(Box::new(done)),
             found = self.probes.next() => Event::Probed(found),
             written = settled(&mut self.writing) => Event::Written(written),
             Some(id) = self.hooks.next(), if !self.hooks.is_empty() => Event::Hooked(id),
@@ -321,6 +338,8 @@ impl Worker {
             () = any_change(&mut self.start_objects) => Event::StartObject,
             () = sleep(timer), if timer.is_some() => Event::Timer,
             () = sleep_until(report_at), if report_at.is_some() => Event::Report,
+            // It never closes: the agent holds the other side.
+            _ = self.room.changed(), if self.seen.memory.resizing.pending.is_some() => Event::Room,
         }
     }
 
@@ -348,7 +367,7 @@ impl Worker {
             Event::Message(None) => return false,
             Event::Message(Some(message)) => self.told(message),
             Event::Probed(found) => self.probed(found),
-            Event::Done(done) => self.done(done).await,
+            Event::Done(done) => self.done(*done).await,
             Event::Hooked(id) => self.hooked(&id),
             Event::Stopped(id) => self.stopped(&id).await,
             Event::Refreshed(setup) => self.refreshed(setup),
@@ -356,6 +375,7 @@ impl Worker {
             Event::VolumeObject => self.volume_object_changed(),
             Event::StartObject => self.seen.memory.changed_at = Some(self.agent.now()),
             Event::Timer => self.rotate_tokens(),
+            Event::Room => self.answered(),
             // The next turn writes it.
             Event::Report => {}
         }

@@ -7,6 +7,7 @@ use crate::kinds::Member;
 use crate::look::Look;
 use crate::observed::ContainerKind;
 use crate::probe::{self, Kind};
+use crate::resize;
 use crate::restart;
 use crate::stopping;
 
@@ -17,6 +18,8 @@ pub(crate) enum Cause {
     Changed,
     /// This probe of it failed for good.
     Failed(Kind),
+    /// It has to be given another size.
+    Resized,
     /// Nobody knows its state.
     Unknown,
     /// Its `preStop` hook was begun for a reason that is gone.
@@ -42,13 +45,15 @@ impl Cause {
                 .or_else(|| failed(Kind::Liveness))
                 .or_else(|| failed(Kind::Startup))
         };
+        let resized = || resize::needs_restart(look.pod, member, record).then_some(Cause::Resized);
+        let cause = cause.or_else(resized);
         cause.or_else(|| stopping::is_begun(look, record).then_some(Cause::Begun))
     }
 
     /// Whether the container starts again once it has stopped, whatever its exit code.
     pub(crate) fn restarts(self, look: &Look<'_>, member: &Member<'_>) -> bool {
         match self {
-            Cause::Changed | Cause::Unknown => true,
+            Cause::Changed | Cause::Resized | Cause::Unknown => true,
             // It was decided when the hook was begun.
             Cause::Begun => false,
             Cause::Failed(_) => {
@@ -61,6 +66,9 @@ impl Cause {
     pub(crate) fn message(self, look: &Look<'_>, member: &Member<'_>) -> String {
         let what = match self {
             Cause::Changed => "definition changed".to_owned(),
+            Cause::Resized => {
+                return format!("Container {} resize requires restart", member.name());
+            }
             Cause::Begun => return format!("Stopping container {}", member.name()),
             Cause::Failed(kind) => format!("failed {} probe", kind.title().to_lowercase()),
             Cause::Unknown => {
@@ -85,7 +93,7 @@ impl Cause {
     pub(crate) fn probe<'a>(self, member: &Member<'a>) -> Option<&'a Probe> {
         match self {
             Cause::Failed(kind) => kind.of(member.spec),
-            Cause::Changed | Cause::Unknown | Cause::Begun => None,
+            Cause::Changed | Cause::Resized | Cause::Unknown | Cause::Begun => None,
         }
     }
 }

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kinds;
-use crate::look::Look;
+use crate::look::{self, Look};
+use crate::resize;
 use crate::restart_all;
 use crate::text;
 
@@ -70,9 +71,12 @@ pub(crate) fn build(
     ];
     let mut all: Vec<_> = previous
         .iter()
-        .filter(|c| !OWN.contains(&c.type_.as_str()) && c.type_ != restart_all::CONDITION)
+        .filter(|c| !is_own(&c.type_))
         .cloned()
         .collect();
+    if !look::is_terminal(phase) {
+        all.extend(resize::conditions(look, previous));
+    }
     all.extend(
         OWN.iter()
             .zip(findings)
@@ -83,6 +87,10 @@ pub(crate) fn build(
         all.push(condition(look, restart_all::CONDITION, finding, previous));
     }
     all
+}
+
+fn is_own(kind: &str) -> bool {
+    OWN.contains(&kind) || resize::CONDITIONS.contains(&kind) || kind == restart_all::CONDITION
 }
 
 /// Whether all containers are being restarted in place (§1.10).

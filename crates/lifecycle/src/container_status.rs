@@ -9,6 +9,7 @@ use crate::look::Look;
 use crate::messages;
 use crate::observed::ContainerKind;
 use crate::probe;
+use crate::resize;
 use crate::restart;
 use crate::restart_all;
 use crate::text;
@@ -215,7 +216,7 @@ fn from_records(
             .resources
             .as_ref()
             .and_then(|r| r.requests.clone()),
-        resources: Some(member.spec.resources.clone().unwrap_or_default()),
+        resources: Some(resize::shown_container(member, newest)),
         volume_mounts: volume_mounts(member, previous),
         user: user(newest),
         stop_signal: member

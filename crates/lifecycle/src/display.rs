@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use cri::Resources;
+
 use crate::observed::ContainerKind;
 use crate::plan::{Event, EventType, Plan, Start, Step, Stop};
+use crate::resize::{Change, Resize, Target};
 
 impl fmt::Display for ContainerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +57,44 @@ impl fmt::Display for Stop {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Pod { .. } => f.write_str("pod"),
+            Target::Container { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)?;
+        let Resources {
+            cpu_shares,
+            cpu_quota_us,
+            memory_limit_bytes,
+            ..
+        } = &self.resources;
+        if let Some(bytes) = memory_limit_bytes {
+            write!(f, " memory={bytes}")?;
+        }
+        if let Some(quota) = cpu_quota_us {
+            write!(f, " quota={quota}")?;
+        }
+        match cpu_shares {
+            Some(shares) => write!(f, " shares={shares}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Resize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes: Vec<_> = self.changes.iter().map(Change::to_string).collect();
+        write!(f, "resize {}", changes.join(", "))
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,6 +106,8 @@ impl fmt::Display for Step {
             Step::Start(start) => start.fmt(f),
             Step::PreStop(hook) => write!(f, "run the preStop hook to {}", hook.0),
             Step::Stop(stop) => stop.fmt(f),
+            Step::Allocate => f.write_str("note the allocation"),
+            Step::Resize(resize) => resize.fmt(f),
             Step::RemoveContainer {
                 id,
                 keep_log: false,

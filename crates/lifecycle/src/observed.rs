@@ -7,6 +7,7 @@ use cri::{ContainerStatus, Id, SandboxStatus};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::probe::Healths;
+use crate::resize::Resizing;
 
 /// One look at a Pod's world.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,6 +108,8 @@ pub struct Memory {
     /// Something a failed start may have waited for has changed (the spec, a ConfigMap, a Secret): errors older than this are
     /// tried again now. Crash and pull back-off stay.
     pub changed_at: Option<Timestamp>,
+    /// Resizes that are wanted, or under way. The worker changes it but for `progress`, which [`crate::Plan::resizing`] replaces.
+    pub resizing: Resizing,
     /// A step that no field above remembers has failed (sandbox, teardown, DELETE).
     pub retry: Option<Retry>,
 }

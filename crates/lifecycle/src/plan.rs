@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::look::Look;
 use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};
+use crate::resize::{Progress, Resize};
 use crate::text;
 
 /// Settings of the node that rules depend on.
@@ -69,6 +70,8 @@ pub struct Plan {
     pub told: BTreeSet<String>,
     /// The worker's `restarting_all` from now on.
     pub restarting_all: bool,
+    /// The worker's `resizing.progress` from now on, while the Pod lives.
+    pub resizing: Option<Progress>,
 }
 
 /// One step, carried out by the worker through a port.
@@ -99,6 +102,10 @@ pub enum Step {
     PreStop(PreStop),
     /// Stop a container.
     Stop(Stop),
+    /// Note what was granted as the Pod's allocation: in its sandbox's record, then in its spec.
+    Allocate,
+    /// Change limits in place.
+    Resize(Resize),
     /// Remove a dead container's record.
     RemoveContainer {
         /// Which.

@@ -12,6 +12,7 @@ use crate::kinds::{self, Member};
 use crate::look::{self, Look};
 use crate::observed::{ContainerKind, Observed, Verdict, WorkerPhase};
 use crate::phase;
+use crate::resize;
 use crate::text;
 
 /// The status of a Pod as observed. What was reported before is `pod.status`; fields of others are kept.
@@ -38,7 +39,11 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
     };
     let mut out = core::PodStatus {
         conditions: Some(conditions::build(&look, &phase, &init, &apps)),
-        observed_generation: pod.metadata.generation,
+        observed_generation: if seen.memory.resizing.is_behind() {
+            previous.observed_generation
+        } else {
+            pod.metadata.generation
+        },
         start_time: previous
             .start_time
             .clone()
@@ -52,6 +57,9 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
     out.ephemeral_container_statuses = names(&ephemeral(&look));
     set_phase(&mut out, &phase, verdict, released);
     set_addresses(&look, &mut out);
+    let (resources, allocated) = resize::shown_pod(&look);
+    out.resources = Some(resources);
+    out.allocated_resources = allocated;
     out
 }
 

@@ -11,6 +11,7 @@ use crate::look::Look;
 use crate::observed::{ContainerKind, VolumesSeen};
 use crate::plan::{NodePolicy, Plan, Start, Step, Stop};
 use crate::probe;
+use crate::resize;
 use crate::restart;
 use crate::restart_all;
 use crate::sandbox::{self, Verdict};
@@ -28,7 +29,10 @@ pub(crate) struct Ends(pub(crate) String);
 
 /// Plans one sync.
 pub(crate) fn plan(look: &Look<'_>, policy: &NodePolicy) -> Result<Plan, Ends> {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        resizing: look.seen.memory.resizing.progress.clone(),
+        ..Plan::default()
+    };
     if let Some(at) = termination::deadline(look.pod) {
         plan.wake(at);
     }
@@ -118,6 +122,9 @@ fn containers(
             member.name()
         )));
     }
+    if resize::plan(look, policy, sandbox, &mut plan) {
+        return Ok(plan);
+    }
     stop_strays(look, sandbox, &mut plan);
     for (member, record, cause) in &work.stop {
         stop_one(look, member, record, cause, &mut plan);
@@ -147,6 +154,7 @@ fn containers(
         waiting_for_init(look, sandbox, &mut plan);
     }
     collect_old(look, &mut plan);
+    resize::settle(look, sandbox, &mut plan);
     Ok(plan)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use lifecycle::resize::Allocation;
 use ports::runtime::{ContainerState, Id};
 
 use super::{Message, Worker};
@@ -56,6 +57,10 @@ impl Worker {
     }
 
     pub(super) fn pod_changed(&mut self, mut pod: Pod) {
+        let (wanted, allocated) = (Allocation::of(&pod), Allocation::of(&self.pod));
+        if !wanted.is_same(&allocated) {
+            allocated.apply(&mut pod);
+        }
         if pod.spec != self.pod.spec {
             self.seen.memory.changed_at = Some(self.agent.now());
         }
@@ -66,6 +71,7 @@ impl Worker {
         let meta_changed = pod.metadata.labels != self.pod.metadata.labels
             || pod.metadata.annotations != self.pod.metadata.annotations;
         self.pod = Arc::new(pod);
+        self.want(wanted);
         if meta_changed {
             self.start_refresh();
         }

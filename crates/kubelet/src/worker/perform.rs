@@ -8,16 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
+use lifecycle::resize::Pending;
 use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
 use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
+use super::resize::Resized;
 use crate::blocking;
 use crate::container::{self, Job, Outcome};
 use crate::mounting::SetUp;
 use crate::pull;
 use crate::sandbox;
-use crate::users::Lease;
 
 /// How a step ended.
 pub(super) enum Done {
@@ -27,6 +28,8 @@ pub(super) enum Done {
     SandboxRemoved(Id, Result<(), RuntimeError>),
     ContainerRemoved(Id, Result<(), RuntimeError>),
     Started(Box<Outcome>),
+    Allocated(Box<Pending>, Result<SandboxStatus, RuntimeError>),
+    Resized(Resized),
     TornDown(Result<(), String>),
     Deleted(Result<bool, kube::Error>),
 }
@@ -63,6 +66,8 @@ impl Worker {
                 Done::ContainerRemoved(id, result)
             })),
             Step::Start(start) => self.begin_start(start),
+            Step::Allocate => self.begin_allocation(),
+            Step::Resize(resize) => Some(self.begin_resize(resize)),
             Step::TearDown => Some(self.tear_down()),
             Step::DeletePod => Some(self.delete_pod()),
         };
@@ -71,20 +76,20 @@ impl Worker {
     fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
         Box::pin(async move {
-            let made = async {
-                let mut config = sandbox::config(
-                    &pod,
-                    attempt,
-                    &agent.config.cluster_domain,
-                    agent.log_directory(&pod),
-                )?;
-                // Held until the sandbox is there to show whose the ids are.
-                let lease = agent.users.lease(&pod, agent.runtime.as_ref()).await?;
-                config.namespaces.users = lease.as_ref().map(Lease::ids);
-                let run = agent.runtime.run_sandbox(config).await;
-                run.map_err(|e| pull::chain(&e))
-            };
-            Done::Sandbox(made.await)
+            let config = sandbox::config(
+                &pod,
+                attempt,
+                &agent.config.cluster_domain,
+                agent.log_directory(&pod),
+            );
+            Done::Sandbox(match config {
+                Ok(config) => agent
+                    .runtime
+                    .run_sandbox(config)
+                    .await
+                    .map_err(|e| pull::chain(&e)),
+                Err(error) => Err(error),
+            })
         })
     }
 
@@ -232,6 +237,8 @@ impl Worker {
                 self.replaces = false;
                 self.started(*outcome).await;
             }
+            Done::Allocated(granted, noted) => self.allocated(*granted, noted),
+            Done::Resized(resized) => self.resized(resized),
             Done::TornDown(Ok(())) => {
                 self.pod_dir = None;
                 self.seen.volumes = VolumesSeen::Released;

@@ -1,0 +1,96 @@
+//! What the node's Pods were allocated, and who waits for more (spec `§12.7`): the one table that all workers share. Who gets what is
+//! decided by [`lifecycle::resize::Room`]; here it is kept, and whoever waits is told.
+//!
+//! Nobody is answered before all Pods of the node are known. What was granted counts at once; that it is on disk before anything
+//! relies on it is the worker's to see to.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lifecycle::resize::{Answer, Ask, Room, Share};
+use tokio::sync::watch;
+
+/// The table.
+pub(crate) struct Allocations {
+    table: Mutex<Table>,
+    changed: watch::Sender<()>,
+}
+
+struct Table {
+    room: Room,
+    /// All Pods of the node are in it.
+    is_whole: bool,
+    /// Pods that were granted what they asked for last.
+    granted: BTreeSet<String>,
+}
+
+impl Allocations {
+    /// Those of a node that has so much.
+    pub(crate) fn new(capacity: Share) -> Self {
+        let table = Table {
+            room: Room::new(capacity),
+            is_whole: false,
+            granted: BTreeSet::new(),
+        };
+        Allocations {
+            table: Mutex::new(table),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the table, grants what fits then, and tells whoever waits.
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        let mut table = self.lock();
+        change(&mut table);
+        if table.is_whole {
+            let granted = table.room.grant();
+            table.granted.extend(granted);
+            self.changed.send_replace(());
+        }
+    }
+
+    /// All Pods of the node are known.
+    pub(crate) fn whole(&self) {
+        self.change(|table| table.is_whole = true);
+    }
+
+    /// A Pod was allocated so much.
+    pub(crate) fn hold(&self, uid: &str, share: Share) {
+        self.change(|table| table.room.hold(uid, share));
+    }
+
+    /// A Pod is done with what it was allocated.
+    pub(crate) fn leave(&self, uid: &str) {
+        self.change(|table| {
+            table.room.leave(uid);
+            table.granted.remove(uid);
+        });
+    }
+
+    /// A Pod asks for another size, or for none but what it has.
+    pub(crate) fn ask(&self, uid: &str, ask: Option<Ask>) {
+        self.change(|table| {
+            table.granted.remove(uid);
+            table.room.ask(uid, ask);
+        });
+    }
+
+    /// What became of a Pod's question, once there is an answer.
+    pub(crate) fn answer(&self, uid: &str) -> Option<Answer> {
+        let table = self.lock();
+        if table.granted.contains(uid) {
+            return Some(Answer::Granted);
+        }
+        let obstacle = table.room.obstacle(uid).filter(|_| table.is_whole);
+        obstacle.map(Answer::Deferred)
+    }
+
+    /// Changes whenever an answer may have.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}
