@@ -18,6 +18,7 @@ use crate::allocations::Allocations;
 use crate::config::Config;
 use crate::objects::Watches;
 use crate::recorder::Recorder;
+use crate::users::Users;
 
 /// The shared part of the agent.
 pub(crate) struct Agent {
@@ -37,6 +38,8 @@ pub(crate) struct Agent {
     /// Rung when an image was pulled.
     pub(crate) images_changed: Notify,
     pub(crate) views: Views,
+    /// Ranges of Pods with users of their own.
+    pub(crate) users: Users,
     /// Whether every Pod of this node was listed once, so that one without a view is not here.
     pub(crate) listed: watch::Sender<bool>,
 }

@@ -35,6 +35,7 @@ mod sandbox;
 mod security;
 mod server;
 mod sources;
+mod users;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -52,8 +53,10 @@ use tokio_util::sync::CancellationToken;
 use agent::{Agent, Views};
 use allocations::Allocations;
 use recorder::Poster;
+use users::Users;
 
 pub use config::{Capacity, Config, NodeInfo};
+pub use users::user_ids;
 
 /// A node agent.
 pub struct Kubelet {
@@ -80,6 +83,7 @@ impl Kubelet {
             services: RwLock::new(BTreeMap::new()),
             images_changed: Notify::new(),
             views: Views::default(),
+            users: Users::new(config.user_ids.clone()),
             listed: watch::Sender::new(false),
             config,
             client,

@@ -19,6 +19,7 @@ use crate::container::{self, Job, Outcome};
 use crate::mounting::SetUp;
 use crate::pull;
 use crate::sandbox;
+use crate::users::Lease;
 
 /// How a step ended.
 pub(super) enum Done {
@@ -76,20 +77,20 @@ impl Worker {
     fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
         Box::pin(async move {
-            let config = sandbox::config(
-                &pod,
-                attempt,
-                &agent.config.cluster_domain,
-                agent.log_directory(&pod),
-            );
-            Done::Sandbox(match config {
-                Ok(config) => agent
-                    .runtime
-                    .run_sandbox(config)
-                    .await
-                    .map_err(|e| pull::chain(&e)),
-                Err(error) => Err(error),
-            })
+            let made = async {
+                let mut config = sandbox::config(
+                    &pod,
+                    attempt,
+                    &agent.config.cluster_domain,
+                    agent.log_directory(&pod),
+                )?;
+                // Held until the sandbox is there to show whose the ids are.
+                let lease = agent.users.lease(&pod, agent.runtime.as_ref()).await?;
+                config.namespaces.users = lease.as_ref().map(Lease::ids);
+                let run = agent.runtime.run_sandbox(config).await;
+                run.map_err(|e| pull::chain(&e))
+            };
+            Done::Sandbox(made.await)
         })
     }
 
