@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::Timestamp;
 
 use crate::plan::{Event, EventType};
+use crate::sysctl;
 use crate::text;
 
 /// A Pod the node refuses for good.
@@ -31,6 +32,18 @@ pub struct NodeRoom {
 /// # Errors
 /// The first reason to refuse it, to be reported by [`Rejection::status`] and [`Rejection::event`].
 pub fn admit(pod: &core::Pod, room: NodeRoom) -> Result<(), Rejection> {
+    if let Some(message) = sysctl::forbidden(pod) {
+        return Err(Rejection {
+            reason: "SysctlForbidden".to_owned(),
+            message,
+        });
+    }
+    if wants_apparmor(pod) {
+        return Err(Rejection {
+            reason: "AppArmor".to_owned(),
+            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned(),
+        });
+    }
     let os = pod
         .spec
         .as_ref()
@@ -53,6 +66,21 @@ pub fn admit(pod: &core::Pod, room: NodeRoom) -> Result<(), Rejection> {
         });
     }
     Ok(())
+}
+
+/// Whether a container asks for an AppArmor profile (§11.5), which this node never enforces. The annotations are kept in step with the
+/// fields by the API server.
+fn wants_apparmor(pod: &core::Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let of_pod = spec.security_context.as_ref();
+    let of_pod = of_pod.and_then(|context| context.app_armor_profile.as_ref());
+    let init = spec.init_containers.iter().flatten();
+    init.chain(&spec.containers).any(|container| {
+        let own = container.security_context.as_ref();
+        let own = own.and_then(|context| context.app_armor_profile.as_ref());
+        let profile = own.or(of_pod);
+        profile.is_some_and(|profile| profile.type_ != "Unconfined")
+    })
 }
 
 impl Rejection {
@@ -80,5 +108,56 @@ impl Rejection {
             message: self.message.clone(),
             container: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_profile_that_nobody_enforces_is_refused() {
+        let profile = |kind: &str| json!({"appArmorProfile": {"type": kind}});
+        let table = [
+            (json!({}), json!({}), true),
+            (profile("Unconfined"), json!({}), true),
+            (profile("RuntimeDefault"), json!({}), false),
+            (profile("RuntimeDefault"), profile("Unconfined"), true),
+            (json!({}), profile("Localhost"), false),
+        ];
+        for (of_pod, own, taken) in table {
+            let pod: core::Pod = serde_json::from_value(json!({"spec": {"securityContext": of_pod,
+                "containers": [{"name": "c", "securityContext": own}]}}))
+            .expect("a Pod");
+            let room = NodeRoom {
+                pods: 0,
+                max_pods: 1,
+            };
+            let refused = admit(&pod, room).err().map(|r| (r.reason, r.message));
+            let text = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
+            let want = (!taken).then(|| ("AppArmor".to_owned(), text.to_owned()));
+            assert_eq!(refused, want, "{of_pod} {own}");
+        }
+    }
+
+    #[test]
+    fn what_forbids_comes_first() {
+        let spec = json!({"os": {"name": "windows"}, "containers": [],
+            "securityContext": {"sysctls": [{"name": "vm.swappiness", "value": "1"}]}});
+        let pod: core::Pod = serde_json::from_value(json!({ "spec": spec })).expect("a Pod");
+        let room = NodeRoom {
+            pods: 1,
+            max_pods: 1,
+        };
+        let refused = admit(&pod, room).expect_err("refused");
+        assert_eq!(
+            (refused.reason.as_str(), refused.message.as_str()),
+            (
+                "SysctlForbidden",
+                "forbidden sysctl: \"vm.swappiness\" not allowlisted"
+            )
+        );
     }
 }

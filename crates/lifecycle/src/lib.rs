@@ -35,6 +35,7 @@ mod starting;
 mod status;
 mod stopping;
 mod sync;
+mod sysctl;
 pub mod termination;
 pub mod text;
 
