@@ -35,7 +35,10 @@ pub(crate) fn build(
         None => without_record(look, member, previous),
     };
     let waiting = status.state.as_ref().is_some_and(|s| s.waiting.is_some());
-    if records.is_empty() && waiting && member.kind == ContainerKind::Init && any_app_record(look) {
+    let is_done = member.kind == ContainerKind::Init
+        && any_app_record(look)
+        && !look.seen.memory.restarting_all;
+    if records.is_empty() && waiting && is_done {
         status.state = Some(terminated(synthetic(0, "Completed", INIT_DONE)));
     }
     start_error(look, member, records.first().copied(), &mut status);

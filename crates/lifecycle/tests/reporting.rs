@@ -274,3 +274,34 @@ fn ephemeral_containers_count_for_nothing() {
     let waiting = state(1).waiting.and_then(|w| w.reason);
     assert_eq!(waiting.as_deref(), Some("ContainerCreating"));
 }
+
+#[test]
+fn an_init_container_removed_to_restart_all_says_so_from_the_first() {
+    let mut pod = pod()
+        .policy("Never")
+        .init("i")
+        .app("a")
+        .own_policy("Never")
+        .rule_for_all(&[42])
+        .build();
+    let (i, a) = (exited("i", 0, 1, 2, 0), exited("a", 0, 2, 3, 42));
+    pod.status = Some(status(&pod, &seen(vec![i, a.clone()]), at(3)));
+    // The source of the restart is removed last, so its record is still there.
+    for left in [vec![a], vec![]] {
+        let mut removing = seen(left);
+        removing.memory.restarting_all = true;
+        let status = status(&pod, &removing, at(3));
+        let i = &status
+            .init_container_statuses
+            .as_deref()
+            .unwrap_or_default()[0];
+        let waiting = i.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        assert_eq!(
+            (reason, i.restart_count),
+            (Some("RestartingAllContainers"), 1),
+            "§1.10"
+        );
+        pod.status = Some(status);
+    }
+}
