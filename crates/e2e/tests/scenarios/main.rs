@@ -7,6 +7,7 @@ mod files;
 mod init;
 mod prepare;
 mod proxies;
+mod resize;
 mod restart;
 mod running;
 mod shared;
@@ -42,6 +43,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         proxies::SCENARIOS,
         shared::SCENARIOS,
         volumes::SCENARIOS,
+        resize::SCENARIOS,
         running::SCENARIOS,
         files::SCENARIOS,
         streams::SCENARIOS,
@@ -89,6 +91,10 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
         }
     }
+    let for_resize = outside.clone();
+    trials.push(Trial::test("engine::resizes_survive_kills", move || {
+        resize::survives(&for_resize).map_err(|error| format!("{error:#}").into())
+    }));
     trials.push(Trial::test("engine::survives_restarts", move || {
         restart::survives(&outside).map_err(|error| format!("{error:#}").into())
     }));

@@ -95,7 +95,7 @@ fn ids(pod: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
-fn kill(engine: &Engine) -> anyhow::Result<()> {
+pub(crate) fn kill(engine: &Engine) -> anyhow::Result<()> {
     let pid = engine.pid()?;
     ensure!(
         Command::new("kill")
