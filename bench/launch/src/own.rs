@@ -256,6 +256,10 @@ impl PodNetwork for NoNetwork {
         None
     }
 
+    async fn holders(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     async fn detach(&self, _: &str) -> Result<(), NetworkError> {
         Ok(())
     }

@@ -25,6 +25,8 @@ use crate::settings::Settings;
 pub(crate) const PAUSE: &str = "pause";
 /// Most Pods of a node. Upstream's 110 is a default for machines that are one of many.
 const MAX_PODS: u32 = 1000;
+/// Places kept ready for the next Pods.
+const SPARES: usize = 2;
 
 /// A running engine.
 pub(crate) struct Engine {
@@ -90,6 +92,8 @@ impl Engine {
             )
             .run(shutdown.clone()),
         );
+        let runtime = effects.runtime.as_ref().clone();
+        tasks.spawn(runtime.keep_spares(SPARES, shutdown.clone().cancelled_owned()));
         let service = Service::new(effects.images.clone(), paths.runtime());
         tasks.spawn(socket.serve(service, shutdown.clone()));
         let serving = (api.clone(), shutdown.clone());

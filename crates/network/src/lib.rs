@@ -114,11 +114,6 @@ impl Network {
         &self.inner.bridge
     }
 
-    /// Sandboxes that hold an address, in no order.
-    pub fn holders(&self) -> Vec<String> {
-        lock(&self.inner.pool).holders()
-    }
-
     /// Removes the bridge, the firewall table and the record of them. Pods lose their network.
     pub fn remove(&self, config: &Config) -> Result<(), NetworkError> {
         setup::tear_down(&self.inner.bridge, &mut lock(&self.inner.removing))?;
@@ -247,6 +242,10 @@ impl PodNetwork for Network {
             .map(|address| NetworkStatus {
                 ips: vec![address.into()],
             })
+    }
+
+    async fn holders(&self) -> Vec<String> {
+        lock(&self.inner.pool).holders()
     }
 
     async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {

@@ -203,7 +203,7 @@ fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
                 .ips,
             [address]
         );
-        assert_eq!(again.holders(), ["1111111111111111"]);
+        assert_eq!(block_on(again.holders()), ["1111111111111111"]);
         block_on(again.detach("1111111111111111")).expect("detaches");
         block_on(again.detach("1111111111111111")).expect("detaches again");
         assert_eq!(block_on(again.status("1111111111111111")), None);

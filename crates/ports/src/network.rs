@@ -55,6 +55,9 @@ pub trait PodNetwork: Send + Sync {
     /// What [`PodNetwork::attach`] gave this sandbox, from the persisted pool; `None` if unknown.
     async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus>;
 
+    /// Sandboxes that hold an address, in no order.
+    async fn holders(&self) -> Vec<String>;
+
     /// Removes the interface and frees the address. Unknown sandboxes are fine.
     async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError>;
 

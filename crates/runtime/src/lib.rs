@@ -11,6 +11,7 @@
 pub mod cgroup;
 mod engine;
 pub mod launch;
+mod namespaces;
 pub mod pause;
 pub mod seccomp;
 pub mod wire;

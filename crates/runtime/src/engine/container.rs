@@ -311,7 +311,9 @@ pub(super) async fn start(inner: Arc<Inner>, id: Id) -> Result<ContainerStatus, 
         seccomp,
         &hostname,
     )?;
-    ask_to_start(&inner, &container, &link, Request::Start(Box::new(spec))).await?;
+    let asked = ask_to_start(&inner, &container, &link, Request::Start(Box::new(spec))).await;
+    inner.spares.started();
+    asked?;
     Ok(container.status())
 }
 

@@ -85,6 +85,20 @@ pub(crate) struct Connected {
     pub(crate) welcome: Welcome,
 }
 
+impl Connected {
+    /// To a pause that is new, and will answer [`hello`] in its time; a refusal comes as the connection's end.
+    pub(crate) fn unheard(stream: UnixStream, netns: OwnedFd) -> Self {
+        Self {
+            stream,
+            incoming: Incoming::default(),
+            welcome: Welcome {
+                containers: Vec::new(),
+                netns: Some(netns),
+            },
+        }
+    }
+}
+
 /// Connects to the pause of a run directory and asks for its state.
 pub(crate) async fn connect(run_dir: &Path) -> Result<Connected, LinkError> {
     let stream = open(run_dir).await.map_err(LinkError::Connect)?;
@@ -355,6 +369,9 @@ impl<L: Listener> Served<L> {
         match message {
             Message::Reply { number, outcome } => {
                 let Some(waiting) = self.waiting.remove(&number) else {
+                    if let (0, Err(refusal)) = (number, outcome) {
+                        tracing::warn!(%refusal, "a Pod's pause refused");
+                    }
                     return;
                 };
                 if let (Some(name), Err(_)) = (&waiting.exec, &outcome) {

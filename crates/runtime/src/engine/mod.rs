@@ -18,6 +18,7 @@ mod resize;
 mod sandbox;
 mod session;
 mod signal;
+mod spare;
 mod spawn;
 mod streams;
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     scratch: Scratch,
     /// Compiled default filters by bounding capabilities.
     seccomp: Mutex<BTreeMap<u64, SeccompProgram>>,
+    spares: spare::Spares,
     table: Mutex<Table>,
     events: broadcast::Sender<RuntimeEvent>,
 }
@@ -156,6 +158,7 @@ impl Runtime {
             cgroups,
             scratch,
             seccomp: Mutex::default(),
+            spares: spare::Spares::default(),
             table: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
         };
@@ -171,6 +174,12 @@ impl Runtime {
     /// [`RuntimeError::Io`] when the state directory cannot be read.
     pub async fn recover(&self) -> Result<(), RuntimeError> {
         recovery::recover(&self.inner).await
+    }
+
+    /// Keeps `count` places for Pods ready (namespaces, wired to the network), so that a sandbox is made in less time; until
+    /// `shutdown`, when they are given back.
+    pub async fn keep_spares(self, count: usize, shutdown: impl Future<Output = ()> + Send) {
+        spare::keep(&self.inner, count, shutdown).await;
     }
 
     /// Removes the engine's own cgroups: what is left to do once every sandbox was removed and no engine is to follow.

@@ -11,6 +11,7 @@ use super::container::Container;
 use super::link::{self, Connected};
 use super::record::SandboxRecord;
 use super::sandbox::{self, Sandbox};
+use super::spare;
 use super::{Inner, io_error, lock};
 use crate::wire::{ContainerReport, Request};
 
@@ -31,7 +32,17 @@ pub(super) async fn recover(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
             io_error("recovery of a sandbox broke off")(std::io::Error::other(error))
         })??;
     }
+    free_addresses(inner).await;
     Ok(())
+}
+
+/// An engine that was killed may have made a place on the network for a Pod that never came.
+async fn free_addresses(inner: &Inner) {
+    for id in inner.network.holders().await {
+        if inner.find_sandbox(&id).is_err() {
+            spare::give_back(inner, &id).await;
+        }
+    }
 }
 
 /// Without a record nothing can be said about it, and nobody was told that it exists.

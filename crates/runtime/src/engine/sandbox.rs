@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ports::network::NetworkStatus;
 use ports::runtime::{
     DnsConfig, Id, IdMapping, NamespaceMode, Resources, RuntimeError, RuntimeEvent, SandboxConfig,
     SandboxState, SandboxStatus, Stats,
@@ -21,6 +22,7 @@ use super::link::{Connected, Link, LinkError, Listener};
 use super::record::SandboxRecord;
 use super::spawn::{self, SpawnError};
 use super::{Inner, blocking, cgroup_error, io_error, lock};
+use crate::namespaces::Namespaces;
 use crate::wire::{ExitRecord, PauseSpec, Request, VERSION};
 
 /// `oom_score_adj` of pause (spec/pod-lifecycle 12.5).
@@ -201,15 +203,18 @@ pub(super) async fn run(
     inner: Arc<Inner>,
     config: SandboxConfig,
 ) -> Result<SandboxStatus, RuntimeError> {
+    let spare = inner.spares.take(&config.namespaces);
     let record = SandboxRecord {
-        id: Inner::new_id(),
+        id: spare.as_ref().map_or_else(Inner::new_id, |s| s.id.clone()),
         config,
         created_at: Timestamp::now(),
         state: SandboxState::NotReady,
-        ips: Vec::new(),
+        ips: spare
+            .as_ref()
+            .map_or_else(Vec::new, |s| s.network.ips.clone()),
     };
     let sandbox = Sandbox::new(record);
-    match make(&inner, &sandbox).await {
+    match make(&inner, &sandbox, spare.map(|s| s.namespaces)).await {
         Ok(()) => {
             lock(&inner.table)
                 .sandboxes
@@ -231,7 +236,16 @@ pub(super) async fn run(
     }
 }
 
-async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
+/// Makes everything of it; `wired` are namespaces that have their place on the network already.
+async fn make(
+    inner: &Arc<Inner>,
+    sandbox: &Arc<Sandbox>,
+    wired: Option<Namespaces>,
+) -> Result<(), RuntimeError> {
+    let netns = wired.as_ref().map(|wired| wired.network.try_clone());
+    let netns = netns
+        .transpose()
+        .map_err(io_error("failed to keep the network namespace"))?;
     let record = sandbox.record();
     let run = inner.directories.sandbox_run(&sandbox.id);
     prepare(inner, sandbox, &record, &run)?;
@@ -239,19 +253,33 @@ async fn make(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeE
         &inner.config.pause,
         &inner.cgroups.pause_entry(&record),
         &run,
-        &pause_spec(inner, &record),
+        &pause_spec(inner, &record, netns.is_some()),
         &inner.scratch,
+        wired,
     )
     .map_err(pause_failed)?;
+    if let Some(netns) = netns {
+        let connected = match record.config.sysctls.is_empty() {
+            // It is told where it lives and has nothing left to fail at: what is to come need not wait until it has come up.
+            true => Connected::unheard(stream, netns),
+            false => spawn::up(stream).await.map_err(pause_failed)?,
+        };
+        sandbox.connect(inner, connected);
+        return Ok(());
+    }
     sandbox.connect(inner, spawn::up(stream).await.map_err(pause_failed)?);
-    wire(inner, sandbox).await
+    if let Some(netns) = sandbox.netns() {
+        let attached = attach(inner, &sandbox.id, &netns).await?;
+        lock(&sandbox.record).ips = attached.ips;
+    }
+    Ok(())
 }
 
 fn pause_failed(error: SpawnError) -> RuntimeError {
     io_error("failed to start the Pod's pause")(io::Error::other(error))
 }
 
-fn pause_spec(inner: &Inner, record: &SandboxRecord) -> PauseSpec {
+fn pause_spec(inner: &Inner, record: &SandboxRecord, has_namespaces: bool) -> PauseSpec {
     let namespaces = record.config.namespaces;
     PauseSpec {
         version: VERSION,
@@ -259,6 +287,7 @@ fn pause_spec(inner: &Inner, record: &SandboxRecord) -> PauseSpec {
         new_ipc: namespaces.ipc != NamespaceMode::Node,
         new_pid: namespaces.pid == NamespaceMode::Pod,
         users: namespaces.users,
+        has_namespaces,
         hostname: record.config.hostname.clone(),
         sysctls: record.config.sysctls.clone(),
         oom_score_adj: PAUSE_OOM_SCORE_ADJ,
@@ -266,17 +295,17 @@ fn pause_spec(inner: &Inner, record: &SandboxRecord) -> PauseSpec {
     }
 }
 
-/// Connects its network namespace to the network.
-async fn wire(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
-    if let Some(netns) = sandbox.netns() {
-        let attached = inner.network.attach(&sandbox.id, netns.as_fd()).await;
-        let attached = attached.map_err(|source| RuntimeError::Network {
-            id: sandbox.id.clone(),
-            source,
-        })?;
-        lock(&sandbox.record).ips = attached.ips;
-    }
-    Ok(())
+/// Connects a network namespace to the network.
+pub(super) async fn attach(
+    inner: &Inner,
+    id: &Id,
+    netns: &OwnedFd,
+) -> Result<NetworkStatus, RuntimeError> {
+    let attached = inner.network.attach(id, netns.as_fd()).await;
+    attached.map_err(|source| RuntimeError::Network {
+        id: id.clone(),
+        source,
+    })
 }
 
 /// Everything pause finds when it starts.

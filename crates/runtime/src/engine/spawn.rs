@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::link::{self, Connected, LinkError};
 use crate::launch::{self, CgroupEntry, LaunchError, Scratch, protect};
+use crate::namespaces::Namespaces;
 use crate::wire::{FrameError, Outgoing, PauseSpec};
 
 /// A pause that has not come up by then will not.
@@ -51,6 +52,7 @@ pub(crate) fn pause(
     run_dir: &Path,
     spec: &PauseSpec,
     scratch: &Scratch,
+    namespaces: Option<Namespaces>,
 ) -> Result<UnixStream, SpawnError> {
     // Dropped once it is executed; the process keeps the mount.
     let program = protected(&command.program);
@@ -63,9 +65,10 @@ pub(crate) fn pause(
         .chain([run_dir.as_os_str().to_owned()])
         .collect();
     let (stream, theirs) = std::os::unix::net::UnixStream::pair()?;
-    let scratch = scratch.as_fd().try_clone_to_owned()?;
+    let mut fds = vec![scratch.as_fd().try_clone_to_owned()?];
+    fds.extend(namespaces.into_iter().flat_map(Namespaces::into_fds));
     // Both lie there for the newborn to read: one that fails has gone before anything could be sent to it.
-    Outgoing::new(spec, vec![scratch])?.send(stream.as_fd())?;
+    Outgoing::new(spec, fds)?.send(stream.as_fd())?;
     link::hello()?.send(stream.as_fd())?;
     stream.set_nonblocking(true)?;
     let stream = UnixStream::from_std(stream)?;

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::users::{self, Users};
 use crate::cgroup::Layout;
 use crate::launch::Scratch;
+use crate::namespaces::{Namespaces, raise_loopback};
 use crate::wire::{PauseSpec, SOCKET_NAME, VERSION};
 
 /// Why a pause did not come up.
@@ -83,8 +84,8 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
     let (spec, fds): (PauseSpec, _) = engine
         .inherited()
         .map_err(SetupError::step("read the specification"))?;
+    let mut fds = fds.into_iter();
     let scratch = fds
-        .into_iter()
         .next()
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         .map_err(SetupError::step("take the scratch mount namespace"))?;
@@ -104,7 +105,12 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
     let users = users
         .transpose()
         .map_err(SetupError::step("make a user namespace"))?;
-    if users.is_none() {
+    if spec.has_namespaces {
+        Namespaces::from_fds(fds.collect())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            .and_then(|given| given.enter())
+            .map_err(SetupError::step("enter namespaces"))?;
+    } else if users.is_none() {
         unshare(&spec).map_err(SetupError::step("make namespaces"))?;
     }
     configure(&spec)?;
@@ -157,7 +163,9 @@ fn configure(spec: &PauseSpec) -> Result<(), SetupError> {
             rustix::system::sethostname(spec.hostname.as_bytes())
                 .map_err(SetupError::step("set the host name"))?;
         }
-        raise_loopback().map_err(SetupError::step("bring up lo"))?;
+        if !spec.has_namespaces {
+            raise_loopback().map_err(SetupError::step("bring up lo"))?;
+        }
     }
     for (name, value) in &spec.sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
@@ -193,30 +201,6 @@ fn groups_on_node(range: &str, ids: IdMapping) -> io::Result<String> {
         .map(|group| group.map(|g| g.to_string()))
         .collect::<io::Result<_>>()?;
     Ok(groups.join(" "))
-}
-
-fn raise_loopback() -> io::Result<()> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    // SAFETY: an all-zero ifreq is a valid one.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = libc::c_char::from_ne_bytes([*from]);
-    }
-    let flags = libc::IFF_UP | libc::IFF_RUNNING;
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
-    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives until the call returns.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
 }
 
 /// Goes on as PID 1 of a new PID namespace; the process that was started ends.

@@ -31,7 +31,7 @@ pub fn exit_file_name(container: &str) -> String {
 }
 
 /// What a pause is started with: the first frame on the connection it is born with, its standard input. The scratch mount namespace
-/// rides with it ([`crate::launch::Scratch`]). The engine's first call follows.
+/// rides with it ([`crate::launch::Scratch`]), and namespaces may. The engine's first call follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseSpec {
     /// [`VERSION`] of the engine that wrote it.
@@ -45,6 +45,9 @@ pub struct PauseSpec {
     /// Make a user namespace with these ids, and let it own the others (`hostUsers: false`).
     #[serde(default)]
     pub users: Option<IdMapping>,
+    /// The network, UTS and IPC namespaces are there already: they ride along, in this order, with the loopback interface up.
+    #[serde(default)]
+    pub has_namespaces: bool,
     /// Host name to set in the UTS namespace; empty leaves it.
     pub hostname: String,
     /// Sysctls by dotted name, set in the new namespaces.

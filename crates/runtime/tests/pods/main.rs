@@ -6,6 +6,7 @@
 mod resize;
 mod sandboxes;
 mod scenarios;
+mod spares;
 mod streams;
 mod survival;
 mod users;
@@ -31,6 +32,7 @@ fn main() {
         .into_iter()
         .chain(resize::all())
         .chain(sandboxes::all())
+        .chain(spares::all())
         .chain(streams::all())
         .chain(survival::all())
         .chain(zombies::all())

@@ -6,8 +6,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use ports::runtime::{
 use runtime::{Config, PauseCommand, Runtime};
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::watch;
 
 /// No step of a scenario takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +93,13 @@ impl World {
     /// The engine's side.
     pub(crate) fn runtime(&self) -> &Runtime {
         self.engine.as_ref().expect("an engine runs")
+    }
+
+    /// Waits until so many sandboxes are on the network; which.
+    pub(crate) async fn attached(&self, count: usize) -> Vec<String> {
+        let mut attached = self.network.attached.subscribe();
+        let awaited = within(attached.wait_for(|attached| attached.len() == count)).await;
+        awaited.expect("the network is there").clone()
     }
 
     /// A path inside the world.
@@ -401,12 +409,12 @@ impl Images for FakeImages {
 /// Remembers who is attached.
 #[derive(Default)]
 struct FakeNetwork {
-    attached: Mutex<Vec<String>>,
+    attached: watch::Sender<Vec<String>>,
 }
 
 impl FakeNetwork {
     fn attached(&self) -> Vec<String> {
-        self.attached.lock().expect("lock").clone()
+        self.attached.borrow().clone()
     }
 }
 
@@ -428,9 +436,7 @@ impl PodNetwork for FakeNetwork {
             "a network namespace of its own: {theirs:?}"
         );
         self.attached
-            .lock()
-            .expect("lock")
-            .push(sandbox_id.to_string());
+            .send_modify(|attached| attached.push(sandbox_id.to_string()));
         Ok(NetworkStatus { ips: vec![POD_IP] })
     }
 
@@ -438,11 +444,13 @@ impl PodNetwork for FakeNetwork {
         None
     }
 
+    async fn holders(&self) -> Vec<String> {
+        self.attached()
+    }
+
     async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {
         self.attached
-            .lock()
-            .expect("lock")
-            .retain(|id| id != sandbox_id);
+            .send_modify(|attached| attached.retain(|id| id != sandbox_id));
         Ok(())
     }
 

@@ -1,0 +1,110 @@
+//! Places for Pods made ahead: a new network namespace, wired to the network, takes longer than the rest of a sandbox.
+//!
+//! One task makes them, and makes the next shortly after the Pod that took the last one has started its first container, so that
+//! the two do not compete. A sandbox gets the id its place was made with. Where there is none, or the Pod wants other namespaces, pause makes
+//! its own. What a killed engine leaves of a spare is an address, which its successor gives back ([`super::recovery`]).
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ports::network::NetworkStatus;
+use ports::runtime::{Id, NamespaceMode, NamespaceOptions, RuntimeError};
+use tokio::sync::Notify;
+
+use super::{Inner, blocking, io_error, lock};
+use crate::namespaces::Namespaces;
+
+/// The next one is made this long after one was taken, if no container starts meanwhile.
+const AT_LATEST: Duration = Duration::from_secs(1);
+/// What is left of a Pod's start after its first container's: it is told.
+const TELLING: Duration = Duration::from_millis(10);
+
+/// A place for a Pod.
+pub(super) struct Spare {
+    pub(super) id: Id,
+    pub(super) namespaces: Namespaces,
+    pub(super) network: NetworkStatus,
+}
+
+/// What is there for the next Pods.
+#[derive(Default)]
+pub(super) struct Spares {
+    ready: Mutex<Vec<Spare>>,
+    taken: Notify,
+    started: Notify,
+}
+
+impl Spares {
+    /// A place for a Pod with these namespaces.
+    pub(super) fn take(&self, namespaces: &NamespaceOptions) -> Option<Spare> {
+        let own =
+            namespaces.network != NamespaceMode::Node && namespaces.ipc != NamespaceMode::Node;
+        let spare = own.then(|| lock(&self.ready).pop()).flatten();
+        if spare.is_some() {
+            self.taken.notify_one();
+        }
+        spare
+    }
+
+    /// A container was started.
+    pub(super) fn started(&self) {
+        self.started.notify_waiters();
+    }
+
+    /// Returns when a spare was taken and its Pod is no longer in the making.
+    async fn wanted(&self) {
+        self.taken.notified().await;
+        // Whichever comes first; a Pod whose image is being pulled may not start for long.
+        let _ = tokio::time::timeout(AT_LATEST, self.started.notified()).await;
+        tokio::time::sleep(TELLING).await;
+    }
+}
+
+/// Keeps `count` spares until `shutdown`, and gives them back.
+pub(super) async fn keep(inner: &Inner, count: usize, shutdown: impl Future<Output = ()>) {
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        fill(inner, count).await;
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = inner.spares.wanted() => {}
+        }
+    }
+    let left = std::mem::take(&mut *lock(&inner.spares.ready));
+    for spare in left {
+        give_back(inner, &spare.id).await;
+    }
+}
+
+async fn fill(inner: &Inner, count: usize) {
+    while lock(&inner.spares.ready).len() < count {
+        match make(inner).await {
+            Ok(spare) => lock(&inner.spares.ready).push(spare),
+            Err(error) => {
+                // Pods make their own, and tell of it if they cannot.
+                tracing::debug!(%error, "no namespaces ahead of the next Pod");
+                return;
+            }
+        }
+    }
+}
+
+async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
+    let id = Inner::new_id();
+    let namespaces = blocking(Namespaces::new)
+        .await
+        .map_err(io_error("failed to make namespaces"))?;
+    let network = super::sandbox::attach(inner, &id, &namespaces.network).await?;
+    Ok(Spare {
+        id,
+        namespaces,
+        network,
+    })
+}
+
+/// Frees what a place has on the network.
+pub(super) async fn give_back(inner: &Inner, id: &str) {
+    if let Err(error) = inner.network.detach(id).await {
+        tracing::warn!(sandbox = id, %error, "a place on the network is left");
+    }
+}

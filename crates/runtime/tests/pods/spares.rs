@@ -1,0 +1,97 @@
+//! Places made ahead of the Pods that take them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use ports::images::ImageConfig;
+use ports::runtime::{ContainerRuntime, NamespaceMode};
+use tokio::sync::oneshot;
+
+use crate::scenarios;
+use crate::scenarios::Scenario;
+use crate::world::{POD_IP, World, within};
+
+pub(crate) fn all() -> Vec<Scenario> {
+    scenarios![
+        a_pod_lives_in_the_place_made_for_it,
+        another_kind_of_pod_leaves_the_place,
+        what_a_killed_engine_held_ready_is_given_back,
+    ]
+}
+
+/// Keeps places ready until the sender is used.
+fn keep(world: &World, count: usize) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let runtime = world.runtime().clone();
+    let kept = tokio::spawn(runtime.keep_spares(count, async {
+        let _ = stopped.await;
+    }));
+    (stop, kept)
+}
+
+async fn a_pod_lives_in_the_place_made_for_it() {
+    let mut world = World::new(ImageConfig::default());
+    let (stop, kept) = keep(&world, 1);
+    let ahead = world.attached(1).await;
+    let mut config = world.sandbox_config();
+    config
+        .sysctls
+        .insert("kernel.shm_rmid_forced".into(), "1".into());
+    config.hostname = "ahead".into();
+    let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
+    assert_eq!([sandbox.id.clone()], ahead[..]);
+    assert_eq!(sandbox.ips, [POD_IP]);
+    let script = "hostname; cat /proc/sys/kernel/shm_rmid_forced /sys/class/net/lo/flags; \
+                  for n in net uts ipc; do readlink /proc/self/ns/$n; done";
+    let id = world.script(&sandbox.id, "app", script).await;
+    assert_eq!(world.exit(&id).await.0, 0);
+    let log = world.log(&id).await;
+    assert_eq!(
+        log[..3],
+        ["stdout F ahead", "stdout F 1", "stdout F 0x9"],
+        "the name, a sysctl, and the loopback interface, up"
+    );
+    let namespaces: BTreeSet<_> = log[3..].iter().cloned().collect();
+    let own = ["net", "uts", "ipc"]
+        .map(|name| fs::read_link(format!("/proc/self/ns/{name}")).expect("namespace"))
+        .map(|link| format!("stdout F {}", link.display()));
+    assert_eq!(namespaces.len(), 3);
+    assert!(own.iter().all(|own| !namespaces.contains(own)));
+    // The next one is made, and it is not the Pod's.
+    let both = world.attached(2).await;
+    assert!(both.contains(&sandbox.id));
+    stop.send(()).expect("it is kept");
+    within(kept).await.expect("keeping ends");
+    assert_eq!(world.attached(1).await, [sandbox.id.clone()]);
+    // Its place is the Pod's, whoever the engine is.
+    world.restart_engine().await;
+    assert_eq!(world.attached(1).await, [sandbox.id.clone()]);
+    let sandboxes = world.runtime().list_sandboxes(None).await;
+    assert_eq!(sandboxes[0].ips, [POD_IP]);
+    world.finish().await;
+}
+
+async fn another_kind_of_pod_leaves_the_place() {
+    let world = World::new(ImageConfig::default());
+    let (stop, kept) = keep(&world, 1);
+    let ahead = world.attached(1).await;
+    let mut config = world.sandbox_config();
+    config.namespaces.ipc = NamespaceMode::Node;
+    let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
+    assert_ne!([sandbox.id.clone()], ahead[..]);
+    assert_eq!(world.attached(2).await, [ahead[0].clone(), sandbox.id]);
+    stop.send(()).expect("it is kept");
+    within(kept).await.expect("keeping ends");
+    world.finish().await;
+}
+
+async fn what_a_killed_engine_held_ready_is_given_back() {
+    let mut world = World::new(ImageConfig::default());
+    let (_stop, kept) = keep(&world, 2);
+    world.attached(2).await;
+    kept.abort();
+    let _ = kept.await;
+    world.restart_engine().await;
+    world.attached(0).await;
+    world.finish().await;
+}
