@@ -253,6 +253,7 @@ impl Worker {
         if !answers.any(|name| self.stopped_to_start(name)) {
             self.report();
         }
+        self.finished = plan.is_last(&self.seen);
         let memory = &mut self.seen.memory;
         memory.phase = memory.phase.max(plan.phase);
         memory.restarts.extend(plan.restarts);
@@ -264,8 +265,6 @@ impl Worker {
         }
         self.adopt_progress(plan.phase, plan.resizing);
         self.wake_at = plan.wake_at;
-        self.finished =
-            plan.phase == WorkerPhase::Finished && self.seen.gone && plan.steps.is_empty();
         self.queue = plan.steps.into();
         for reason in plan.reasons {
             tracing::debug!(

@@ -6,7 +6,7 @@ use cri::Id;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::look::Look;
-use crate::observed::{BackOff, ContainerKind, StartError, Termination, WorkerPhase};
+use crate::observed::{BackOff, ContainerKind, Observed, StartError, Termination, WorkerPhase};
 use crate::resize::{Progress, Resize};
 use crate::text;
 
@@ -185,6 +185,12 @@ pub struct Reason {
 }
 
 impl Plan {
+    /// Whether the worker has nothing left to do for a Pod that has left the API, now or later.
+    pub fn is_last(&self, seen: &Observed) -> bool {
+        let is_over = self.phase == WorkerPhase::Finished && seen.gone;
+        is_over && self.steps.is_empty() && self.wake_at.is_none()
+    }
+
     /// Adds a reason.
     pub(crate) fn because(&mut self, container: Option<&str>, text: impl Into<String>) {
         self.reasons.push(Reason {

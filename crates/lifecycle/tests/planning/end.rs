@@ -281,6 +281,25 @@ fn a_pod_that_is_gone_and_cleaned_up_is_forgotten() {
         (plan.phase, plan.steps.len(), plan.wake_at),
         (WorkerPhase::Finished, 0, None)
     );
+    assert!(plan.is_last(&seen));
+}
+
+#[test]
+fn records_of_a_finished_pod_that_is_gone_wait_for_a_retry_and_are_not_forgotten() {
+    let mut seen = ending(vec![exited("a", 0, 100, 105, 1)], 1);
+    seen.gone = true;
+    seen.memory.phase = WorkerPhase::Finished;
+    seen.memory.retry = Some(Retry {
+        phase: WorkerPhase::Finished,
+        at: at(140),
+    });
+    seen.sandboxes[0].state = SandboxState::NotReady;
+    seen.volumes = VolumesSeen::Released;
+    let held = planned(one(), &seen, 130);
+    assert_eq!((held.steps.len(), held.wake_at), (0, Some(at(140))));
+    assert!(!held.is_last(&seen));
+    let plan = planned(one(), &seen, 140);
+    assert!(!plan.steps.is_empty() && !plan.is_last(&seen));
 }
 
 #[test]
