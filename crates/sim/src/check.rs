@@ -1,6 +1,7 @@
 //! The invariants of §16, checked against the machine (what really ran) and against the store (what was said about it).
 //! Numbers in messages are theirs.
 
+mod exec;
 mod machine;
 mod object;
 mod runs;
@@ -20,6 +21,8 @@ struct Known {
     pod: Pod,
     /// When its deletion, or its being gone, was first stored.
     deleted_at: Option<Duration>,
+    /// What the clock showed when its status was changed last.
+    told_at: Timestamp,
     /// When its grace was set or shortened.
     graced_at: Duration,
     is_gone: bool,
@@ -32,6 +35,8 @@ struct Known {
     sandbox_deaths: u32,
     /// When its kill began for the agent that lives.
     kill: Option<Duration>,
+    /// An agent died in its life.
+    is_adopted: bool,
     /// An agent died since its deletion.
     kill_began_anew: bool,
     containers: BTreeMap<String, Past>,
@@ -43,6 +48,12 @@ struct Past {
     runs: u32,
     attempts: BTreeSet<u32>,
     last_end: Option<(Duration, Timestamp, i32)>,
+    /// Sandboxes in which its startup probe succeeded.
+    started_up: BTreeSet<String>,
+    /// Sandboxes in which its `postStart` hook succeeded.
+    hooked: BTreeSet<String>,
+    /// A probe or hook of the run that is on failed.
+    is_bad: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<(Duration, Timestamp)>,
@@ -96,6 +107,7 @@ impl Checks {
         self.blinded();
         for known in self.pods.values_mut() {
             known.kill = None;
+            known.is_adopted = true;
             known.kill_began_anew |= known.deleted_at.is_some();
         }
         self.forget_back_off();
@@ -159,6 +171,8 @@ impl Checks {
             code: 0,
             on_stop: Some((Duration::ZERO, 0)),
             starts: true,
+            healthy: (Duration::ZERO, Duration::MAX),
+            hook: (Duration::ZERO, 0),
         };
         let before = self
             .pods

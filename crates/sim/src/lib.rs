@@ -17,6 +17,7 @@
 mod check;
 mod clock;
 mod disk;
+mod exec;
 mod life;
 mod machine;
 mod ports_of;

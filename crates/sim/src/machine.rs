@@ -21,8 +21,12 @@ pub(crate) struct Made {
     pub(crate) config: ContainerConfig,
     /// What its run does, once it was started.
     pub(crate) run: Option<Run>,
-    /// When it ends by itself, and how.
+    /// When it began, and when it ends by itself, and how.
+    pub(crate) began: Duration,
     pub(crate) end: Option<(Duration, i32)>,
+    /// The agent that sent its stop signal last, and the one that ran its `preStop` hook.
+    pub(crate) signalled_by: Option<u64>,
+    pub(crate) pre_stopped_by: Option<u64>,
 }
 
 impl Made {

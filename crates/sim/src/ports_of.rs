@@ -29,7 +29,7 @@ pub(crate) struct Ports {
     pub(crate) holder: Holder,
 }
 
-fn broken() -> std::io::Error {
+pub(crate) fn broken() -> std::io::Error {
     std::io::Error::from(std::io::ErrorKind::StorageFull)
 }
 
@@ -48,12 +48,16 @@ fn not_found(what: &'static str, id: &str) -> RuntimeError {
 }
 
 impl Ports {
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.world.clock.now()
     }
 
     /// One step: time passes, the effect happens if it does not fail, and the caller hears of it if it still lives.
-    async fn step<T>(&self, most_millis: u64, effect: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) async fn step<T>(
+        &self,
+        most_millis: u64,
+        effect: impl FnOnce(&mut State) -> T,
+    ) -> T {
         self.world.spend(most_millis).await;
         self.world.step(self.holder).await;
         let done = effect(&mut self.world.lock());
@@ -62,7 +66,7 @@ impl Ports {
     }
 
     /// Whether the disk is full, or the verb fails by chance.
-    fn fails(&self, state: &mut State, odds: impl Fn(&Odds) -> u32) -> bool {
+    pub(crate) fn fails(&self, state: &mut State, odds: impl Fn(&Odds) -> u32) -> bool {
         self.world.clock.passed() < state.full_until || state.fails(odds)
     }
 
@@ -98,6 +102,7 @@ impl Ports {
         }
         made.status.state = ContainerState::Running { started_at: now };
         made.run = Some(run);
+        made.began = passed;
         made.end = run.lasts.map(|lasts| (passed + lasts, run.code));
         let status = made.status.clone();
         let told = RuntimeEvent::Container(Box::new(status.clone()));
@@ -163,13 +168,14 @@ impl Ports {
             .stopped(&made, &state.machine, grace, passed, now);
         self.world.found(state, found);
         if let Some(made) = state.machine.containers.get_mut(id) {
+            made.signalled_by = self.holder.agent;
             heed(made, passed);
         }
         self.world.moved.notify_one();
         Ok(Some(passed + grace))
     }
 
-    fn runs(&self, id: &str) -> bool {
+    pub(crate) fn runs(&self, id: &str) -> bool {
         let state = self.world.lock();
         state
             .machine
@@ -352,7 +358,10 @@ impl ContainerRuntime for Ports {
                     status,
                     config,
                     run: None,
+                    began: Duration::ZERO,
                     end: None,
+                    signalled_by: None,
+                    pre_stopped_by: None,
                 },
             );
             Ok(id)
@@ -465,8 +474,8 @@ impl ContainerRuntime for Ports {
         Ok(())
     }
 
-    async fn exec(&self, id: &str, _request: ExecRequest) -> Result<Session, StreamError> {
-        Err(StreamError::NotRunning { id: id.into() })
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<Session, StreamError> {
+        self.execute_in(id, request).await
     }
 
     async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, StreamError> {

@@ -20,6 +20,10 @@ pub(crate) struct Run {
     pub(crate) on_stop: Option<(Duration, i32)>,
     /// Whether its program can be executed.
     pub(crate) starts: bool,
+    /// From when to when, counted from its start, its probes succeed.
+    pub(crate) healthy: (Duration, Duration),
+    /// How long its hooks take, and their exit code.
+    pub(crate) hook: (Duration, i32),
 }
 
 /// Something the user does.
@@ -231,7 +235,43 @@ impl Scenario {
             .collect();
         self.runs.insert((pod.to_owned(), name.to_owned()), runs);
         let policy = one_of(dice, &["IfNotPresent", "IfNotPresent", "Always"]);
-        json!({"name": name, "image": format!("{pod}-{name}:1"), "imagePullPolicy": policy})
+        let mut container =
+            json!({"name": name, "image": format!("{pod}-{name}:1"), "imagePullPolicy": policy});
+        if !is_init {
+            draw_probes(dice, &mut container);
+            draw_hooks(dice, &mut container);
+        }
+        container
+    }
+}
+
+/// Probes by programs in the container, named after what they ask.
+fn draw_probes(dice: &mut StdRng, container: &mut Value) {
+    for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        if !dice.random_bool(0.2) {
+            continue;
+        }
+        container[kind] = json!({
+            "exec": {"command": [kind]},
+            "periodSeconds": dice.random_range(1..12),
+            "failureThreshold": dice.random_range(1..5),
+            "initialDelaySeconds": if dice.random_bool(0.3) { dice.random_range(0..15) } else { 0 },
+            "timeoutSeconds": dice.random_range(1..3),
+        });
+        if kind != "readinessProbe" && dice.random_bool(0.2) {
+            container[kind]["terminationGracePeriodSeconds"] = dice.random_range(1..20).into();
+        }
+    }
+}
+
+fn draw_hooks(dice: &mut StdRng, container: &mut Value) {
+    for kind in ["postStart", "preStop"] {
+        if dice.random_bool(0.15) {
+            container["lifecycle"][kind] = match dice.random_range(0..3) {
+                0 => json!({"sleep": {"seconds": 1}}),
+                _ => json!({"exec": {"command": [kind]}}),
+            };
+        }
     }
 }
 
@@ -255,6 +295,12 @@ fn draw_run(dice: &mut StdRng, is_init: bool) -> Run {
         code,
         on_stop,
         starts: !dice.random_bool(0.04),
+        healthy: match dice.random_range(0..3) {
+            0 => (Duration::ZERO, Duration::MAX),
+            1 => (millis(dice, 0..20_000), Duration::MAX),
+            _ => (millis(dice, 0..5_000), millis(dice, 5_000..200_000)),
+        },
+        hook: (millis(dice, 0..5_000), i32::from(dice.random_bool(0.2))),
     }
 }
 

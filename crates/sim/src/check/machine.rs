@@ -67,6 +67,9 @@ impl Checks {
         ensure(grace.as_secs() >= 2, || {
             format!("16: {name} is stopped with {grace:?}, which is less than 2 s")
         })?;
+        if let Some(known) = self.pods.get(uid) {
+            self.has_reason(known, made, machine)?;
+        }
         let Some(known) = self.pods.get_mut(uid) else {
             return Ok(());
         };

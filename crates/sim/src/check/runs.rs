@@ -1,12 +1,14 @@
 //! Runs: who may start when (1–3, 5, 6, 8), how often (9, 11, 12), and how pulls are spaced (15).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lifecycle::kinds::Member;
 use lifecycle::{ContainerKind, kinds};
 use ports::runtime::{ContainerState, SandboxState};
 
-use super::{Checks, DELAYS, FORGOTTEN, Known, Pulls, ensure, since};
+use super::{Checks, DELAYS, FORGOTTEN, Known, Past, Pulls, ensure, since};
 use crate::machine::{Exit, Machine, Made};
 
 impl Checks {
@@ -188,6 +190,9 @@ fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), Stri
         ensure(is_fine || proven, || {
             format!("1-3: {name} starts before {}", member.name())
         })?;
+        if member.is_sidecar() {
+            is_up(known, member, &sandbox.id)?;
+        }
     }
     let is_init = index < init.len() && init[index].kind == ContainerKind::Init;
     let mut others = init
@@ -203,6 +208,25 @@ fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), Stri
         Some(other) => Err(format!("2: {name} starts beside {}", other.name())),
         None => Ok(()),
     }
+}
+
+/// 1: what a sidecar has to have done before anything after it starts.
+fn is_up(known: &Known, member: &Member<'_>, sandbox: &str) -> Result<(), String> {
+    let past = known.containers.get(member.name());
+    let in_here = |which: fn(&Past) -> &BTreeSet<String>| {
+        past.is_some_and(|past| which(past).contains(sandbox))
+    };
+    let has_probe = member.spec.startup_probe.is_some();
+    ensure(!has_probe || in_here(|past| &past.started_up), || {
+        format!("1: {} has not passed its startup probe", member.name())
+    })?;
+    let hooks = member.spec.lifecycle.as_ref();
+    let hook = hooks.and_then(|hooks| hooks.post_start.as_ref()?.exec.as_ref());
+    // An agent that takes a run over does not know of its hook.
+    let is_known = hook.is_none() || known.is_adopted || in_here(|past| &past.hooked);
+    ensure(is_known, || {
+        format!("1: postStart of {} is not over", member.name())
+    })
 }
 
 /// 9, 11 and 12: whether and when a container may run again, and under which number.
@@ -232,6 +256,7 @@ fn check_restart(
         format!("12: {name} runs as #{attempt} after {} runs", past.runs)
     })?;
     past.runs += 1;
+    let was_bad = std::mem::take(&mut past.is_bad);
     let Some((ended, shown, code)) = past.last_end else {
         return Ok(());
     };
@@ -239,7 +264,7 @@ fn check_restart(
         format!("9: {name} runs twice")
     })?;
     ensure(
-        may_run_again || policy != Some("OnFailure") || code != 0,
+        may_run_again || policy != Some("OnFailure") || code != 0 || was_bad,
         || format!("9: {name} runs again after success"),
     )?;
     let ran_long = |at: (Duration, Timestamp)| since(&at, ended, shown) > FORGOTTEN;

@@ -1,0 +1,62 @@
+//! Probes and hooks: when they run (7), and what their failures may end (14).
+
+use super::{Checks, Known, Past, ensure};
+use crate::machine::{Machine, Made};
+
+impl Checks {
+    /// 7: a program begins in a container that runs.
+    pub(crate) fn begins(&self, made: &Made, what: &str, agent: Option<u64>) -> Result<(), String> {
+        let name = &made.status.name;
+        if what != "preStop" {
+            return Ok(());
+        }
+        ensure(made.signalled_by != agent, || {
+            format!("7: preStop of {name} begins after its stop signal")
+        })?;
+        // A stop that failed is tried again from its beginning.
+        ensure(made.pre_stopped_by != agent || self.stops_fail, || {
+            format!("7: preStop of {name} runs twice")
+        })
+    }
+
+    /// What a program had to say; one that was hung up on failed.
+    pub(crate) fn answered(&mut self, made: &Made, what: &str, is_well: bool) {
+        let status = &made.status;
+        let Some(known) = self.pods.get_mut(&status.pod_uid) else {
+            return;
+        };
+        let past = known.containers.entry(status.name.clone()).or_default();
+        if past.runs != status.attempt + 1 {
+            return;
+        }
+        match what {
+            "startupProbe" | "livenessProbe" | "postStart" if !is_well => past.is_bad = true,
+            "startupProbe" => drop(past.started_up.insert(status.sandbox_id.clone())),
+            "postStart" => drop(past.hooked.insert(status.sandbox_id.clone())),
+            _ => {}
+        }
+    }
+
+    /// 14: an app container of a Pod that goes on is stopped for what it did itself.
+    pub(super) fn has_reason(
+        &self,
+        known: &Known,
+        made: &Made,
+        machine: &Machine,
+    ) -> Result<(), String> {
+        let (pod, status) = (&known.pod, &made.status);
+        let spec = pod.spec.as_ref();
+        let is_app = spec.is_some_and(|s| s.containers.iter().any(|c| c.name == status.name));
+        let has_deadline = spec.is_some_and(|s| s.active_deadline_seconds.is_some());
+        let ends = pod.metadata.deletion_timestamp.is_some() || known.is_gone || known.is_over;
+        let own_sandbox = machine.sandboxes.get(&status.sandbox_id);
+        let is_sound = own_sandbox.is_some_and(|s| s.state == ports::runtime::SandboxState::Ready);
+        if !is_app || has_deadline || ends || known.is_edited || !is_sound {
+            return Ok(());
+        }
+        let past = known.containers.get(&status.name);
+        ensure(past.is_some_and(|past: &Past| past.is_bad), || {
+            format!("14: {} is stopped and did nothing", status.name)
+        })
+    }
+}
