@@ -3,5 +3,6 @@
 mod ephemeral;
 mod hooks;
 mod probes;
+mod resize;
 mod support;
 mod worker;

@@ -329,6 +329,10 @@ fn merge(object: &mut Value, patch: &Value) {
                     .as_array_mut()
                     .unwrap();
                 for change in changes {
+                    if change["$patch"] == "delete" {
+                        list.retain(|c| c["type"] != change["type"]);
+                        continue;
+                    }
                     match list.iter_mut().find(|c| c["type"] == change["type"]) {
                         Some(old) => merge(old, change),
                         None => list.push(change.clone()),
