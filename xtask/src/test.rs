@@ -19,6 +19,12 @@ const PARTS: [&str; 7] = [
     "conformance",
 ];
 
+/// The simulated lives CI looks at.
+const SEEDS: &str = "1..1000";
+
+/// What runs against an engine but the recordings. None of them runs by default: `e2e` says so in its manifest.
+const END_TO_END: [&str; 5] = ["scenarios", "images", "play", "leaks", "kills"];
+
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
@@ -43,24 +49,9 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
             "tidy" => house_rules(),
             "deny" => deny::check(),
             "schema" => schema::check(),
-            "crates" => cargo_test(&["--workspace", "--exclude", "e2e"], &[], &mut count),
-            "e2e" => end_to_end(
-                &[
-                    "--lib",
-                    "--test",
-                    "scenarios",
-                    "--test",
-                    "images",
-                    "--test",
-                    "play",
-                    "--test",
-                    "leaks",
-                    "--test",
-                    "kills",
-                ],
-                &mut count,
-            ),
-            "golden" => end_to_end(&["--test", "golden"], &mut count),
+            "crates" => cargo_test(&[], &[("SIM_SEEDS", SEEDS.into())], &mut count),
+            "e2e" => end_to_end(&END_TO_END, &mut count),
+            "golden" => end_to_end(&["golden"], &mut count),
             _ => conformance(&mut count),
         };
         if let Err(error) = ended {
@@ -92,7 +83,7 @@ fn house_rules() -> anyhow::Result<()> {
 }
 
 /// Tests against a running engine: the release binary, stock kubectl, a registry on loopback.
-fn end_to_end(selection: &[&str], count: &mut Count) -> anyhow::Result<()> {
+fn end_to_end(tests: &[&str], count: &mut Count) -> anyhow::Result<()> {
     let tools = tools::build_all()?;
     let carob = run::build_release()?;
     let registry = images::Registry::start_filled(&tools)?;
@@ -102,11 +93,7 @@ fn end_to_end(selection: &[&str], count: &mut Count) -> anyhow::Result<()> {
         ("CAROB_OLDER_KUBECTL", tools.older_kubectl.into()),
         ("CAROB_REGISTRY", registry.address().into()),
     ];
-    cargo_test(
-        &[&["--package", "e2e"], selection].concat(),
-        &environment,
-        count,
-    )
+    cargo_test(tests, &environment, count)
 }
 
 /// Upstream's specs that passed before and are fast, against the release binary.
@@ -118,16 +105,19 @@ fn conformance(count: &mut Count) -> anyhow::Result<()> {
     ended
 }
 
-/// Runs `cargo test`, shows what it says, and adds its result lines up.
+/// Runs `cargo test`, shows what it says, and adds its result lines up: all tests that run by default, or the named ones.
+///
+/// Always of the whole workspace: Cargo unites the features that the chosen packages ask of a dependency, and would compile all
+/// of them again for a part of it.
 fn cargo_test(
-    selection: &[&str],
+    tests: &[&str],
     environment: &[(&str, OsString)],
     count: &mut Count,
 ) -> anyhow::Result<()> {
     let mut command = run::cargo();
     command
-        .args(["test", "--locked", "--no-fail-fast"])
-        .args(selection)
+        .args(["test", "--locked", "--no-fail-fast", "--workspace"])
+        .args(tests.iter().flat_map(|name| ["--test", name]))
         .envs(environment.iter().cloned());
     let mut child = command
         .stdin(Stdio::null())
