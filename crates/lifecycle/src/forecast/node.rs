@@ -22,6 +22,9 @@ use crate::{decide, status, termination};
 const HOST_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 pub(super) const POD_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
 
+/// What a container does that nothing is supposed about.
+static ON: Run = Run::on();
+
 /// More looks at one moment than any Pod needs.
 const MANY_LOOKS: u32 = 10_000;
 
@@ -135,7 +138,11 @@ impl<W: Watch> Node<W> {
         if self.queue.is_empty() {
             self.plan();
         }
+        // On a real node steps take time, so the status may be written before each of them.
         let acts = !self.queue.is_empty();
+        if acts {
+            self.report();
+        }
         while let Some(step) = self.queue.pop_front() {
             if self.dies_after == Some(0) {
                 self.agent_dies();
@@ -147,7 +154,9 @@ impl<W: Watch> Node<W> {
             if self.is_new {
                 break;
             }
-            self.report();
+            if !matches!(step, Step::Event(_)) {
+                self.report();
+            }
             if self.starting.is_some() {
                 break;
             }
@@ -308,14 +317,11 @@ impl<W: Watch> Node<W> {
     }
 
     /// What the run of a container that was begun last does.
-    pub(super) fn current_run(&self, name: &str) -> Run {
-        let runs = self
-            .conduct
-            .get(name)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+    pub(super) fn current_run(&self, name: &str) -> &Run {
+        let runs = self.conduct.get(name).map(Vec::as_slice);
+        let runs = runs.unwrap_or_default();
         let begun = self.starts.get(name).copied().unwrap_or(1);
         let run = runs.get(begun.saturating_sub(1)).or(runs.last());
-        run.cloned().unwrap_or(Run::on())
+        run.unwrap_or(&ON)
     }
 }

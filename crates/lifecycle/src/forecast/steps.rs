@@ -153,7 +153,7 @@ impl<W: Watch> Node<W> {
         };
         let member = found.member();
         *self.starts.entry(start.container.clone()).or_default() += 1;
-        let run = self.current_run(&start.container);
+        let run = self.current_run(&start.container).clone();
         if !self.get_image(&member, run.start) {
             return false;
         }
