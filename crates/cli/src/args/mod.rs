@@ -3,6 +3,7 @@
 mod debug;
 mod image;
 mod inspect;
+mod plan;
 mod play;
 mod write;
 
@@ -20,6 +21,7 @@ pub use self::inspect::{
     ApiResourcesArgs, AttachArgs, ConfigCommand, CpArgs, DescribeArgs, EventsArgs, ExecArgs,
     GetArgs, KubeconfigArgs, LogsArgs, PortForwardArgs, VersionArgs, WaitArgs,
 };
+pub use self::plan::PlanArgs;
 pub use self::play::PlayArgs;
 pub use self::write::{
     ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs, CreateSecretArgs,
@@ -80,6 +82,8 @@ pub enum Verb {
     Describe(DescribeArgs),
     /// Run what files describe in the foreground
     Play(PlayArgs),
+    /// Predict what becomes of Pods, without an engine
+    Plan(PlanArgs),
     /// Make resources be as files say
     Apply(ApplyArgs),
     /// Make resources from files or flags

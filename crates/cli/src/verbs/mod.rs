@@ -13,6 +13,7 @@ mod get;
 mod logs;
 mod metadata;
 mod patch;
+mod plan;
 mod port_forward;
 mod retry;
 mod wait;
@@ -36,6 +37,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Events(args) => events::events(&server().await?, &args).await,
         Verb::ApiResources(args) => about::api_resources(&server().await?, &args).await,
         Verb::Get(args) => get::get(&server().await?, &args).await,
+        Verb::Plan(args) => plan::plan(&args, global).await,
         Verb::Play(args) => crate::play::run(server().await?, &args, Signals::new()?).await,
         Verb::Describe(args) => describe::describe(&server().await?, &args).await,
         Verb::Apply(args) => apply::apply(&server().await?, &args).await,
