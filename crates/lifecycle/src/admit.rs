@@ -83,6 +83,17 @@ fn wants_apparmor(pod: &core::Pod) -> bool {
     })
 }
 
+/// How the message of a rejected Pod begins.
+const REJECTED: &str = "Pod was rejected: ";
+
+/// Whether this is the status of a Pod the node did not take; no container of it was ever made.
+pub(crate) fn was_rejected(status: &core::PodStatus) -> bool {
+    let message = status.message.as_deref().unwrap_or_default();
+    status.phase.as_deref() == Some("Failed")
+        && message.starts_with(REJECTED)
+        && status.container_statuses.is_none()
+}
+
 impl Rejection {
     /// The status of the refused Pod; no container status is written.
     pub fn status(&self, pod: &core::Pod, now: Timestamp) -> core::PodStatus {
@@ -90,7 +101,7 @@ impl Rejection {
         core::PodStatus {
             phase: Some("Failed".to_owned()),
             reason: Some(self.reason.clone()),
-            message: Some(format!("Pod was rejected: {}", self.message)),
+            message: Some(format!("{REJECTED}{}", self.message)),
             start_time: previous
                 .start_time
                 .clone()
@@ -116,6 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::observed::Observed;
 
     #[test]
     fn a_profile_that_nobody_enforces_is_refused() {
@@ -159,5 +171,28 @@ mod tests {
                 "forbidden sysctl: \"vm.swappiness\" not allowlisted"
             )
         );
+    }
+
+    #[test]
+    fn a_rejected_pod_has_no_containers_to_tell_of() {
+        let mut pod: core::Pod = serde_json::from_value(json!({"metadata": {"generation": 3},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}}))
+        .expect("a Pod");
+        let rejection = Rejection {
+            reason: "OutOfcpu".to_owned(),
+            message: "too much".to_owned(),
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let told = rejection.status(&pod, now);
+        pod.status = Some(told.clone());
+        let mut seen = Observed::default();
+        for phase in [
+            crate::WorkerPhase::Syncing,
+            crate::WorkerPhase::Terminating,
+            crate::WorkerPhase::Terminated,
+        ] {
+            seen.memory.phase = phase;
+            assert_eq!(crate::status(&pod, &seen, now), told, "{phase:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::admit;
 use crate::conditions;
 use crate::container_status;
 use crate::kinds::{self, Member};
@@ -21,6 +22,10 @@ use crate::text;
 pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStatus {
     let look = Look { pod, seen, now };
     let previous = pod.status.clone().unwrap_or_default();
+    if admit::was_rejected(&previous) {
+        // All there is to say of it (§1.2).
+        return previous;
+    }
     let (mut init, mut apps) = containers(&look);
     let released = seen.memory.phase >= WorkerPhase::Terminated;
     let computed = computed_phase(&look, &init, &apps);
