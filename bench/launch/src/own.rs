@@ -164,6 +164,7 @@ impl World {
                 network: NamespaceMode::Pod,
                 pid: NamespaceMode::Container,
                 ipc: NamespaceMode::Pod,
+                users: None,
             },
             sysctls: BTreeMap::new(),
             resources: RESOURCES,
