@@ -7,7 +7,10 @@ impl Checks {
     /// 7: a program begins in a container that runs.
     pub(crate) fn begins(&self, made: &Made, what: &str, agent: Option<u64>) -> Result<(), String> {
         let name = &made.status.name;
-        if what != "preStop" {
+        let past = self.pods.get(&made.status.pod_uid);
+        let past = past.and_then(|known| known.containers.get(name));
+        // The end of the Pod interrupts a start that takes its run back because of its hook; that run is stopped anew (§6).
+        if what != "preStop" || past.is_some_and(|past| past.is_taken_back) {
             return Ok(());
         }
         ensure(made.signalled_by != agent, || {
@@ -29,6 +32,7 @@ impl Checks {
         if past.runs != status.attempt + 1 {
             return;
         }
+        past.is_taken_back |= what == "postStart" && !is_well;
         match what {
             "startupProbe" | "livenessProbe" | "postStart" if !is_well => past.is_bad = true,
             "startupProbe" => drop(past.started_up.insert(status.sandbox_id.clone())),

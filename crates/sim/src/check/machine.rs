@@ -67,16 +67,19 @@ impl Checks {
         ensure(grace.as_secs() >= 2, || {
             format!("16: {name} is stopped with {grace:?}, which is less than 2 s")
         })?;
-        if let Some(known) = self.pods.get(uid) {
-            self.has_reason(known, made, machine)?;
-        }
+        let Some(known) = self.pods.get(uid) else {
+            return Ok(());
+        };
+        self.has_reason(known, made, machine)?;
+        // Before the first signal there may have been hooks.
+        let seen = self.deletion_seen(known).unwrap_or(passed);
         let Some(known) = self.pods.get_mut(uid) else {
             return Ok(());
         };
         if known.pod.metadata.deletion_timestamp.is_none() || known.is_gone {
             return Ok(());
         }
-        let began = *known.kill.get_or_insert(passed);
+        let began = *known.kill.get_or_insert(seen.min(passed));
         check_sidecar(known, made, machine, passed.saturating_sub(began), now)
     }
 

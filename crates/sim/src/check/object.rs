@@ -407,8 +407,12 @@ fn images(pod: &Pod) -> Vec<Option<String>> {
 fn waits(pod: &Pod) -> bool {
     let mut reasons = all(pod.status.as_ref()).filter_map(|c| state(c).waiting?.reason);
     let mut ended = all(pod.status.as_ref());
-    reasons.any(|r| matches!(r.as_str(), "CrashLoopBackOff" | "RunContainerError"))
-        || ended.any(|c| state(c).terminated.is_some_and(|t| t.exit_code != 0))
+    reasons.any(|r| {
+        matches!(
+            r.as_str(),
+            "CrashLoopBackOff" | "RunContainerError" | "PostStartHookError"
+        )
+    }) || ended.any(|c| state(c).terminated.is_some_and(|t| t.exit_code != 0))
         || all(pod.status.as_ref()).any(|c| state(c).running.is_some())
 }
 
