@@ -37,8 +37,10 @@ pub(super) struct Spares {
 impl Spares {
     /// A place for a Pod with these namespaces.
     pub(super) fn take(&self, namespaces: &NamespaceOptions) -> Option<Spare> {
-        let own =
-            namespaces.network != NamespaceMode::Node && namespaces.ipc != NamespaceMode::Node;
+        // A Pod with users of its own has namespaces that those own.
+        let own = namespaces.network != NamespaceMode::Node
+            && namespaces.ipc != NamespaceMode::Node
+            && namespaces.users.is_none();
         let spare = own.then(|| lock(&self.ready).pop()).flatten();
         if spare.is_some() {
             self.taken.notify_one();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use ports::images::ImageConfig;
-use ports::runtime::{ContainerRuntime, NamespaceMode};
+use ports::runtime::{ContainerRuntime, IdMapping, NamespaceMode};
 use tokio::sync::oneshot;
 
 use crate::scenarios;
@@ -79,7 +79,24 @@ async fn another_kind_of_pod_leaves_the_place() {
     config.namespaces.ipc = NamespaceMode::Node;
     let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
     assert_ne!([sandbox.id.clone()], ahead[..]);
-    assert_eq!(world.attached(2).await, [ahead[0].clone(), sandbox.id]);
+    let left = [ahead[0].clone(), sandbox.id];
+    assert_eq!(world.attached(2).await, left);
+    let mut config = world.sandbox_config();
+    config.namespaces.users = Some(IdMapping {
+        host_id: 9 << 16,
+        length: 1 << 16,
+    });
+    let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
+    assert!(!left.contains(&sandbox.id), "its users own its namespaces");
+    let id = world
+        .script(&sandbox.id, "app", "hostname mine && hostname")
+        .await;
+    assert_eq!(world.exit(&id).await.0, 1, "not with the default rights");
+    let mut config = crate::world::container("master");
+    config.command = vec!["hostname".into(), "mine".into()];
+    config.security.add_capabilities = vec!["SYS_ADMIN".into()];
+    let id = world.start(&sandbox.id, config).await;
+    assert_eq!(world.exit(&id).await.0, 0);
     stop.send(()).expect("it is kept");
     within(kept).await.expect("keeping ends");
     world.finish().await;
