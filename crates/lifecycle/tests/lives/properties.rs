@@ -165,7 +165,7 @@ fn mishap() -> impl Strategy<Value = Outside> {
     ]
 }
 
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|n| n.parse().ok())
