@@ -143,7 +143,10 @@ impl Call {
             .as_ref()
             .map_or("", |t| t.subresource.as_str());
         self.info.verb == "watch"
-            || matches!(subresource, "log" | "exec" | "attach" | "portforward")
+            || matches!(
+                subresource,
+                "log" | "exec" | "attach" | "portforward" | "proxy"
+            )
     }
 }
 

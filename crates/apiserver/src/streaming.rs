@@ -4,10 +4,12 @@
 mod channels;
 mod forward;
 mod process;
+mod proxy;
 mod spdy;
 mod upgrade;
 
 pub(crate) use forward::connect as port_forward;
+pub(crate) use proxy::pod as proxy;
 
 use std::sync::Arc;
 

@@ -113,6 +113,15 @@ pub(super) fn of(resource: &Resource, prefix: &str, paths: &mut Map<String, Valu
     }
 }
 
+/// Verbs of connections, and their methods.
+const CONNECT: [(&str, &str); 5] = [
+    ("get", "get"),
+    ("create", "post"),
+    ("update", "put"),
+    ("patch", "patch"),
+    ("delete", "delete"),
+];
+
 fn subresource_operations(resource: &Resource, subresource: &Subresource) -> Value {
     let gvk = subresource.gvk;
     let known = Schema::get().of(gvk.group, gvk.version, gvk.kind).is_some();
@@ -123,25 +132,24 @@ fn subresource_operations(resource: &Resource, subresource: &Subresource) -> Val
         String::new()
     };
     let has = |verb: &str| subresource.verbs.contains(&verb);
-    let action = |verb: &'static str| if known { verb } else { "connect" };
     let mut operations = Operations::new(gvk, resource.namespaced, true);
-    operations.add_if(has("get"), "get", action("get"), &[], None, &one);
+    if !known {
+        for (verb, method) in CONNECT {
+            operations.add_if(has(verb), method, "connect", &[], None, &one);
+        }
+        return operations.finish();
+    }
+    operations.add_if(has("get"), "get", "get", &[], None, &one);
+    let write = Some(body(&one));
     operations.add_if(
         has("create"),
         "post",
-        action("post"),
-        if known { WRITE_PARAMETERS } else { &[] },
-        known.then(|| body(&one)),
-        &one,
-    );
-    operations.add_if(
-        has("update"),
-        "put",
-        "put",
+        "post",
         WRITE_PARAMETERS,
-        Some(body(&one)),
+        write.clone(),
         &one,
     );
+    operations.add_if(has("update"), "put", "put", WRITE_PARAMETERS, write, &one);
     operations.add_if(
         has("patch"),
         "patch",

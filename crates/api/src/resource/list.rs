@@ -31,6 +31,7 @@ const TOKEN_REQUEST: Gvk = Gvk {
 
 const CREATE: &[&str] = &["create"];
 const CONNECT: &[&str] = &["create", "get"];
+const ANY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const WRITE: &[&str] = &["get", "patch", "update"];
 
 const POD_SUBRESOURCES: &[Subresource] = &[
@@ -41,6 +42,7 @@ const POD_SUBRESOURCES: &[Subresource] = &[
     sub("exec", v1("PodExecOptions"), CONNECT),
     sub("log", v1("Pod"), &["get"]),
     sub("portforward", v1("PodPortForwardOptions"), CONNECT),
+    sub("proxy", v1("PodProxyOptions"), ANY),
     sub("resize", v1("Pod"), WRITE),
     sub("status", v1("Pod"), WRITE),
 ];

@@ -5,6 +5,7 @@ mod https;
 mod objects;
 mod pods;
 mod podsecurity;
+mod proxy;
 mod reviews;
 mod support;
 mod watches;

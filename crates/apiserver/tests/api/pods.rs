@@ -11,7 +11,7 @@ use crate::support::Server;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-async fn pod(server: &Server, name: &str) -> Value {
+pub(crate) async fn pod(server: &Server, name: &str) -> Value {
     let account = json!({"metadata":{"name":"default"}});
     server
         .ask(
@@ -26,7 +26,7 @@ async fn pod(server: &Server, name: &str) -> Value {
     made.body
 }
 
-async fn bind(server: &Server, name: &str) -> crate::support::Answer {
+pub(crate) async fn bind(server: &Server, name: &str) -> crate::support::Answer {
     let body = json!({"apiVersion":"v1","kind":"Binding","metadata":{"name":name},"target":{"kind":"Node","name":"n1"}});
     server
         .ask("POST", &format!("{PODS}/{name}/binding"), body)

@@ -1,0 +1,247 @@
+//! `pods/…/proxy`: any HTTP request, passed on to a port of a Pod, and its answer passed back (spec kubectl-and-api §10). The Pod is
+//! reached as port forwarding reaches it; connections are not kept. Upgrades and TLS towards the Pod are left out.
+
+use api::status::{self, StatusError};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use ports::streams::{Reader, Writer};
+use serde_json::Value;
+
+use crate::respond::{self, Body, BoxError};
+use crate::rest::{Rest, Stored};
+
+/// The port of an address without one.
+const HTTP: u16 = 80;
+/// Headers that are about one connection (RFC 9110 7.6.1), and those that are for this server alone.
+const NOT_PASSED_ON: [&str; 10] = [
+    "authorization",
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Which Pod, and which port of it: `[scheme:]name[:port]`.
+struct Place<'a> {
+    name: &'a str,
+    port: Option<&'a str>,
+}
+
+/// Serves a request of any method.
+pub(crate) async fn pod(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let place = place(&rest.target.name)?;
+    let path = rest.call.parts.uri.path();
+    let inner = inner_path(path);
+    if inner.is_empty() && matches!(rest.call.parts.method, Method::GET | Method::HEAD) {
+        return Ok(moved(path, rest.call.parts.uri.query()));
+    }
+    let pod = named(rest, place.name)?;
+    let port = port(&pod, place.port)?;
+    super::check_assigned(rest, &pod)?;
+    let target = super::target(&pod, String::new());
+    let connected = super::node(rest)?.port_forward(&target, port).await;
+    let (reader, writer) = connected.map_err(|error| unreachable(&error.message))?;
+    let prefix = &path[..path.len() - inner.len()];
+    let request = request(rest, if inner.is_empty() { "/" } else { inner })?;
+    let response = exchange(reader, writer, request).await;
+    let response = response.map_err(|error| unreachable(&error.to_string()))?;
+    Ok(answer(response, prefix))
+}
+
+fn place(text: &str) -> Result<Place<'_>, StatusError> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts.as_slice() {
+        [name] => Ok(Place { name, port: None }),
+        [name, port] | ["" | "http", name, port] => Ok(Place {
+            name,
+            port: Some(*port).filter(|port| !port.is_empty()),
+        }),
+        ["https", ..] => Err(status::bad_request("a pod cannot be asked over TLS")),
+        _ => Err(status::bad_request(format!(
+            "invalid pod request {}",
+            api::gotext::quote(text)
+        ))),
+    }
+}
+
+fn named(rest: &Rest, name: &str) -> Result<Value, StatusError> {
+    let key = rest.kind.key(Some(&rest.target.namespace), Some(name));
+    let entry = rest.inner.store.get(&key);
+    let entry = entry.ok_or_else(|| status::not_found(&rest.group_resource(), name))?;
+    Ok(Stored::decode(entry)?.object)
+}
+
+/// The port asked for, else the first that a container says it has, else that of HTTP.
+fn port(pod: &Value, asked: Option<&str>) -> Result<u16, StatusError> {
+    let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    if let Some(text) = asked {
+        return number(text).ok_or_else(|| {
+            let text = api::gotext::quote(text);
+            status::bad_request(format!("unable to parse {text} as a port"))
+        });
+    }
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let mut ports = containers.filter_map(|c| c["ports"][0]["containerPort"].as_u64());
+    let first = ports.next().and_then(|port| u16::try_from(port).ok());
+    Ok(first.unwrap_or(HTTP))
+}
+
+/// What follows `/api/v1/namespaces/…/pods/…/proxy`, as it was written.
+fn inner_path(path: &str) -> &str {
+    let before = path.split('/').take(8).map(|part| part.len() + 1);
+    path.get(before.sum::<usize>().saturating_sub(1)..)
+        .unwrap_or_default()
+}
+
+/// Links of a page are relative to its directory, so that the root needs its slash.
+fn moved(path: &str, query: Option<&str>) -> Response<Body> {
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    let mut response = respond::text(StatusCode::MOVED_PERMANENTLY.as_u16(), "");
+    if let Ok(location) = HeaderValue::try_from(format!("{path}/{query}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn unreachable(why: &str) -> StatusError {
+    status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+fn request(rest: &Rest, path: &str) -> Result<Request<Full<Bytes>>, StatusError> {
+    let parts = &rest.call.parts;
+    let query = parts.uri.query().map_or(String::new(), |q| format!("?{q}"));
+    let mut request = Request::builder()
+        .method(parts.method.clone())
+        .uri(format!("{path}{query}"))
+        .body(Full::new(rest.call.body.clone()))
+        .map_err(|error| status::bad_request(error.to_string()))?;
+    *request.headers_mut() = passed_on(&parts.headers);
+    let host = parts.headers.get(header::HOST).cloned();
+    let host = host.or_else(|| HeaderValue::try_from(parts.uri.host()?).ok());
+    request.headers_mut().insert(
+        header::HOST,
+        host.unwrap_or(HeaderValue::from_static("localhost")),
+    );
+    request
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
+}
+
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let is_ours = |name: &HeaderName| {
+        NOT_PASSED_ON.contains(&name.as_str())
+            || name == header::CONTENT_LENGTH
+            || name.as_str().starts_with("impersonate-")
+    };
+    let kept = headers.iter().filter(|(name, _)| !is_ours(name));
+    kept.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+async fn exchange(
+    reader: Reader,
+    writer: Writer,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let stream = TokioIo::new(tokio::io::join(reader, writer));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // Ends when the answer was read, or nobody reads it any more.
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+fn answer(response: Response<Incoming>, prefix: &str) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    parts.version = http::Version::default();
+    for name in [
+        "connection",
+        "keep-alive",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ] {
+        parts.headers.remove(name);
+    }
+    // A path of the Pod's is below ours here.
+    let location = parts.headers.get(header::LOCATION);
+    let location = location.and_then(|value| value.to_str().ok());
+    let is_path = |text: &&str| text.starts_with('/') && !text.starts_with("//");
+    if let Some(path) = location.filter(is_path)
+        && let Ok(value) = HeaderValue::try_from(format!("{prefix}{path}"))
+    {
+        parts.headers.insert(header::LOCATION, value);
+    }
+    let body = body.map_err(|error| Box::new(error) as BoxError);
+    Response::from_parts(parts, BodyExt::boxed_unsync(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_say_which_port() {
+        for (text, want) in [
+            ("p", Ok(("p", None))),
+            ("p:80", Ok(("p", Some("80")))),
+            ("p:", Ok(("p", None))),
+            ("http:p:80", Ok(("p", Some("80")))),
+            (":p:80", Ok(("p", Some("80")))),
+            ("https:p:80", Err("a pod cannot be asked over TLS")),
+            ("a:b:c:d", Err("invalid pod request \"a:b:c:d\"")),
+        ] {
+            let got = place(text).map(|place| (place.name, place.port));
+            let got = got.map_err(|error| error.message.clone());
+            assert_eq!(
+                got.as_ref().map_err(String::as_str),
+                want.as_ref().map_err(|e| *e),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_port_of_a_container_is_asked() {
+        let none = json!({"spec": {"containers": [{}]}});
+        let some = json!({"spec": {"containers": [{}, {"ports": [{"containerPort": 8080}]}]}});
+        for (pod, asked, want) in [
+            (&none, None, Ok(80)),
+            (&some, None, Ok(8080)),
+            (&some, Some("99"), Ok(99)),
+            (&some, Some("0"), Err("unable to parse \"0\" as a port")),
+            (&some, Some("web"), Err("unable to parse \"web\" as a port")),
+        ] {
+            let got = port(pod, asked).map_err(|error| error.message.clone());
+            assert_eq!(
+                got.as_ref().map_err(String::as_str),
+                want.as_ref().map_err(|e| *e)
+            );
+        }
+    }
+
+    #[test]
+    fn the_path_stays_as_it_was_written() {
+        for (path, want) in [
+            ("/api/v1/namespaces/n/pods/p/proxy", ""),
+            ("/api/v1/namespaces/n/pods/p/proxy/", "/"),
+            (
+                "/api/v1/namespaces/pods/pods/p:80/proxy/a%2Fb//c/",
+                "/a%2Fb//c/",
+            ),
+        ] {
+            assert_eq!(inner_path(path), want, "{path}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests passed on to Pods.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, split};
+
+use crate::pods::{bind, pod};
+use crate::support::Server;
+
+const POD: &str = "/api/v1/namespaces/default/pods/web";
+
+/// A node whose Pods have a web server on port 80 that says what it was asked, and nothing on others.
+struct Web;
+
+fn none() -> NodeError {
+    NodeError {
+        code: 500,
+        message: "nothing listens".into(),
+    }
+}
+
+#[async_trait]
+impl NodeServer for Web {
+    async fn logs(&self, _: &Target, _: LogOptions) -> Result<LogStream, NodeError> {
+        Err(none())
+    }
+    async fn exec(&self, _: &Target, _: ExecRequest) -> Result<Session, NodeError> {
+        Err(none())
+    }
+    async fn attach(&self, _: &Target, _: bool) -> Result<Session, NodeError> {
+        Err(none())
+    }
+    async fn port_forward(
+        &self,
+        target: &Target,
+        port: u16,
+    ) -> Result<(Reader, Writer), NodeError> {
+        if port != 80 {
+            return Err(none());
+        }
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(serve(far, target.pod.clone()));
+        let (reader, writer) = split(near);
+        Ok((Box::pin(reader), Box::pin(writer)))
+    }
+}
+
+/// Answers one request with what it was, as JSON; `/moved` sends the client elsewhere.
+async fn serve(stream: tokio::io::DuplexStream, name: String) {
+    let mut stream = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_ascii_lowercase()),
+        }
+    }
+    let length = lines
+        .iter()
+        .find_map(|l| l.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |n| n.parse().unwrap())];
+    stream.read_exact(&mut body).await.unwrap();
+    let text = json!({
+        "pod": name, "line": lines[0], "body": String::from_utf8(body).unwrap(),
+        "secrets": lines.iter().filter(|l| l.starts_with("authorization")).count(),
+    })
+    .to_string();
+    let moves = lines[0].contains("/moved");
+    let head = if moves {
+        "302 Found\r\nlocation: /there"
+    } else {
+        "200 OK"
+    };
+    let length = text.len();
+    let answer = format!(
+        "HTTP/1.1 {head}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{text}"
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_go_to_a_port_of_the_pod_and_back() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    let unbound = server.get(&format!("{POD}/proxy/")).await;
+    assert_eq!(unbound.code, 400, "{unbound:?}");
+    bind(&server, "web").await;
+    server.api.set_node_server(Arc::new(Web));
+    for (method, path, body, line, text) in [
+        ("GET", "/proxy/", Value::Null, "get / http/1.1", ""),
+        (
+            "GET",
+            ":80/proxy/a%2Fb/?x=y&z",
+            Value::Null,
+            "get /a%2fb/?x=y&z http/1.1",
+            "",
+        ),
+        (
+            "POST",
+            "/proxy/write",
+            json!({"a": 1}),
+            "post /write http/1.1",
+            r#"{"a":1}"#,
+        ),
+        (
+            "DELETE",
+            ":80/proxy/x",
+            Value::Null,
+            "delete /x http/1.1",
+            "",
+        ),
+    ] {
+        let answer = server.ask(method, &format!("{POD}{path}"), body).await;
+        assert_eq!(answer.code, 200, "{answer:?}");
+        let want = json!({"pod": "web", "line": line, "body": text, "secrets": 0});
+        assert_eq!(answer.body, want, "{method} {path}");
+    }
+    for (path, code) in [
+        ("/proxy", 301),
+        ("/proxy/moved", 302),
+        (":81/proxy/", 503),
+        (":x/proxy/", 400),
+    ] {
+        assert_eq!(
+            server.get(&format!("{POD}{path}")).await.code,
+            code,
+            "{path}"
+        );
+    }
+    let none = server
+        .get("/api/v1/namespaces/default/pods/no:80/proxy/")
+        .await;
+    assert_eq!((none.code, none.message()), (404, "pods \"no\" not found"));
+    let down = server.get(&format!("{POD}:81/proxy/")).await;
+    assert_eq!(
+        down.message(),
+        "error trying to reach service: nothing listens"
+    );
+}
