@@ -4,7 +4,10 @@
 mod bad_input;
 mod debug;
 mod files;
+mod hooks;
 mod init;
+mod limits;
+mod namespaces;
 mod prepare;
 mod proxies;
 mod resize;
@@ -42,6 +45,9 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         sidecar::SCENARIOS,
         proxies::SCENARIOS,
         shared::SCENARIOS,
+        namespaces::SCENARIOS,
+        hooks::SCENARIOS,
+        limits::SCENARIOS,
         volumes::SCENARIOS,
         resize::SCENARIOS,
         running::SCENARIOS,

@@ -1,0 +1,117 @@
+//! Requests and limits: cgroups, classes, and what happens at the limit.
+
+use anyhow::ensure;
+use e2e::user::User;
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    ("limits::become_the_cgroups", become_the_cgroups),
+    ("limits::out_of_memory", out_of_memory),
+    ("limits::too_much_cpu", too_much_cpu),
+];
+
+/// Reads a limit where this machine's controllers are: of version 2, or of version 1.
+fn limit(v2: &str, v1: &str) -> String {
+    format!("cat /sys/fs/cgroup/{v2} 2>/dev/null || cat /sys/fs/cgroup/{v1}")
+}
+
+fn become_the_cgroups(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: guaranteed}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: "busybox:1.36", command: [sleep, "3600"], resources: {limits: {cpu: 250m, memory: 64Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: burstable}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: "busybox:1.36", command: [sleep, "3600"], resources: {requests: {cpu: 100m}, limits: {memory: 32Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: best-effort}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: "busybox:1.36", command: [sleep, "3600"]}
+"#,
+    )?;
+    for (pod, class) in [
+        ("guaranteed", "Guaranteed"),
+        ("burstable", "Burstable"),
+        ("best-effort", "BestEffort"),
+    ] {
+        user.wait(pod, "Running", "1/1")?;
+        let shown = user.run(&["get", "pod", pod, "-o", "jsonpath={.status.qosClass}"])?;
+        ensure!(shown == class, "{pod}: {shown}");
+    }
+    let shell = |pod: &str, script: &str| user.run(&["exec", pod, "--", "sh", "-c", script]);
+    let memory = limit("memory.max", "memory/memory.limit_in_bytes");
+    ensure!(shell("guaranteed", &memory)? == "67108864\n");
+    ensure!(shell("burstable", &memory)? == "33554432\n");
+    let quota = shell("guaranteed", &limit("cpu.max", "cpu/cpu.cfs_quota_us"))?;
+    ensure!(quota == "25000 100000\n" || quota == "25000\n", "{quota}");
+    let quota = shell("burstable", &limit("cpu.max", "cpu/cpu.cfs_quota_us"))?;
+    ensure!(quota == "max 100000\n" || quota == "-1\n", "{quota}");
+    // A weight of 4 is 102 shares, which are 0.1 of a processor.
+    let weight = shell("burstable", &limit("cpu.weight", "cpu/cpu.shares"))?;
+    ensure!(weight == "102\n" || weight.len() < 4, "{weight}");
+    let score = shell("guaranteed", "cat /proc/1/oom_score_adj")?;
+    let best_effort = shell("best-effort", "cat /proc/1/oom_score_adj")?;
+    ensure!(best_effort == "1000\n" && score != best_effort, "{score}");
+    Ok(())
+}
+
+fn out_of_memory(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: greedy}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: app, image: "busybox:1.36", command: [tail, /dev/zero], resources: {limits: {memory: 24Mi}}}
+"#,
+    )?;
+    user.wait("greedy", "OOMKilled", "0/1")?;
+    let terminated = "jsonpath={.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}";
+    let shown = user.run(&["get", "pod", "greedy", "-o", terminated])?;
+    ensure!(shown == "OOMKilled 137", "{shown}");
+    let described = user.run(&["describe", "pod", "greedy"])?;
+    for line in ["Reason:       OOMKilled", "Exit Code:    137"] {
+        ensure!(described.contains(line), "{described}");
+    }
+    Ok(())
+}
+
+fn too_much_cpu(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: busy}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: "busybox:1.36", command: [sleep, "3600"], resources: {limits: {cpu: 50m}}}
+"#,
+    )?;
+    user.wait("busy", "Running", "1/1")?;
+    // Ten times the 5 ms that each tenth of a second may have, and more.
+    let script = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat";
+    let stat = user.run(&["exec", "busy", "--", "sh", "-c", script])?;
+    let throttled = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("nr_throttled "));
+    ensure!(throttled.is_some_and(|count| count != "0"), "{stat}");
+    Ok(())
+}
