@@ -198,13 +198,26 @@ impl Rest {
         let name = crate::head::name_of(&key).to_owned();
         registry::check_delete(self, &name)?;
         let mut next = Some(entry);
+        // The object as this request has marked it, to be removed next.
+        let mut marked: Option<Entry> = None;
         for _ in 0..TRIES {
             let entry = next.take().or_else(|| self.inner.store.get(&key));
-            let entry = entry.ok_or_else(|| status::not_found(&self.group_resource(), &name))?;
+            let is_ours = |entry: &Entry| {
+                let marked = marked.as_ref();
+                marked.is_none_or(|marked| marked.create_revision == entry.create_revision)
+            };
+            let entry = match (entry.filter(is_ours), &marked) {
+                (Some(entry), _) => entry,
+                // Who saw the mark was faster: the node agent, which removes Pods that have ended.
+                (None, Some(marked)) => return Ok(Deleted::Gone(marked.clone())),
+                (None, None) => return Err(status::not_found(&self.group_resource(), &name)),
+            };
             let stored = Stored::decode(entry)?;
-            self.check_delete(&stored, &name, options)?;
+            if marked.is_none() {
+                self.check_delete(&stored, &name, options)?;
+            }
             let dry = options.is_dry_run() || self.is_dry_run()?;
-            match self.try_delete(stored, options, dry).await {
+            match self.try_delete(stored, options, dry, &mut marked).await {
                 Err(StoreError::Conflict { .. }) => {}
                 Err(other) => return Err(object::store_error(other)),
                 Ok(deleted) => return Ok(deleted),
@@ -247,12 +260,13 @@ impl Rest {
         Ok(())
     }
 
-    /// Marks or removes the object, whichever is its turn.
+    /// Marks or removes the object, whichever is its turn; `last_mark` is what was marked to be removed at once.
     async fn try_delete(
         &self,
         stored: Stored,
         options: &DeleteOptions,
         dry: bool,
+        last_mark: &mut Option<Entry>,
     ) -> Result<Deleted, StoreError> {
         let key = stored.entry.key.clone();
         let mut object = stored.object.clone();
@@ -289,22 +303,19 @@ impl Rest {
         let mut expect = stored.expect();
         let mut marked = stored.entry;
         // A Pod's last mark is shown to watchers before it goes; other kinds go without.
-        if object != stored.object && (graceful || !remove) {
+        let is_new = object != stored.object && (graceful || !remove);
+        if is_new {
             marked = object::put(&self.inner, &key, expect, object.clone()).await?;
             expect = ports::store::Expect::ModRevision(marked.mod_revision);
         }
         if !remove {
             return Ok(Deleted::Marked(marked));
         }
-        let last = marked.clone();
-        match object::remove(&self.inner, &key, expect, object).await {
-            Ok(removed) => Ok(Deleted::Gone(removed)),
-            // Who saw the mark was faster: the node agent, which removes Pods that have ended.
-            Err(StoreError::Conflict { .. }) if self.inner.store.get(&key).is_none() => {
-                Ok(Deleted::Gone(last))
-            }
-            Err(error) => Err(error),
+        if is_new {
+            *last_mark = Some(marked);
         }
+        let removed = object::remove(&self.inner, &key, expect, object).await?;
+        Ok(Deleted::Gone(removed))
     }
 }
 

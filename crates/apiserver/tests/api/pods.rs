@@ -364,6 +364,11 @@ async fn an_agent_may_be_faster_with_a_pod_that_has_ended() {
                 marked["object"]["metadata"]["deletionGracePeriodSeconds"],
                 0
             );
+            // It may have something to report before.
+            if round % 2 == 0 {
+                let seen = json!({"status": {"observedGeneration": 2}});
+                server.ask("PATCH", &format!("{path}/status"), seen).await;
+            }
             let now = json!({"gracePeriodSeconds": 0});
             server.ask("DELETE", &path, now).await.code
         };
