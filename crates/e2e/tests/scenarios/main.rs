@@ -13,6 +13,7 @@ mod proxies;
 mod resize;
 mod restart;
 mod running;
+mod security;
 mod shared;
 mod sidecar;
 mod streams;
@@ -48,6 +49,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
         limits::SCENARIOS,
+        security::SCENARIOS,
         volumes::SCENARIOS,
         resize::SCENARIOS,
         running::SCENARIOS,
