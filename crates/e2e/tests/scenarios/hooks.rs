@@ -214,7 +214,8 @@ spec:
   - name: app
     image: "busybox:1.36"
     command: [sh, -c, "touch /tmp/well; exec sleep 3600"]
-    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}
+    startupProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, failureThreshold: 60}
+    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, failureThreshold: 1}
   - {name: other, image: "busybox:1.36", command: [sleep, "3600"]}
 "#,
     )?;

@@ -106,8 +106,8 @@ spec:
 "#,
     )?;
     user.wait("busy", "Running", "1/1")?;
-    // Ten times the 5 ms that each tenth of a second may have, and more.
-    let script = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat";
+    // Many times the 5 ms that each tenth of a second may have.
+    let script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat";
     let stat = user.run(&["exec", "busy", "--", "sh", "-c", script])?;
     let throttled = stat
         .lines()
