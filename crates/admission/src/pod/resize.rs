@@ -163,14 +163,18 @@ fn whole_pod(spec: &At<'_>, old: &Value, munged: &mut Value) -> ErrorList {
     } else {
         removed(&new, before, "pod-level resource")
     };
-    let kept = without_cpu_and_memory(new.value, before);
+    let mut kept = without_cpu_and_memory(new.value, before);
+    if before.is_null() && is_zero(get(&kept, "limits")) && is_zero(get(&kept, "requests")) {
+        // It had none, and is given nothing but cpu and memory.
+        kept = Value::Null;
+    }
     if !same(&kept, before) {
         errors.push(Error::forbidden(
             &spec.path,
             "only cpu and memory resources are mutable at pod-level",
         ));
     }
-    if before.is_null() && same(&kept, before) {
+    if kept.is_null() {
         view::remove(munged, "resources");
     } else {
         view::object(munged).insert("resources".to_owned(), kept);
