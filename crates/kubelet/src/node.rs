@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo,
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeFeatures, NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -80,6 +81,8 @@ async fn write_status(
         && wanted.capacity == old.capacity
         && wanted.allocatable == old.allocatable
         && wanted.node_info == old.node_info
+        && wanted.features == old.features
+        && wanted.runtime_handlers == old.runtime_handlers
         && wanted.images == old.images;
     if unchanged {
         return Ok(());
@@ -154,6 +157,17 @@ fn status(config: &Config, images: &[Image], now: Timestamp) -> NodeStatus {
         conditions: Some(conditions(now)),
         images: Some(image_list(images)),
         node_info: Some(system_info(config)),
+        features: Some(NodeFeatures {
+            supplemental_groups_policy: Some(true),
+        }),
+        runtime_handlers: Some(vec![NodeRuntimeHandler {
+            // The default one.
+            name: Some(String::new()),
+            features: Some(NodeRuntimeHandlerFeatures {
+                recursive_read_only_mounts: Some(true),
+                user_namespaces: Some(config.user_ids.is_ok()),
+            }),
+        }]),
         ..NodeStatus::default()
     }
 }

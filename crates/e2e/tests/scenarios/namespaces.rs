@@ -306,6 +306,8 @@ spec:
     user.wait("own", "Running", "3/3")?;
     user.wait("twin", "Running", "3/3")?;
 
+    let able = "jsonpath={.items[0].status.runtimeHandlers[0].features.userNamespaces}";
+    ensure!(user.run(&["get", "nodes", "-o", able])? == "true");
     let map = |pod: &str| -> anyhow::Result<(u32, u32, u32)> {
         let text = shell(user, pod, "shell", "cat /proc/self/uid_map")?;
         let numbers: Vec<u32> = text

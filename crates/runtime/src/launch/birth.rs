@@ -132,6 +132,9 @@ struct AtGate<'a, P: Program> {
 }
 
 /// A child that was born and waits, while what it needs is made. Dropping this instead of opening the gate ends it.
+///
+/// The two run at once in the same memory: the child is in one system call that does not fail (so it leaves `errno` alone), and once it
+/// goes on the caller is.
 pub(super) struct Gated<'a, P: Program> {
     pid: i32,
     pidfd: Option<OwnedFd>,
