@@ -129,7 +129,8 @@ fn check_once(output: &Output) {
     let (logs, said) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(5), "{said}");
     let mut lines: Vec<&str> = logs.lines().collect();
-    // Each log is read on its own, so lines of several may come in any order.
+    assert_eq!(lines.first(), Some(&"[once/prepare] preparing"), "{said}");
+    // What a program writes to its two outputs may come in any order.
     lines.sort_unstable();
     let all = [
         "[once/main] failing",

@@ -1,12 +1,13 @@
 //! `play`: runs what files describe in the foreground, and takes it away at the end.
 //!
 //! One loop owns the state and hears of everything over one channel: Pods and events from watches, lines from log streams, one
-//! task each. Progress goes to standard error, logs to standard output. Ctrl-C (or SIGTERM) deletes what was made, last first, and
+//! task each; a log waits for those of the init containers that ended before it began. Progress goes to standard error, logs to standard output. Ctrl-C (or SIGTERM) deletes what was made, last first, and
 //! waits; a second one does not wait for containers to end by themselves.
 
 mod progress;
 mod screen;
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use anyhow::bail;
 use futures::{AsyncBufReadExt, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as gate};
 use tokio::task::JoinSet;
 
-use self::progress::{PodName, Progress, Stream};
+use self::progress::{Begun, PodName, Progress, Stream};
 use self::screen::Screen;
 use crate::args::PlayArgs;
 use crate::connect::{JSON, Server};
@@ -94,6 +95,7 @@ pub(crate) async fn run(
         progress: Progress::new(names),
         made: Vec::new(),
         open_logs: 0,
+        logs: BTreeMap::new(),
         messages,
         tasks: JoinSet::new(),
     };
@@ -124,6 +126,8 @@ struct Player<'a> {
     /// What was not there before, in the order it was made.
     made: Vec<Item>,
     open_logs: usize,
+    /// Logs that were begun; their gates open when they have been handed on to the end.
+    logs: BTreeMap<Stream, gate::Receiver<()>>,
     messages: mpsc::Sender<Message>,
     tasks: JoinSet<()>,
 }
@@ -182,8 +186,8 @@ impl Player<'_> {
                 for (container, state) in &change.states {
                     self.screen.state(container, state);
                 }
-                for stream in change.logs {
-                    self.read_log(stream);
+                for begun in change.logs {
+                    self.read_log(begun);
                 }
             }
             Message::Event(event) => {
@@ -198,18 +202,24 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn read_log(&mut self, stream: Stream) {
+    fn read_log(&mut self, begun: Begun) {
         if self.args.no_logs {
             return;
         }
         self.open_logs += 1;
-        let timestamps = self.args.timestamps;
-        let reading = log(
-            self.server.clone(),
+        let Begun { stream, after } = begun;
+        let (open, opened) = gate::channel(());
+        self.logs.insert(stream.clone(), opened);
+        let log = Log {
             stream,
-            timestamps,
-            self.messages.clone(),
-        );
+            timestamps: self.args.timestamps,
+            after: after
+                .iter()
+                .filter_map(|s| self.logs.get(s).cloned())
+                .collect(),
+            open,
+        };
+        let reading = log.read(self.server.clone(), self.messages.clone());
         self.tasks.spawn(reading);
     }
 
@@ -297,33 +307,51 @@ async fn watch(server: Arc<Server>, path: String, to: mpsc::Sender<Message>) {
     }
 }
 
-/// Hands the lines of one container instance to the loop.
-async fn log(server: Arc<Server>, stream: Stream, timestamps: bool, to: mpsc::Sender<Message>) {
-    let path = format!(
-        "{}/log?container={}&follow=true&timestamps={timestamps}",
-        pods::path(&stream.pod.namespace, &stream.pod.name),
-        percent(&stream.container)
-    );
-    match server.text(&path).await {
-        Ok(body) => {
-            let mut body = std::pin::pin!(body);
-            let mut line = Vec::new();
-            while body
-                .read_until(b'\n', &mut line)
-                .await
-                .is_ok_and(|length| length > 0)
-            {
-                let line = std::mem::take(&mut line);
-                if to.send(Message::Line(stream.clone(), line)).await.is_err() {
-                    return;
+/// The log of one container instance.
+struct Log {
+    stream: Stream,
+    timestamps: bool,
+    /// Gates of the logs that come first.
+    after: Vec<gate::Receiver<()>>,
+    /// Its own gate, which opens when this goes.
+    open: gate::Sender<()>,
+}
+
+impl Log {
+    /// Hands its lines to the loop. It is asked for at once, so that it can be read even if the Pod goes meanwhile.
+    async fn read(mut self, server: Arc<Server>, to: mpsc::Sender<Message>) {
+        let path = format!(
+            "{}/log?container={}&follow=true&timestamps={}",
+            pods::path(&self.stream.pod.namespace, &self.stream.pod.name),
+            percent(&self.stream.container),
+            self.timestamps
+        );
+        let asked = server.text(&path).await;
+        for gate in &mut self.after {
+            while gate.changed().await.is_ok() {}
+        }
+        match asked {
+            Ok(body) => {
+                let mut body = std::pin::pin!(body);
+                let mut line = Vec::new();
+                while body
+                    .read_until(b'\n', &mut line)
+                    .await
+                    .is_ok_and(|length| length > 0)
+                {
+                    let line = Message::Line(self.stream.clone(), std::mem::take(&mut line));
+                    if to.send(line).await.is_err() {
+                        return;
+                    }
                 }
             }
+            // A Pod that is gone has no log any more; anything else is worth a line.
+            Err(error) if is_not_found(&error) => {}
+            Err(error) => {
+                failure::report(&error.into());
+            }
         }
-        // A Pod that is gone has no log any more; anything else is worth a line.
-        Err(error) if is_not_found(&error) => {}
-        Err(error) => {
-            failure::report(&error.into());
-        }
+        drop(self.open);
+        let _ = to.send(Message::LogEnded).await;
     }
-    let _ = to.send(Message::LogEnded).await;
 }

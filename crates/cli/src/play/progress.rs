@@ -33,7 +33,15 @@ pub(super) struct Change {
     /// Containers (`web/nginx`) and their new states in words.
     pub(super) states: Vec<(String, String)>,
     /// Logs that have begun.
-    pub(super) logs: Vec<Stream>,
+    pub(super) logs: Vec<Begun>,
+}
+
+/// A log that has begun.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) stream: Stream,
+    /// Logs that come before it: of the init containers that had ended by then.
+    pub(super) after: Vec<Stream>,
 }
 
 /// The Pods played.
@@ -107,6 +115,7 @@ impl Progress {
             return Change::default();
         }
         let mut change = Change::default();
+        let mut ended = Vec::new();
         for list in [
             "initContainerStatuses",
             "containerStatuses",
@@ -127,16 +136,23 @@ impl Progress {
                         id,
                     };
                     if self.logs.insert(stream.clone()) {
-                        change.logs.push(stream);
+                        change.logs.push(Begun {
+                            stream: stream.clone(),
+                            after: ended.clone(),
+                        });
+                    }
+                    if list == "initContainerStatuses" && status["state"]["terminated"].is_object()
+                    {
+                        ended.push(stream);
                     }
                 }
             }
         }
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
-        let ended = matches!(phase, "Succeeded" | "Failed");
-        if (gone || ended) && !seen.is_over {
+        let has_ended = matches!(phase, "Succeeded" | "Failed");
+        if (gone || has_ended) && !seen.is_over {
             seen.is_over = true;
-            self.first_failure = self.first_failure.or_else(|| failure(pod, ended));
+            self.first_failure = self.first_failure.or_else(|| failure(pod, has_ended));
         }
         change
     }
@@ -285,7 +301,11 @@ mod tests {
         let change = progress.pod(&running, false);
         assert_eq!(change.states, [("web/a".to_owned(), "running".to_owned())]);
         assert_eq!(
-            change.logs.iter().map(Stream::prefix).collect::<Vec<_>>(),
+            change
+                .logs
+                .iter()
+                .map(|begun| begun.stream.prefix())
+                .collect::<Vec<_>>(),
             ["web/a"]
         );
         assert!(progress.pod(&running, false).logs.is_empty());
@@ -293,6 +313,35 @@ mod tests {
         other["metadata"]["uid"] = "another".into();
         assert_eq!(progress.pod(&other, true), Change::default());
         assert!(!progress.is_over());
+    }
+
+    #[test]
+    fn logs_come_after_those_of_init_containers_that_ended() {
+        let mut progress = begun();
+        let mut object = pod("Running", &[("app", json!({"running": {}}))]);
+        object["status"]["initContainerStatuses"] = json!([
+            {"name": "one", "containerID": "carob://one-1", "state": ended(0, "1")},
+            {"name": "side", "containerID": "carob://side-1", "state": {"running": {}}},
+            {"name": "two", "containerID": "carob://two-1", "state": ended(0, "2")},
+        ]);
+        let logs = progress.pod(&object, false).logs;
+        let names = |begun: &Begun| {
+            let after = begun.after.iter().map(|stream| stream.container.as_str());
+            (
+                begun.stream.container.clone(),
+                after.collect::<Vec<_>>().join(" "),
+            )
+        };
+        let expected = [
+            ("one", ""),
+            ("side", "one"),
+            ("two", "one"),
+            ("app", "one two"),
+        ];
+        assert_eq!(
+            logs.iter().map(names).collect::<Vec<_>>(),
+            expected.map(|(name, after)| (name.to_owned(), after.to_owned()))
+        );
     }
 
     #[test]
