@@ -19,6 +19,9 @@ pub(super) async fn sandbox(
     let _work = sandbox.work().await;
     // One that was stopped has no cgroup any more.
     if sandbox.status().state == SandboxState::Ready {
+        if resources.cpu_quota_us.is_some() {
+            lift_ended(&inner, &id);
+        }
         let applied = inner.cgroups.pod(&sandbox.record()).update(&resources);
         applied.map_err(cgroup_error("failed to change the Pod's limits"))?;
     }
@@ -26,6 +29,25 @@ pub(super) async fn sandbox(
         .note(&inner, &resources, annotations)
         .map_err(io_error("failed to record the Pod's limits"))?;
     Ok(sandbox.status())
+}
+
+/// Lifts the quotas of containers that have ended: with v1 controllers no quota may be below that of a group in it, and theirs are
+/// there until their records go.
+fn lift_ended(inner: &Inner, sandbox: &str) {
+    let lifted = Resources {
+        cpu_quota_us: Some(-1),
+        ..Resources::default()
+    };
+    for container in inner.containers_of(sandbox) {
+        if !container.record().is_open() {
+            let sandbox = container.sandbox.record();
+            // It may have no group any more.
+            let _ = inner
+                .cgroups
+                .container(&sandbox, &container.id)
+                .update(&lifted);
+        }
+    }
 }
 
 /// Changes what is set of a container's limits, now if it has a cgroup, or for when it starts; and adds annotations.

@@ -17,6 +17,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     scenarios![
         limits_change_while_a_container_runs,
         what_was_changed_outlives_the_engine,
+        an_ended_container_holds_no_limit_up,
         limits_of_what_is_gone_are_refused,
         a_container_sees_its_own_limits_and_no_other_hierarchy,
     ]
@@ -114,6 +115,26 @@ async fn what_was_changed_outlives_the_engine() {
     let status = world.status(&id).await;
     assert_eq!(status.resources, app);
     assert_eq!(status.annotations["note"], "started");
+    world.finish().await;
+}
+
+async fn an_ended_container_holds_no_limit_up() {
+    let world = World::new(ImageConfig::default());
+    let mut config = world.sandbox_config();
+    config.resources = limits(300, 64);
+    let sandbox = world.runtime().run_sandbox(config).await.expect("run");
+    let ended = ContainerConfig {
+        command: vec!["true".into()],
+        ..sleeper(limits(300, 64))
+    };
+    let id = world.start(&sandbox.id, ended).await;
+    world.exit(&id).await;
+    let smaller = limits(100, 32);
+    let changed = world
+        .runtime()
+        .update_sandbox_resources(&sandbox.id, smaller, BTreeMap::new());
+    changed.await.expect("shrink the pod");
+    assert_eq!(kernel(&world, POD), shown(100, 32));
     world.finish().await;
 }
 
