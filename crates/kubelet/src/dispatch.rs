@@ -218,7 +218,8 @@ impl Dispatcher {
     fn runtime(&mut self, event: RuntimeEvent) {
         let uid = match &event {
             RuntimeEvent::Container(status) => &status.pod_uid,
-            RuntimeEvent::ContainerRemoved { pod_uid, .. } => pod_uid,
+            RuntimeEvent::ContainerRemoved { pod_uid, .. }
+            | RuntimeEvent::LogGrown { pod_uid, .. } => pod_uid,
             RuntimeEvent::Sandbox(status) => &status.metadata.uid,
         };
         if let Some(worker) = self.workers.get(uid) {

@@ -5,6 +5,7 @@
 
 mod follow;
 mod record;
+mod rotate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::agent::View;
 
 use follow::Follower;
 use record::Printer;
+
+pub(crate) use rotate::rotate;
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;

@@ -40,6 +40,7 @@ impl Records {
             RuntimeEvent::Container(status) => return self.container(*status),
             RuntimeEvent::ContainerRemoved { id, .. } => self.remove_container(&id),
             RuntimeEvent::Sandbox(status) => self.sandbox(*status),
+            RuntimeEvent::LogGrown { .. } => {}
         }
         None
     }

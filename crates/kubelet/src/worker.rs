@@ -197,6 +197,7 @@ impl Worker {
     /// Works until the Pod is gone and nothing of it is left, or the agent ends and the inbox closes.
     pub(crate) async fn run(mut self) {
         self.read_messages_of_the_dead().await;
+        self.rotate_logs();
         loop {
             if self.current.is_none() && self.queue.is_empty() {
                 self.look();

@@ -24,6 +24,15 @@ pub enum RuntimeEvent {
         /// Container id.
         id: Id,
     },
+    /// A container's log file has grown by another ten mebibytes, and may be renamed and reopened.
+    LogGrown {
+        /// Pod UID.
+        pod_uid: String,
+        /// Container id.
+        id: Id,
+        /// Size of the file in bytes.
+        bytes: u64,
+    },
     /// A sandbox became ready, was stopped or lost its pause.
     Sandbox(Box<SandboxStatus>),
 }

@@ -32,6 +32,8 @@ pub(crate) struct Follower {
     id: String,
     /// The container has ended; the file is read to its end once more.
     ended: bool,
+    /// The log was rotated; what was written to the old file before that is read first.
+    rotated: Option<tokio::fs::File>,
 }
 
 impl Follower {
@@ -55,6 +57,7 @@ impl Follower {
             view,
             id: id.to_owned(),
             ended: false,
+            rotated: None,
         })
     }
 
@@ -64,11 +67,15 @@ impl Follower {
         path: &Path,
         file: &tokio::fs::File,
     ) -> std::io::Result<Next> {
+        if let Some(new) = self.rotated.take() {
+            return Ok(Next::Reopened(new));
+        }
+        self.rotated = replaced(path, file).await?;
+        if self.rotated.is_some() {
+            return Ok(Next::More);
+        }
         if self.ended {
             return Ok(Next::End);
-        }
-        if let Some(new) = replaced(path, file).await? {
-            return Ok(Next::Reopened(new));
         }
         if !runs(&self.view.borrow_and_update(), &self.id) {
             self.ended = true;

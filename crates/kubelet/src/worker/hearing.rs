@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::resize::Allocation;
-use ports::runtime::{ContainerState, Id};
+use ports::runtime::{ContainerState, ContainerStatus, Id, RuntimeEvent};
 
 use super::{Message, Worker};
+use crate::logs;
 use crate::messages;
 use crate::probe::{self, Found};
 use crate::report;
@@ -19,6 +20,7 @@ impl Worker {
                 self.seen.gone = true;
                 self.writing = None;
             }
+            Message::Runtime(RuntimeEvent::LogGrown { id, .. }) => self.rotate_log(&id),
             Message::Runtime(event) => {
                 if let Some(id) = self.records.apply(event) {
                     self.read_message(&id);
@@ -86,6 +88,22 @@ impl Worker {
             let text = messages::read(dir, record);
             self.seen.termination_messages.insert(id.to_owned(), text);
         }
+    }
+
+    /// Puts the log of a running container aside if it is large, beside everything else.
+    fn rotate_log(&self, id: &str) {
+        let is_it =
+            |c: &&ContainerStatus| c.id == id && matches!(c.state, ContainerState::Running { .. });
+        if let Some(record) = self.records.containers.iter().find(is_it) {
+            let (runtime, now) = (self.agent.runtime.clone(), self.agent.now());
+            tokio::spawn(logs::rotate(runtime, record.clone(), now));
+        }
+    }
+
+    /// Does what was not done while there was no agent.
+    pub(super) fn rotate_logs(&self) {
+        let ids = self.records.containers.iter().map(|c| &c.id);
+        ids.for_each(|id| self.rotate_log(id));
     }
 
     pub(super) fn read_missing_messages(&mut self) {

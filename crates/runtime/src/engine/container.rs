@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -430,7 +430,8 @@ pub(super) async fn remove(inner: Arc<Inner>, id: Id, keep_log: bool) -> Result<
             .cgroups
             .remove(&group)
             .map_err(io::Error::other)?;
-        for file in log.into_iter().chain([exit_file]) {
+        let logs = log.map(|log| with_rotated(&log)).unwrap_or_default();
+        for file in logs.into_iter().chain([exit_file]) {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -447,6 +448,22 @@ pub(super) async fn remove(inner: Arc<Inner>, id: Id, keep_log: bool) -> Result<
         id,
     });
     Ok(())
+}
+
+/// A log file and what it was renamed to when it was large: `<log>.<time>`, compressed or not.
+fn with_rotated(log: &Path) -> Vec<PathBuf> {
+    let name = log.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_rotated = |path: &Path| {
+        let other = path.file_name().unwrap_or_default().as_encoded_bytes();
+        other
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(b"."))
+    };
+    // There may be no directory, and then there is nothing to remove.
+    let beside = log.parent().and_then(|dir| fs::read_dir(dir).ok());
+    let entries = beside.into_iter().flatten().flatten();
+    let rotated = entries.map(|entry| entry.path()).filter(|p| is_rotated(p));
+    rotated.chain([log.to_path_buf()]).collect()
 }
 
 // ---- the rest --------------------------------------------------------------------------------------------------------

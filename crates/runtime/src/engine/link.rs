@@ -61,6 +61,8 @@ enum Command {
 pub(crate) trait Listener: Send + Sync + 'static {
     /// A container ended. The exit is acknowledged to pause when this returns `true`.
     fn exited(&self, exit: &ExitRecord) -> bool;
+    /// A container's log file has become large.
+    fn log_grown(&self, container: &str, bytes: u64);
     /// The connection ended.
     fn lost(&self);
 }
@@ -393,6 +395,9 @@ impl<L: Listener> Served<L> {
                         container: exit.container,
                     }));
                 }
+            }
+            Message::Event(Event::LogGrown { container, bytes }) => {
+                self.listener.log_grown(&container, bytes);
             }
             Message::Event(Event::ExecExited { exec, code }) => {
                 if let Some(exit) = self.execs.remove(&exec) {

@@ -150,6 +150,16 @@ impl Listener for Adapter {
             .is_some_and(|inner| container::exited(&inner, exit))
     }
 
+    fn log_grown(&self, container: &str, bytes: u64) {
+        if let (Some(inner), Some(sandbox)) = (self.inner.upgrade(), self.sandbox.upgrade()) {
+            inner.announce(RuntimeEvent::LogGrown {
+                pod_uid: sandbox.record().config.metadata.uid,
+                id: container.to_owned(),
+                bytes,
+            });
+        }
+    }
+
     fn lost(&self) {
         if let (Some(inner), Some(sandbox)) = (self.inner.upgrade(), self.sandbox.upgrade()) {
             lost(&inner, &sandbox);

@@ -291,6 +291,11 @@ impl Container {
         self.stdin_attached = false;
     }
 
+    /// The size of its log, when that is worth telling.
+    pub(super) fn log_grown(&mut self) -> Option<u64> {
+        self.log.as_mut().and_then(LogFile::grown)
+    }
+
     /// Goes on in a new log file.
     pub(super) fn reopen_log(&mut self) -> Result<(), Refusal> {
         let log = self.log.as_mut().ok_or(Refusal::NotRunning)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::wire::Stream;
+use crate::wire::{LARGE_LOG_BYTES, Stream};
 
 /// Longest content of one record, in bytes (containerd's `max_container_log_line_size`).
 pub const MAX_RECORD_BYTES: usize = 16 << 10;
@@ -23,6 +23,10 @@ pub struct LogFile {
     path: PathBuf,
     file: File,
     last: Timestamp,
+    /// Its size, as far as it was written here.
+    bytes: u64,
+    /// The size that is worth telling.
+    large: u64,
 }
 
 impl LogFile {
@@ -31,11 +35,15 @@ impl LogFile {
     /// # Errors
     /// What the file system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
+        let mut log = Self {
             path: path.to_path_buf(),
             file: open(path)?,
             last: Timestamp::UNIX_EPOCH,
-        })
+            bytes: 0,
+            large: LARGE_LOG_BYTES,
+        };
+        log.bytes = log.size_bytes();
+        Ok(log)
     }
 
     /// Goes on in a new file at the same path, after the old one was renamed.
@@ -44,7 +52,18 @@ impl LogFile {
     /// What the file system says; the old file stays in use.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.file = open(&self.path)?;
+        self.bytes = self.size_bytes();
+        self.large = LARGE_LOG_BYTES;
         Ok(())
+    }
+
+    /// Its size in bytes, when that is worth telling: each time it has grown by [`LARGE_LOG_BYTES`].
+    pub fn grown(&mut self) -> Option<u64> {
+        if self.bytes < self.large {
+            return None;
+        }
+        self.large = self.bytes.saturating_add(LARGE_LOG_BYTES);
+        Some(self.bytes)
     }
 
     /// Its size in bytes.
@@ -60,7 +79,9 @@ impl LogFile {
 
     /// Writes a whole batch; an error is the disk's and there is nobody to tell, the log being the place to tell it.
     fn append(&mut self, batch: &mut Vec<u8>) {
-        let _ = self.file.write_all(batch);
+        if self.file.write_all(batch).is_ok() {
+            self.bytes = self.bytes.saturating_add(batch.len() as u64);
+        }
         batch.clear();
     }
 }

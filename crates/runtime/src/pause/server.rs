@@ -145,6 +145,7 @@ impl Server {
                 if let Some(container) = self.containers.get_mut(&container) {
                     container.read(stream);
                 }
+                self.tell_growth(&container);
                 self.tidy(&container);
             }
             // Removed while handling an earlier event of the same batch.
@@ -229,6 +230,19 @@ impl Server {
             .as_mut()
             .is_some_and(|(_, connection)| connection.tell(message, fds).is_err());
         self.after_sending(gone);
+    }
+
+    /// Tells the engine, if there is one, of a log that has become large.
+    fn tell_growth(&mut self, container: &str) {
+        let grown = self.connection.as_ref().and_then(|_| {
+            let container = self.containers.get_mut(container)?;
+            container.log_grown()
+        });
+        if let Some(bytes) = grown {
+            let container = container.to_owned();
+            let event = Event::LogGrown { container, bytes };
+            self.tell(&Message::Event(event), Vec::new());
+        }
     }
 
     fn after_sending(&mut self, gone: bool) {
