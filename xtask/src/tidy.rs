@@ -15,6 +15,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("api", Role::Words),
     ("cri", Role::Words),
     ("spdy", Role::Words),
+    ("skipverify", Role::Words),
     ("ports", Role::Ports),
     ("lifecycle", Role::Rules),
     ("admission", Role::Rules),
