@@ -124,12 +124,14 @@ impl Worker {
             return;
         }
         self.ask_pod_dir().await;
-        self.read_missing_messages();
     }
 
     pub(super) async fn ask_pod_dir(&mut self) {
         match self.agent.volumes.pod_dir(&self.uid).await {
-            Ok(dir) => self.pod_dir = Some(dir),
+            Ok(dir) => {
+                self.pod_dir = Some(dir);
+                self.read_missing_messages();
+            }
             Err(error) => tracing::warn!(pod = self.uid, %error, "making the pod's directory"),
         }
     }

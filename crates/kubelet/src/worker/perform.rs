@@ -206,7 +206,11 @@ impl Worker {
     pub(super) async fn done(&mut self, done: Done) {
         match done {
             Done::Volumes(setup) => self.volumes_done(setup),
-            Done::Sandbox(Ok(status)) => self.records.sandbox(status),
+            Done::Sandbox(Ok(status)) => {
+                self.records.sandbox(status);
+                // Known before the first container runs, which may have ended before its start is told.
+                self.ask_pod_dir().await;
+            }
             Done::Sandbox(Err(error)) => {
                 self.agent
                     .recorder

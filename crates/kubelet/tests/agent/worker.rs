@@ -23,6 +23,19 @@ fn running(api: &FakeApi) -> Option<Value> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn last_words_said_before_the_start_is_told_are_heard() {
+    let world = start();
+    let once = json!({"restartPolicy": "Never"});
+    world
+        .api
+        .put(P, pod("p", json!([container("brief")]), once));
+    let ended = |api: &FakeApi| api.get(P).filter(|p| p["status"]["phase"] == "Succeeded");
+    let seen = world.api.until("succeeded", ended).await;
+    let message = &state(&seen, "brief")["terminated"]["message"];
+    assert_eq!(message, "last words", "{seen:#}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_runs_and_ends_in_order() {
     let world = start();
     world

@@ -1,7 +1,7 @@
 //! Ports in memory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ports::clock::Clock;
 use ports::images::{AuthConfig, Image, ImageError, Images, ProgressSink, Rootfs};
 use ports::runtime::{
-    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Resources,
+    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Mount, Resources,
     RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
 use ports::streams::{ExecRequest, ExitStatus, Reader, Session, StreamError, Writer};
@@ -214,21 +214,34 @@ impl ContainerRuntime for FakeRuntime {
         Ok(id)
     }
 
-    /// Containers named `lazy` take half a second.
+    /// Containers named `lazy` take half a second; those named `brief` end, with some last words, before their start is told.
     async fn start_container(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {
-        let is_lazy = self.state.lock().unwrap().containers[id].0.name == "lazy";
-        if is_lazy {
+        let (name, mounts) = {
+            let state = self.state.lock().unwrap();
+            let (status, config) = &state.containers[id];
+            (status.name.clone(), config.mounts.clone())
+        };
+        if name == "lazy" {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let mut state = self.state.lock().unwrap();
-        let (status, _) = state.containers.get_mut(id).unwrap();
-        status.state = ContainerState::Running {
-            started_at: self.clock.now(),
+        let status = {
+            let mut state = self.state.lock().unwrap();
+            let (status, _) = state.containers.get_mut(id).unwrap();
+            status.state = ContainerState::Running {
+                started_at: self.clock.now(),
+            };
+            status.clone()
         };
-        let status = status.clone();
         let _ = self
             .events
             .send(RuntimeEvent::Container(Box::new(status.clone())));
+        if name == "brief" {
+            let is_log = |m: &&Mount| m.container_path == Path::new("/dev/termination-log");
+            let log = mounts.iter().find(is_log).unwrap();
+            std::fs::write(&log.host_path, "last words").unwrap();
+            self.end(id, 0);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         Ok(status)
     }
 
