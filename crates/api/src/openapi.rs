@@ -10,7 +10,7 @@ pub use gnostic::encode as encode_v2;
 pub use v2::document as document_v2;
 
 use crate::gvk::GroupVersion;
-use crate::resource::{RESOURCES, group_versions};
+use crate::resource::{RESOURCES, Resource, group_versions};
 use crate::schema::{Field, ListType, Schema, Shape, Type, TypeId};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -32,8 +32,10 @@ fn path(group: &str, version: &str) -> String {
 /// The root document: a URL per group version, with a hash that changes when the document may.
 pub fn root() -> Value {
     let hash = content_hash();
+    let is_described = |(group, version): &(&str, &str)| described(group, version).next().is_some();
     let paths: Map<String, Value> = group_versions()
         .into_iter()
+        .filter(is_described)
         .map(|(group, version)| {
             let path = path(group, version);
             let url = format!("/openapi/v3/{path}?hash={hash}");
@@ -54,12 +56,16 @@ pub fn content_hash() -> String {
     format!("{hash:016X}")
 }
 
-/// The document of a group version; `None` when it is not served.
-pub fn document(group: &str, version: &str) -> Option<Value> {
-    let served: Vec<_> = RESOURCES
+/// The resources a group version's document is about.
+fn described(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
+    RESOURCES
         .iter()
-        .filter(|r| r.gvk.group == group && r.gvk.version == version)
-        .collect();
+        .filter(move |r| r.gvk.group == group && r.gvk.version == version && !r.is_measured)
+}
+
+/// The document of a group version; `None` when there is none.
+pub fn document(group: &str, version: &str) -> Option<Value> {
+    let served: Vec<_> = described(group, version).collect();
     if served.is_empty() {
         return None;
     }

@@ -49,6 +49,8 @@ pub struct Resource {
     pub has_status: bool,
     /// Whether `metadata.generation` counts changes of its objects' desired state.
     pub has_generation: bool,
+    /// Whether its objects are measured when they are asked for. They have no schema: upstream has another server for them.
+    pub is_measured: bool,
 }
 
 /// A subresource.
@@ -107,6 +109,7 @@ impl Resource {
             create_on_update: false,
             has_status: false,
             has_generation: false,
+            is_measured: false,
         }
     }
 
@@ -157,6 +160,12 @@ impl Resource {
         self
     }
 
+    const fn measured(mut self) -> Self {
+        self.verbs = &["get", "list"];
+        self.is_measured = true;
+        self
+    }
+
     /// For messages: `pods`, `deployments.apps`.
     pub fn group_resource(&self) -> GroupResource {
         GroupResource::new(self.gvk.group, self.plural)
@@ -182,9 +191,9 @@ impl Resource {
         self.verbs.contains(&verb)
     }
 
-    /// Whether its objects are kept in the store; the others only answer to POST.
+    /// Whether its objects are kept in the store; the others are measured, or only answer to POST.
     pub fn is_stored(&self) -> bool {
-        self.allows("get")
+        self.allows("get") && !self.is_measured
     }
 
     /// A subresource by name.
@@ -254,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_schema() {
-        for resource in RESOURCES {
+        for resource in RESOURCES.iter().filter(|r| !r.is_measured) {
             let Gvk {
                 group,
                 version,

@@ -6,6 +6,7 @@ mod podsecurity;
 mod review;
 mod service;
 mod serviceaccount;
+mod usage;
 
 use admission::Subresource;
 use api::resource::Resource;
@@ -142,11 +143,16 @@ pub(crate) fn check_delete(rest: &Rest, name: &str) -> Result<(), StatusError> {
     }
 }
 
-/// Kinds that are only posted, not stored.
+/// Kinds that are measured or only posted, not stored.
 pub(crate) async fn virtual_kind(rest: &Rest) -> Result<Response<Body>, StatusError> {
     match (rest.kind.plural, rest.call.info.verb) {
         ("bindings", "create") if rest.target.name.is_empty() => pod::bind_named(rest).await,
-        (_, "create") if rest.target.name.is_empty() => review::create(rest),
+        (_, "get" | "list") if rest.kind.is_measured && rest.target.subresource.is_empty() => {
+            usage::serve(rest).await
+        }
+        (_, "create") if rest.target.name.is_empty() && !rest.kind.is_measured => {
+            review::create(rest)
+        }
         _ => Err(status::method_not_allowed(
             &rest.group_resource(),
             rest.call.info.verb,

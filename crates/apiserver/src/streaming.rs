@@ -21,7 +21,7 @@ use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::SignedDuration;
-use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::streams::{ExecRequest, Session};
 use serde_json::Value;
 
@@ -75,6 +75,11 @@ fn node(rest: &Rest) -> Result<Arc<dyn NodeServer>, StatusError> {
     rest.inner
         .node()
         .ok_or_else(|| status::service_unavailable("the node agent is not ready"))
+}
+
+/// What is used, as the node agent measures it.
+pub(crate) async fn usage(rest: &Rest) -> Result<Usage, StatusError> {
+    node(rest)?.usage().await.map_err(node_error)
 }
 
 fn node_error(error: NodeError) -> StatusError {

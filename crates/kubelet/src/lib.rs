@@ -35,6 +35,7 @@ mod sandbox;
 mod security;
 mod server;
 mod sources;
+mod usage;
 mod users;
 mod worker;
 

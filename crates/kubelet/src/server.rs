@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ContainerStatus as Reported;
 use lifecycle::RUNTIME_NAME;
-use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::runtime::{ContainerState, ContainerStatus, SandboxState};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, StreamError, Writer};
 
 use crate::agent::{Agent, View};
-use crate::logs;
+use crate::{logs, usage};
 
 /// Serves what workers publish.
 pub(crate) struct Server {
@@ -105,6 +105,10 @@ impl NodeServer for Server {
                 crate::pull::chain(&error)
             ),
         })
+    }
+
+    async fn usage(&self) -> Result<Usage, NodeError> {
+        usage::measure(&self.agent).await
     }
 }
 

@@ -1,4 +1,7 @@
-//! What a node agent serves to the API server (upstream's kubelet server on port 10250): logs, exec, attach, port forwarding.
+//! What a node agent serves to the API server (upstream's kubelet server on port 10250): logs, exec, attach, port forwarding, usage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -46,7 +49,31 @@ pub struct NodeError {
     pub message: String,
 }
 
-/// The node agent's streaming verbs.
+/// Processors and memory in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Billionths of a processor, on average over the window.
+    pub nano_cpus: u64,
+    /// Memory without reclaimable cache at the window's end, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What is used on a node, as measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The window's end.
+    pub at: Timestamp,
+    /// What it was measured over.
+    pub window: Duration,
+    /// The node's name.
+    pub node_name: String,
+    /// By the whole machine.
+    pub node: Used,
+    /// By the containers that ran all the time: by Pod UID, then by name.
+    pub pods: BTreeMap<String, BTreeMap<String, Used>>,
+}
+
+/// The node agent's verbs.
 #[async_trait]
 pub trait NodeServer: Send + Sync {
     /// A container's log.
@@ -58,4 +85,6 @@ pub trait NodeServer: Send + Sync {
     /// A new connection to a TCP port of a Pod, as if from inside it; `target` names no container.
     async fn port_forward(&self, target: &Target, port: u16)
     -> Result<(Reader, Writer), NodeError>;
+    /// What is used now; takes as long as it measures.
+    async fn usage(&self) -> Result<Usage, NodeError>;
 }

@@ -138,6 +138,8 @@ pub trait ContainerRuntime: Send + Sync {
     async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError>;
     /// The kernel's figures for a Pod's cgroup.
     async fn sandbox_stats(&self, id: &str) -> Result<Stats, RuntimeError>;
+    /// The kernel's figures for the whole machine.
+    async fn node_stats(&self) -> Result<Stats, RuntimeError>;
     /// Makes it write to a new file under its log path, after the old one was renamed.
     async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError>;
 

@@ -470,6 +470,10 @@ impl ContainerRuntime for Ports {
         Ok(Stats::default())
     }
 
+    async fn node_stats(&self) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
     async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {
         Ok(())
     }

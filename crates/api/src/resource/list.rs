@@ -189,4 +189,8 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .put_creates(),
+    Resource::new("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "")
+        .cluster()
+        .measured(),
+    Resource::new("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "").measured(),
 ];

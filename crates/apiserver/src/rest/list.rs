@@ -1,5 +1,6 @@
 //! Lists (spec kubectl-and-api §5.4).
 
+use api::resource::Resource;
 use api::status::{self, StatusError};
 use http::Response;
 use ports::store::{Entry, Revision};
@@ -26,6 +27,20 @@ impl Rest {
         let options = ListOptions::parse(&self.call.query, self.kind, false)?;
         let page = self.page(&options).await?;
         self.present_list(&page)
+    }
+
+    /// Every object of a kind that the request selects.
+    pub(crate) fn selected(&self, kind: &Resource) -> Result<Vec<Entry>, StatusError> {
+        let options = ListOptions::parse(&self.call.query, kind, false)?;
+        let prefix = snapshot::prefix(kind, &self.target.namespace, &options.selection);
+        let (_, entries, _) = snapshot::select(
+            &self.inner,
+            &prefix,
+            &options.selection,
+            None,
+            options.limit,
+        );
+        Ok(entries)
     }
 
     async fn page(&self, options: &ListOptions) -> Result<Page, StatusError> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -300,6 +300,12 @@ impl NodeServer for Echo {
         Err(NodeError {
             code: 500,
             message: "no ports here".into(),
+        })
+    }
+    async fn usage(&self) -> Result<Usage, NodeError> {
+        Err(NodeError {
+            code: 500,
+            message: "nothing is measured here".into(),
         })
     }
 }

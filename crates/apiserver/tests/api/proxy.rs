@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ports::node::{LogOptions, NodeError, NodeServer, Target};
+use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, split};
@@ -46,6 +46,12 @@ impl NodeServer for Web {
         tokio::spawn(serve(far, target.pod.clone()));
         let (reader, writer) = split(near);
         Ok((Box::pin(reader), Box::pin(writer)))
+    }
+    async fn usage(&self) -> Result<Usage, NodeError> {
+        Err(NodeError {
+            code: 500,
+            message: "nothing is measured here".into(),
+        })
     }
 }
 

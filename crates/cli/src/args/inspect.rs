@@ -270,6 +270,40 @@ pub struct EventsArgs {
     pub output: Option<String>,
 }
 
+/// `carob top`
+#[derive(Debug, Clone, Subcommand)]
+pub enum TopCommand {
+    /// What Pods use
+    #[command(visible_aliases = ["pods", "po"])]
+    Pod(TopArgs),
+    /// What nodes use
+    #[command(visible_aliases = ["nodes", "no"])]
+    Node(TopArgs),
+}
+
+/// `carob top pod`, `carob top node`
+#[derive(Debug, Clone, Args)]
+pub struct TopArgs {
+    /// Only this one
+    #[arg(conflicts_with = "selector")]
+    pub name: Option<String>,
+    /// Look in all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only those with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// A line for each container of Pods
+    #[arg(long)]
+    pub containers: bool,
+    /// Those that use most first
+    #[arg(long, value_name = "WHAT", value_parser = ["cpu", "memory"])]
+    pub sort_by: Option<String>,
+    /// Leave the headers out
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
 /// `carob api-resources`
 #[derive(Debug, Clone, Args)]
 pub struct ApiResourcesArgs {

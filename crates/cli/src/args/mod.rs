@@ -19,7 +19,7 @@ pub use self::image::{
 };
 pub use self::inspect::{
     ApiResourcesArgs, AttachArgs, ConfigCommand, CpArgs, DescribeArgs, EventsArgs, ExecArgs,
-    GetArgs, KubeconfigArgs, LogsArgs, PortForwardArgs, VersionArgs, WaitArgs,
+    GetArgs, KubeconfigArgs, LogsArgs, PortForwardArgs, TopArgs, TopCommand, VersionArgs, WaitArgs,
 };
 pub use self::plan::PlanArgs;
 pub use self::play::PlayArgs;
@@ -114,6 +114,9 @@ pub enum Verb {
     Wait(WaitArgs),
     /// Show events
     Events(EventsArgs),
+    /// Show what Pods or nodes use
+    #[command(subcommand)]
+    Top(TopCommand),
     /// List the types of resources the server has
     ApiResources(ApiResourcesArgs),
     /// Show the versions of client and server

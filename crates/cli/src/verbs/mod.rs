@@ -16,6 +16,7 @@ mod patch;
 mod plan;
 mod port_forward;
 mod retry;
+mod top;
 mod wait;
 mod write;
 
@@ -35,6 +36,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Kubeconfig(args) => about::kubeconfig(&args, global),
         Verb::Wait(args) => wait::wait(&server().await?, &args).await,
         Verb::Events(args) => events::events(&server().await?, &args).await,
+        Verb::Top(what) => top::top(&server().await?, &what).await,
         Verb::ApiResources(args) => about::api_resources(&server().await?, &args).await,
         Verb::Get(args) => get::get(&server().await?, &args).await,
         Verb::Plan(args) => plan::plan(&args, global).await,

@@ -9,6 +9,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("limits::become_the_cgroups", become_the_cgroups),
     ("limits::out_of_memory", out_of_memory),
     ("limits::too_much_cpu", too_much_cpu),
+    ("limits::top", top),
 ];
 
 /// Reads a limit where this machine's controllers are: of version 2, or of version 1.
@@ -113,5 +114,76 @@ spec:
         .lines()
         .find_map(|line| line.strip_prefix("nr_throttled "));
     ensure!(throttled.is_some_and(|count| count != "0"), "{stat}");
+    Ok(())
+}
+
+/// A row of `top`: the name, thousandths of a processor, MiB.
+fn row(line: &str) -> Option<(&str, u64, u64)> {
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    let [name, cpu, memory] = cells[..] else {
+        return None;
+    };
+    let figure = |cell: &str, unit: &str| cell.strip_suffix(unit)?.parse().ok();
+    Some((name, figure(cpu, "m")?, figure(memory, "Mi")?))
+}
+
+fn top(user: &User) -> anyhow::Result<()> {
+    let none = user.run(&["top", "pod"])?;
+    ensure!(none.is_empty(), "{none}");
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: spinner, labels: {app: spinner}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: spin, image: "busybox:1.36", command: [sh, -c, "while :; do :; done"], resources: {limits: {cpu: 200m}}}
+  - {name: rest, image: "busybox:1.36", command: [sleep, "3600"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: ended}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: app, image: "busybox:1.36", command: ["true"]}
+"#,
+    )?;
+    user.wait("spinner", "Running", "2/2")?;
+    user.wait("ended", "Completed", "0/1")?;
+    let shown = user.run(&["top", "pod"])?;
+    let lines: Vec<&str> = shown.lines().collect();
+    ensure!(lines.len() == 2, "{shown}");
+    ensure!(
+        lines[0] == "NAME      CPU(cores)   MEMORY(bytes)   ",
+        "{shown}"
+    );
+    // It takes what it may, and never twice that: a window begins and ends within a period.
+    let read = row(lines[1]);
+    let fits = read.is_some_and(|(name, cpu, _)| name == "spinner" && (10..400).contains(&cpu));
+    ensure!(fits, "{shown}");
+    let selected = [
+        "top",
+        "pod",
+        "--containers",
+        "--no-headers",
+        "-l",
+        "app=spinner",
+    ];
+    let shown = user.run(&selected)?;
+    let names: Vec<_> = shown.lines().map(|l| l.split_whitespace().nth(1)).collect();
+    ensure!(names.len() == 2 && names.contains(&Some("rest")), "{shown}");
+    let failed = user.fails(&["top", "pod", "ended"])?;
+    ensure!(failed.code == 1, "{failed:?}");
+    let failed = user.fails(&["top", "pod", "absent"])?;
+    ensure!(
+        failed.stderr.contains(r#"pods "absent" not found"#),
+        "{failed:?}"
+    );
+    let node = user.run(&["top", "node"])?;
+    let lines: Vec<&str> = node.lines().collect();
+    ensure!(lines.len() == 2 && lines[0].starts_with("NAME "), "{node}");
+    ensure!(lines[1].matches('%').count() == 2, "{node}");
     Ok(())
 }

@@ -12,6 +12,7 @@ mod cgroups;
 mod container;
 mod forward;
 mod link;
+mod machine;
 mod record;
 mod recovery;
 mod resize;
@@ -364,6 +365,10 @@ impl ContainerRuntime for Runtime {
 
     async fn sandbox_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
         sandbox::stats(&self.inner, id)
+    }
+
+    async fn node_stats(&self) -> Result<Stats, RuntimeError> {
+        machine::stats()
     }
 
     async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {

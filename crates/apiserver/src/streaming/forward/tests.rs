@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use ports::node::{LogOptions, NodeError};
+use ports::node::{LogOptions, NodeError, Usage};
 use ports::streams::{ExecRequest, LogStream, Session};
 
 use super::super::spdy::client::Client;
@@ -39,6 +39,12 @@ impl NodeServer for Echo {
         });
         let (read, write) = tokio::io::split(ours);
         Ok((Box::pin(read), Box::pin(write)))
+    }
+    async fn usage(&self) -> Result<Usage, NodeError> {
+        Err(NodeError {
+            code: 500,
+            message: "nothing is measured here".into(),
+        })
     }
 }
 

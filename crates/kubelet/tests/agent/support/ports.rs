@@ -320,6 +320,10 @@ impl ContainerRuntime for FakeRuntime {
         Ok(Stats::default())
     }
 
+    async fn node_stats(&self) -> Result<Stats, RuntimeError> {
+        Ok(Stats::default())
+    }
+
     async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {
         Ok(())
     }
