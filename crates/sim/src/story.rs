@@ -49,9 +49,10 @@ pub(crate) async fn tell(world: &World, client: Client, stage: &mut Stage) {
     }
     if *stage == Stage::Settling {
         tokio::time::sleep_until(world.clock.instant(calm + SETTLED_AFTER)).await;
+        let passed = world.clock.passed();
         let mut state = world.lock();
         let state = &mut *state;
-        let found = state.checks.settled(&state.machine);
+        let found = state.checks.settled(&state.machine, passed);
         world.found(state, found);
         *stage = Stage::Leaving;
     }

@@ -9,6 +9,9 @@ use lifecycle::{ContainerKind, kinds};
 use super::{Checks, Known, ensure};
 use crate::machine::Machine;
 
+/// Longer than any `postStart` hook, and the telling of it.
+const HOOKED: Duration = Duration::from_secs(10);
+
 type Found = (Option<String>, Result<(), String>);
 
 impl Checks {
@@ -74,7 +77,7 @@ impl Checks {
     }
 
     /// What is wrong with the Pods that are left when all is quiet.
-    pub(crate) fn settled(&self, machine: &Machine) -> Result<(), String> {
+    pub(crate) fn settled(&self, machine: &Machine, passed: Duration) -> Result<(), String> {
         for (uid, known) in self.pods.iter().filter(|(_, k)| !k.is_gone) {
             let name = known.pod.metadata.name.as_deref().unwrap_or_default();
             let phase = phase(&known.pod);
@@ -87,7 +90,9 @@ impl Checks {
                     summary(&known.pod)
                 )
             })?;
-            for made in machine.running(uid) {
+            // A start is told when its postStart hook is over.
+            let is_new = |began: Duration| passed.saturating_sub(began) < HOOKED;
+            for made in machine.running(uid).filter(|made| !is_new(made.began)) {
                 let shown = all(known.pod.status.as_ref()).find(|c| c.name == made.status.name);
                 let is_shown = shown.is_some_and(|c| state(c).running.is_some());
                 ensure(is_shown, || {
