@@ -23,7 +23,14 @@ const PARTS: [&str; 7] = [
 const SEEDS: &str = "1..1000";
 
 /// What runs against an engine but the recordings. None of them runs by default: `e2e` says so in its manifest.
-const END_TO_END: [&str; 5] = ["scenarios", "images", "play", "leaks", "kills"];
+const END_TO_END: [&str; 6] = [
+    "scenarios",
+    "predictions",
+    "images",
+    "play",
+    "leaks",
+    "kills",
+];
 
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, Clone, Copy)]
