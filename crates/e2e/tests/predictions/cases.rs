@@ -283,13 +283,13 @@ containers:
     },
     Case {
         name: "sidecar-is-probed",
-        supposed: &["--probe", "side=fail@2500ms", "--delay", "app=6s", "--exit", "app=0"],
+        supposed: &["--probe", "side=fail@2500ms", "--delay", "app=4500ms", "--exit", "app=0"],
         spec: r#"
 restartPolicy: Never
 initContainers:
 - {name: side, image: IMAGE, command: [sh, -c, 'trap "exit 0" TERM; sleep 2.5; touch /tmp/bad; sleep 3600 & wait'], restartPolicy: Always, livenessProbe: {exec: {command: [sh, -c, '! test -e /tmp/bad']}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1}}
 containers:
-- {name: app, image: IMAGE, command: END '6', '0']}"#,
+- {name: app, image: IMAGE, command: END '4.5', '0']}"#,
     },
     Case {
         name: "prestop-sleeps",

@@ -5,9 +5,8 @@
 //! ready, and its restart count. A recorded track is read from the watch of the Pod, from the event that first shows it.
 //!
 //! A recorded order *is* the predicted one when each recorded track can be made from the predicted one by leaving out labels that the
-//! prediction gives no time (they begin and end at one moment of its clock). The end of a run is never left out, unless the agent
-//! itself ended the run to start it again: nothing else is done before such an end is stored. A recorded track may stop short only
-//! of labels that may be left out.
+//! prediction gives less than half a second. The end of a run is never left out, unless the agent itself ended the run to start it
+//! again: nothing else is done before such an end is stored. A recorded track may stop short only of labels that may be left out.
 //!
 //! Tracks of several containers run side by side, and the prediction's clock says more about their order than any rule does. What the
 //! rules demand is looked for in both, over the snapshots (moments of the prediction, events of the watch):
@@ -20,6 +19,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+/// Seconds that a state lasts which every watch has to show.
+const LASTING: f64 = 0.5;
 
 /// A Pod at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,7 +175,7 @@ pub(crate) fn tracks(snapshots: &[Snapshot]) -> Tracks {
         let ends: Vec<f64> = spans.iter().skip(1).map(|(_, began)| *began).collect();
         let steps = spans.into_iter().enumerate();
         let steps = steps.map(|(place, (step, began))| {
-            let is_moment = ends.get(place).is_some_and(|end| *end == began);
+            let is_moment = ends.get(place).is_some_and(|end| end - began < LASTING);
             Step {
                 may_lack: step.may_lack && is_moment,
                 ..step
