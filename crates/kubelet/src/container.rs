@@ -30,6 +30,9 @@ pub(crate) mod annotation {
     pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 }
 
+/// A stop that failed is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What a start needs to know.
 pub(crate) struct Job {
     pub(crate) agent: Arc<Agent>,
@@ -156,21 +159,30 @@ async fn post_start(job: &Job, member: &Member<'_>, id: &str) -> Result<(), Fail
     })
 }
 
-/// Stops what was just started, with its `preStop` hook and the Pod's grace. If that fails, the next look does it again.
+/// Stops what was just started, with its `preStop` hook and the Pod's grace; again and again until it has, for nothing else says
+/// that the hook failed.
 async fn stop(hook: &Hook<'_>) {
     let least = lifecycle::termination::LEAST_STOP_SECONDS;
     let seconds = lifecycle::termination::spec_grace(hook.pod).max(least);
-    let grace = Duration::from_secs(seconds.unsigned_abs());
+    let (least, grace) = (seconds_of(least), seconds_of(seconds));
     let began = Instant::now();
     hook.pre_stop(grace).await;
-    let elapsed = Duration::from_secs(began.elapsed().as_secs());
-    let left = grace
-        .saturating_sub(elapsed)
-        .max(Duration::from_secs(least.unsigned_abs()));
-    if let Err(error) = hook.agent.runtime.stop_container(hook.id, left).await {
+    let left = || {
+        let elapsed = Duration::from_secs(began.elapsed().as_secs());
+        grace.saturating_sub(elapsed).max(least)
+    };
+    while let Err(error) = hook.agent.runtime.stop_container(hook.id, left()).await {
+        if matches!(error, RuntimeError::NotFound { .. }) {
+            break;
+        }
         let event = lifecycle::events::kill_failed(&pull::chain(&error));
         hook.agent.recorder.record(hook.pod, event);
+        tokio::time::sleep(AGAIN).await;
     }
+}
+
+fn seconds_of(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.unsigned_abs())
 }
 
 fn fail(job: &Job, member: &Member<'_>, reason: &str, message: String) -> Failure {

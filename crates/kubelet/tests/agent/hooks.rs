@@ -164,6 +164,22 @@ async fn a_failed_post_start_hook_stops_its_container() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_whose_hook_failed_is_stopped_until_it_has_ended() {
+    let world = start();
+    world.runtime.answer("a", 9, "");
+    world.runtime.refuse_stops(2);
+    let containers = json!([hooked("a", "postStart", exec("hello"))]);
+    world.api.put(P, pod("p", containers, json!({})));
+    let failed = |api: &FakeApi| {
+        (state(&api.get(P)?)["waiting"]["reason"] == "PostStartHookError").then_some(())
+    };
+    world.api.until("failed", failed).await;
+    let calls = world.runtime.calls();
+    let stops: Vec<_> = calls.iter().filter(|c| c.starts_with("stop a")).collect();
+    assert_eq!(stops, ["stop a 30", "stop a 29", "stop a 28"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_does_not_wait_for_a_post_start_hook() {
     let world = start();
     let containers = json!([hooked("a", "postStart", json!({"sleep": {"seconds": 50}}))]);

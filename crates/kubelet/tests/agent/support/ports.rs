@@ -61,6 +61,8 @@ struct State {
     answers: BTreeMap<String, (i32, String)>,
     /// Programs run so far: container, then command.
     execs: Vec<String>,
+    /// So many stops will fail.
+    refused_stops: u32,
 }
 
 impl FakeRuntime {
@@ -83,6 +85,11 @@ impl FakeRuntime {
         let answer = (code, output.to_owned());
         let mut state = self.state.lock().unwrap();
         state.answers.insert(container.to_owned(), answer);
+    }
+
+    /// The next so many stops fail.
+    pub(crate) fn refuse_stops(&self, count: u32) {
+        self.state.lock().unwrap().refused_stops = count;
     }
 
     /// Programs that were run in containers, in order.
@@ -248,7 +255,15 @@ impl ContainerRuntime for FakeRuntime {
     /// Containers end at once when they are asked to, except those named `slow`: they end when they want to, or are killed.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         let name = self.state.lock().unwrap().containers[id].0.name.clone();
-        drop(self.call(format!("stop {name} {}", grace.as_secs())));
+        {
+            let mut state = self.call(format!("stop {name} {}", grace.as_secs()));
+            if state.refused_stops > 0 {
+                state.refused_stops -= 1;
+                let source = std::io::ErrorKind::StorageFull.into();
+                let what = "ask pause".to_owned();
+                return Err(RuntimeError::Io { what, source });
+            }
+        }
         if name == "slow" {
             let mut events = self.events.subscribe();
             let ended = async {
