@@ -29,6 +29,6 @@ pub struct PlanArgs {
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub until: String,
     /// Form of the output: json, yaml, jsonpath=...
-    #[arg(short, long, value_name = "FORMAT", default_value = "")]
-    pub output: String,
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
 }

@@ -138,11 +138,9 @@ impl<W: Watch> Node<W> {
         if self.queue.is_empty() {
             self.plan();
         }
-        // On a real node steps take time, so the status may be written before each of them.
+        // What was decided shows, and on a real node steps take time: the status may be written before each of them.
+        self.report();
         let acts = !self.queue.is_empty();
-        if acts {
-            self.report();
-        }
         while let Some(step) = self.queue.pop_front() {
             if self.dies_after == Some(0) {
                 self.agent_dies();
@@ -186,7 +184,6 @@ impl<W: Watch> Node<W> {
         memory.restarting_all = restarting_all;
         memory.termination = termination.or(memory.termination.take());
         self.wake_at = wake_at;
-        // A Pod that was deleted is forgotten; one that ended by itself stays as it is.
         self.is_new = false;
         self.is_finished = phase == WorkerPhase::Finished && steps.is_empty();
         self.queue = steps.into();

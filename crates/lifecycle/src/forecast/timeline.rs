@@ -84,6 +84,8 @@ impl State {
 pub struct Told {
     /// Time since the beginning.
     pub at: SignedDuration,
+    /// How many moments come before it.
+    pub place: usize,
     /// The event.
     pub event: Event,
 }
@@ -146,6 +148,7 @@ impl Watch for Recorder {
     fn told(&mut self, event: &Event, now: Timestamp) {
         self.events.push(Told {
             at: now.duration_since(self.began),
+            place: self.moments.len(),
             event: event.clone(),
         });
     }

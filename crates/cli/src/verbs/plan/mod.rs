@@ -28,7 +28,7 @@ pub(crate) async fn plan(args: &PlanArgs, global: &Global) -> anyhow::Result<Exi
     if args.files.filenames.is_empty() {
         bail!("must specify -f");
     }
-    let format = Format::parse(&args.output)?;
+    let format = Format::parse(args.output.as_deref().unwrap_or_default())?;
     let horizon = suppose::duration(&args.until).context("--until")?;
     if horizon > FARTHEST {
         bail!(
@@ -65,7 +65,7 @@ pub(crate) async fn plan(args: &PlanArgs, global: &Global) -> anyhow::Result<Exi
         let supposed = show::supposed(&pod, &conduct);
         let life = forecast(pod.clone(), conduct, horizon)?;
         match format {
-            Format::Table { .. } => print!("{}", show::text(&pod, &supposed, &life, &args.until)),
+            Format::Table { .. } => print!("{}", show::text(&pod, &supposed, &life, horizon)),
             _ => items.push(show::json(&pod, &supposed, &life)),
         }
     }

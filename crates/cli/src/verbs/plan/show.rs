@@ -84,7 +84,12 @@ fn stop_in_words(run: &Run) -> Option<String> {
 }
 
 /// The forecast for people.
-pub(super) fn text(pod: &Pod, supposed: &Supposed, life: &Forecast, until: &str) -> String {
+pub(super) fn text(
+    pod: &Pod,
+    supposed: &Supposed,
+    life: &Forecast,
+    until: SignedDuration,
+) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let head = ["CONTAINER", "KIND", "SUPPOSED"].map(str::to_owned);
     let containers = supposed
@@ -115,7 +120,7 @@ fn rows(life: &Forecast) -> Vec<[String; 3]> {
     let mut shown: BTreeMap<&str, &Shown> = BTreeMap::new();
     let mut pod: Option<&Moment> = None;
     for (place, moment) in life.moments.iter().enumerate() {
-        while let Some(told) = events.next_if(|told| told.at <= moment.at) {
+        while let Some(told) = events.next_if(|told| told.place <= place) {
             row(told.at, who(told), told.event.message.clone());
         }
         for container in moment.containers.iter().filter(|c| !is_passing(c)) {
@@ -199,7 +204,7 @@ fn pod_change(before: Option<&Moment>, now: &Moment) -> Option<String> {
     (!changes.is_empty()).then(|| changes.join(", "))
 }
 
-fn ending(life: &Forecast, until: &str) -> String {
+fn ending(life: &Forecast, until: SignedDuration) -> String {
     let Some(last) = life.moments.last() else {
         return String::new();
     };
@@ -214,7 +219,11 @@ fn ending(life: &Forecast, until: &str) -> String {
     if life.is_finished {
         format!("{} after {}, {restarts}", last.phase, go_duration(last.at))
     } else {
-        format!("still {} after {until}, {restarts}", last.phase)
+        format!(
+            "still {} after {}, {restarts}",
+            last.phase,
+            go_duration(until)
+        )
     }
 }
 

@@ -51,7 +51,7 @@ fn planned(flags: &str) -> Result<(String, Value), String> {
     let horizon = SignedDuration::from_secs(20);
     let life = forecast(pod.clone(), conduct, horizon).map_err(|error| error.to_string())?;
     Ok((
-        show::text(&pod, &supposed, &life, "20s"),
+        show::text(&pod, &supposed, &life, horizon),
         show::json(&pod, &supposed, &life),
     ))
 }
