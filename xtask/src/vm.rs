@@ -11,6 +11,7 @@ mod machine;
 mod powercut;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,8 +22,19 @@ use machine::{Heard, Machine};
 
 /// Debian packages that only this command needs.
 const PACKAGES: [&str; 4] = ["busybox", "e2fsprogs", "libc-bin", "qemu-system-x86"];
-/// The machine's tests, emulated, take two minutes.
-const TESTS_WITHIN: Duration = Duration::from_secs(480);
+/// The machine's tests, emulated, take some minutes; ten thousand processes are among them.
+const TESTS_WITHIN: Duration = Duration::from_secs(1200);
+/// What the tests need of the kernel.
+const MODULES: [&str; 6] = [
+    "overlay",
+    "bridge",
+    "veth",
+    "nf_tables",
+    "virtio_pci",
+    "virtio_blk",
+];
+/// Size of the tests' disk, bytes; it is sparse.
+const DISK_BYTES: u64 = 2 << 30;
 /// How `init` announces a program's end.
 const ENDED: &str = "vm: ended with ";
 
@@ -70,8 +82,10 @@ fn report(outcome: anyhow::Result<()>) -> bool {
 fn runtime(dir: &Path, kernel: &kernel::Kernel) -> anyhow::Result<()> {
     let programs = test_programs("runtime")?;
     let mut archive = Archive::with_busybox()?;
-    kernel.add_modules(&mut archive, &["overlay", "bridge", "veth", "nf_tables"])?;
-    let mut steps = String::new();
+    kernel.add_modules(&mut archive, &MODULES)?;
+    // A disk, because the ids of this kernel's tmpfs cannot be mapped.
+    let mut steps =
+        "mount -t ext4 /dev/vda /data\nmkdir /data/tmp\nexport TMPDIR=/data/tmp\n".to_owned();
     for Program { name, path } in &programs {
         archive.program(&format!("tests/{name}"), path)?;
         // Harnesses run one test at a time where tests share the machine; libtest is told to.
@@ -79,7 +93,14 @@ fn runtime(dir: &Path, kernel: &kernel::Kernel) -> anyhow::Result<()> {
     }
     archive.init(&steps)?;
     let initramfs = archive.write(&dir.join("runtime.cpio"))?;
-    let mut machine = Machine::boot(kernel, &initramfs, None, "")?;
+    let disk = dir.join("runtime.img");
+    std::fs::File::create(&disk)?.set_len(DISK_BYTES)?;
+    run::command(Command::new("mkfs.ext4").arg("-q").arg(&disk))?;
+    let disk = [
+        "-drive".to_owned(),
+        format!("file={},format=raw,if=virtio", disk.display()),
+    ];
+    let mut machine = Machine::boot(kernel, &initramfs, Some(&disk), "")?;
     let mut statuses = Vec::new();
     let heard = machine.listen(TESTS_WITHIN, |line| {
         println!("{line}");
