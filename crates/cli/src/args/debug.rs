@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::FileArgs;
+
 /// `carob debug`
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -12,6 +14,9 @@ pub struct DebugArgs {
     /// POD or TYPE/NAME, of Pods and Nodes
     #[arg(value_name = "POD")]
     pub words: Vec<String>,
+    /// Debug what these files name.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// Pass everything after -- as arguments instead of command
     #[arg(long)]
     pub arguments_only: bool,
@@ -78,6 +83,9 @@ pub struct DebugArgs {
     /// What the container may do: general, baseline, restricted, netadmin, sysadmin, legacy
     #[arg(long, value_name = "NAME", default_value = "general")]
     pub profile: String,
+    /// JSON or YAML of a part of a container, to be merged into what the profile makes
+    #[arg(long, value_name = "FILE")]
+    pub custom: Option<String>,
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use futures::{AsyncReadExt, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use crate::connect::{JSON, Server};
 use crate::discovery::Resources;
 use crate::output::percent;
 use crate::pods;
+use crate::select::{Item, Selection};
 use crate::session::Streams;
 
 /// Letters of generated names: none that make words (upstream's choice).
@@ -42,17 +43,44 @@ pub(crate) async fn debug(server: &Server, args: &DebugArgs) -> anyhow::Result<E
             "Targeting container {target:?}. If you don't see processes from this container it may be because the container runtime doesn't support this feature."
         );
     }
-    for word in &args.words {
+    let custom = args.custom.as_deref().map(read_custom).transpose()?;
+    let custom = custom.as_ref();
+    for word in in_files(server, args).await?.iter().chain(&args.words) {
         let (pod, container) = match target(server, word).await? {
-            Target::Node(node) => on_node(server, args, &node).await?,
-            Target::Pod(pod) if args.copy_to.is_some() => by_copy(server, args, &pod).await?,
-            Target::Pod(pod) => by_ephemeral(server, args, &pod).await?,
+            Target::Node(node) => on_node(server, args, custom, &node).await?,
+            Target::Pod(pod) if args.copy_to.is_some() => {
+                by_copy(server, args, custom, &pod).await?
+            }
+            Target::Pod(pod) => by_ephemeral(server, args, custom, &pod).await?,
         };
         if let Some(container) = container.filter(|_| args.attach.unwrap_or(args.stdin)) {
             follow(server, args, &pod, &container).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_custom(file: &str) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(file)
+        .context("must pass a container spec json file for custom profile")?;
+    plan::custom(file, &text)
+}
+
+/// What files name, as TYPE/NAME.
+async fn in_files(server: &Server, args: &DebugArgs) -> anyhow::Result<Vec<String>> {
+    if args.files.filenames.is_empty() {
+        return Ok(Vec::new());
+    }
+    let resources = Resources::discover(server).await?;
+    let selection = Selection {
+        files: args.files.clone(),
+        ..Selection::default()
+    };
+    let (items, failures) = selection.items(server, &resources).await?;
+    match failures.into_iter().next() {
+        Some(failure) => Err(failure),
+        None => Ok(items.iter().map(Item::label).collect()),
+    }
 }
 
 /// What is to be debugged.
@@ -115,9 +143,14 @@ fn warn_of_vain_rights(pod: &Value, container: &Value) {
 /// The Pod, and the container to attach to.
 type Made = (Value, Option<String>);
 
-async fn by_ephemeral(server: &Server, args: &DebugArgs, pod: &Value) -> anyhow::Result<Made> {
+async fn by_ephemeral(
+    server: &Server,
+    args: &DebugArgs,
+    custom: Option<&Value>,
+    pod: &Value,
+) -> anyhow::Result<Made> {
     let name = container_name(args, pod);
-    let container = plan::ephemeral(args, pod, &name)?;
+    let container = plan::ephemeral(args, custom, pod, &name)?;
     warn_of_vain_rights(pod, &container);
     let others = pods::names(pod, "ephemeralContainers");
     let order: Vec<Value> = others
@@ -135,8 +168,13 @@ async fn by_ephemeral(server: &Server, args: &DebugArgs, pod: &Value) -> anyhow:
     Ok((pod, Some(name)))
 }
 
-async fn by_copy(server: &Server, args: &DebugArgs, pod: &Value) -> anyhow::Result<Made> {
-    let (mut copy, container) = plan::copy(args, pod, || container_name(args, pod))?;
+async fn by_copy(
+    server: &Server,
+    args: &DebugArgs,
+    custom: Option<&Value>,
+    pod: &Value,
+) -> anyhow::Result<Made> {
+    let (mut copy, container) = plan::copy(args, custom, pod, || container_name(args, pod))?;
     if let Some(container) = &container
         && let Some(container) = profile::container_mut(&mut copy, container).map(|c| c.clone())
     {
@@ -152,9 +190,14 @@ async fn by_copy(server: &Server, args: &DebugArgs, pod: &Value) -> anyhow::Resu
     Ok((made, container))
 }
 
-async fn on_node(server: &Server, args: &DebugArgs, node: &str) -> anyhow::Result<Made> {
+async fn on_node(
+    server: &Server,
+    args: &DebugArgs,
+    custom: Option<&Value>,
+    node: &str,
+) -> anyhow::Result<Made> {
     let pod_name = format!("node-debugger-{node}-{}", suffix());
-    let (pod, container) = plan::of_node(args, node, &pod_name)?;
+    let (pod, container) = plan::of_node(args, custom, node, &pod_name)?;
     if !args.quiet {
         println!("Creating debugging pod {pod_name} with container {container} on node {node}.");
     }

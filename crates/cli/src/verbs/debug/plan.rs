@@ -1,10 +1,12 @@
 //! What is to be made for debugging: an ephemeral container, a copy of the Pod, or a Pod on a node; pure.
 
 use anyhow::{anyhow, bail};
+use api::schema::{Schema, TypeId};
 use serde_json::{Map, Value, json};
 
 use super::profile::{Keep, Profile, Style, container_mut, push, remove};
 use crate::args::DebugArgs;
+use crate::manifest;
 
 /// Refuses flags that do not go together, in kubectl's words.
 pub(super) fn check(args: &DebugArgs) -> anyhow::Result<()> {
@@ -30,7 +32,7 @@ pub(super) fn check(args: &DebugArgs) -> anyhow::Result<()> {
     } else if !has_image {
         bail!("you must specify --image when not using --copy-to.");
     }
-    if args.words.is_empty() {
+    if args.words.is_empty() && args.files.filenames.is_empty() {
         bail!("NAME or filename is required for debug");
     }
     if let Some(policy) = &args.image_pull_policy
@@ -44,6 +46,42 @@ pub(super) fn check(args: &DebugArgs) -> anyhow::Result<()> {
     if args.tty && !args.stdin {
         bail!("-i/--stdin is required for containers with -t/--tty=true");
     }
+    Ok(())
+}
+
+/// Reads what is to be merged into the debug container; `file` is its name, for messages.
+pub(super) fn custom(file: &str, text: &str) -> anyhow::Result<Value> {
+    let no_container = |why: &dyn std::fmt::Display| {
+        anyhow!("{file} does not contain a valid container spec: {why}")
+    };
+    let container = manifest::from_yaml(text).map_err(|error| no_container(&error))?;
+    let ty = container_type()?;
+    let decoded = api::validate::decode_value(&container, ty);
+    decoded.map_err(|error| no_container(&error))?;
+    let is_set = |field: &str| {
+        let value = &container[field];
+        !(value.is_null() || value == "" || value == &json!([]))
+    };
+    let fixed = ["name", "command", "image", "lifecycle", "volumeDevices"];
+    if fixed.into_iter().any(is_set) {
+        bail!(
+            "name, command, image, lifecycle and volume devices are not modifiable via custom profile"
+        );
+    }
+    Ok(container)
+}
+
+fn container_type() -> anyhow::Result<TypeId> {
+    let ty = Schema::get().named("core/v1.Container");
+    ty.ok_or_else(|| anyhow!("containers are not known"))
+}
+
+/// Merges `custom` into a container.
+fn customise(container: &mut Value, custom: Option<&Value>) -> anyhow::Result<()> {
+    let Some(custom) = custom else { return Ok(()) };
+    api::patch::strategic_merge(container, custom.clone(), container_type()?).map_err(|error| {
+        anyhow!("error creating three way patch to add debug container: {error}")
+    })?;
     Ok(())
 }
 
@@ -104,7 +142,12 @@ fn keep(args: &DebugArgs) -> Keep {
 }
 
 /// The ephemeral container to add to a Pod.
-pub(super) fn ephemeral(args: &DebugArgs, pod: &Value, name: &str) -> anyhow::Result<Value> {
+pub(super) fn ephemeral(
+    args: &DebugArgs,
+    custom: Option<&Value>,
+    pod: &Value,
+    name: &str,
+) -> anyhow::Result<Value> {
     let profile = Profile::parse(&args.profile)?;
     let mut pod = pod.clone();
     let mut container = fresh(args, name)?;
@@ -114,12 +157,15 @@ pub(super) fn ephemeral(args: &DebugArgs, pod: &Value, name: &str) -> anyhow::Re
     push(&mut pod["spec"]["ephemeralContainers"], container);
     profile.apply(Style::Ephemeral, keep(args), &mut pod, name);
     let container = container_mut(&mut pod, name).map(Value::take);
-    container.ok_or_else(|| anyhow!("container {name} exists already"))
+    let mut container = container.ok_or_else(|| anyhow!("container {name} exists already"))?;
+    customise(&mut container, custom)?;
+    Ok(container)
 }
 
 /// A copy of a Pod, and the container in it that debugs; images alone may be all that changes.
 pub(super) fn copy(
     args: &DebugArgs,
+    custom: Option<&Value>,
     pod: &Value,
     new_name: impl FnOnce() -> String,
 ) -> anyhow::Result<(Value, Option<String>)> {
@@ -168,6 +214,9 @@ pub(super) fn copy(
         }
     };
     profile.apply(Style::Copy, keep(args), &mut copy, &name);
+    if let Some(container) = container_mut(&mut copy, &name) {
+        customise(container, custom)?;
+    }
     Ok((copy, Some(name)))
 }
 
@@ -187,6 +236,7 @@ fn set_images(args: &DebugArgs, pod: &mut Value) -> anyhow::Result<()> {
 /// A Pod that debugs a node.
 pub(super) fn of_node(
     args: &DebugArgs,
+    custom: Option<&Value>,
     node: &str,
     pod_name: &str,
 ) -> anyhow::Result<(Value, String)> {
@@ -203,6 +253,9 @@ pub(super) fn of_node(
         },
     });
     profile.apply(Style::Node, keep(args), &mut pod, name);
+    if let Some(container) = container_mut(&mut pod, name) {
+        customise(container, custom)?;
+    }
     Ok((pod, name.to_owned()))
 }
 
@@ -284,7 +337,7 @@ mod tests {
     fn an_ephemeral_container() {
         let args = args("web -it --image=b --target=app --env=A=1,B=2 -- sh -c id");
         assert_eq!(
-            ephemeral(&args, &pod(), "d").expect("a container"),
+            ephemeral(&args, None, &pod(), "d").expect("a container"),
             json!({
                 "name": "d", "image": "b", "stdin": true, "tty": true, "terminationMessagePolicy": "File",
                 "targetContainerName": "app", "command": ["sh", "-c", "id"],
@@ -295,8 +348,69 @@ mod tests {
     }
 
     #[test]
+    fn a_custom_part_is_merged_into_what_the_profile_makes() {
+        let custom = custom(
+            "c.yaml",
+            "env: [{name: B, value: '3'}, {name: C, value: '4'}]\nsecurityContext: {capabilities: {add: [NET_ADMIN]}, runAsUser: 5}\n",
+        )
+        .expect("a part of a container");
+        let made = ephemeral(
+            &args("web --image=b --env=A=1,B=2"),
+            Some(&custom),
+            &pod(),
+            "d",
+        )
+        .expect("a container");
+        assert_eq!(made["image"], "b");
+        let env = made["env"].as_array().expect("env");
+        let value = |name: &str| {
+            env.iter()
+                .find(|entry| entry["name"] == name)
+                .map(|entry| entry["value"].clone())
+        };
+        assert_eq!(
+            ["A", "B", "C"].map(value),
+            [Some(json!("1")), Some(json!("3")), Some(json!("4"))]
+        );
+        assert_eq!(
+            made["securityContext"],
+            json!({"capabilities": {"add": ["NET_ADMIN"]}, "runAsUser": 5}),
+            "lists without keys are replaced"
+        );
+        let (copied, name) = copy(
+            &args("web --copy-to=c --image=b"),
+            Some(&custom),
+            &pod(),
+            || "new".into(),
+        )
+        .expect("a copy");
+        assert_eq!(name.as_deref(), Some("new"));
+        let containers = &copied["spec"]["containers"];
+        assert_eq!(containers[2]["securityContext"]["runAsUser"], 5);
+        assert!(containers[0]["securityContext"].is_null());
+    }
+
+    #[test]
+    fn custom_parts_that_are_refused() {
+        let fixed = "name, command, image, lifecycle and volume devices are not modifiable via custom profile";
+        for (text, words) in [
+            ("{\"name\": \"x\"}", fixed),
+            ("command: [sh]", fixed),
+            ("image: x", fixed),
+            ("lifecycle: {preStop: {sleep: {seconds: 1}}}", fixed),
+            ("volumeDevices: [{name: a, devicePath: /x}]", fixed),
+            ("[", "c does not contain a valid container spec: "),
+            ("env: 3", "c does not contain a valid container spec: "),
+        ] {
+            let error = custom("c", text).expect_err(text).to_string();
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+        custom("c", "name: ''\ncommand: []\nenv: []\n").expect("nothing of it is set");
+    }
+
+    #[test]
     fn copies() {
-        let copied = |line: &str| copy(&args(line), &pod(), || "new".into()).expect(line);
+        let copied = |line: &str| copy(&args(line), None, &pod(), || "new".into()).expect(line);
         let (added, name) = copied("web --copy-to=c --image=b");
         assert_eq!(name.as_deref(), Some("new"));
         assert_eq!(added["metadata"], json!({"name": "c", "namespace": "ns"}));
@@ -320,7 +434,15 @@ mod tests {
         assert_eq!(name, None);
         assert_eq!(images["spec"]["containers"][0]["image"], "x");
         assert_eq!(images["spec"]["containers"][1]["image"], "y");
-        assert!(copy(&args("web --copy-to=c -c none -- sh"), &pod(), String::new).is_err());
+        assert!(
+            copy(
+                &args("web --copy-to=c -c none -- sh"),
+                None,
+                &pod(),
+                String::new
+            )
+            .is_err()
+        );
     }
 
     #[test]
