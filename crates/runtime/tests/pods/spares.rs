@@ -39,7 +39,7 @@ async fn a_pod_lives_in_the_place_made_for_it() {
         .insert("kernel.shm_rmid_forced".into(), "1".into());
     config.hostname = "ahead".into();
     let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
-    assert_eq!([sandbox.id.clone()], ahead[..]);
+    assert_eq!(ahead, [&*sandbox.id]);
     assert_eq!(sandbox.ips, [POD_IP]);
     let script = "hostname; cat /proc/sys/kernel/shm_rmid_forced /sys/class/net/lo/flags; \
                   for n in net uts ipc; do readlink /proc/self/ns/$n; done";
@@ -62,10 +62,10 @@ async fn a_pod_lives_in_the_place_made_for_it() {
     assert!(both.contains(&sandbox.id));
     stop.send(()).expect("it is kept");
     within(kept).await.expect("keeping ends");
-    assert_eq!(world.attached(1).await, [sandbox.id.clone()]);
+    assert_eq!(world.attached(1).await, [&*sandbox.id]);
     // Its place is the Pod's, whoever the engine is.
     world.restart_engine().await;
-    assert_eq!(world.attached(1).await, [sandbox.id.clone()]);
+    assert_eq!(world.attached(1).await, [&*sandbox.id]);
     let sandboxes = world.runtime().list_sandboxes(None).await;
     assert_eq!(sandboxes[0].ips, [POD_IP]);
     world.finish().await;
@@ -78,7 +78,7 @@ async fn another_kind_of_pod_leaves_the_place() {
     let mut config = world.sandbox_config();
     config.namespaces.ipc = NamespaceMode::Node;
     let sandbox = world.runtime().run_sandbox(config).await.expect("sandbox");
-    assert_ne!([sandbox.id.clone()], ahead[..]);
+    assert_ne!(ahead, [&*sandbox.id]);
     let left = [ahead[0].clone(), sandbox.id];
     assert_eq!(world.attached(2).await, left);
     let mut config = world.sandbox_config();
