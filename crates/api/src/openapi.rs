@@ -294,8 +294,18 @@ mod tests {
 
     #[test]
     fn every_reference_resolves() {
+        let root = root();
         for (group, version) in group_versions() {
-            let document = document(group, version).unwrap();
+            let document = document(group, version);
+            assert_eq!(
+                document.is_some(),
+                root["paths"].get(path(group, version)).is_some()
+            );
+            // Measured kinds are another server's to describe.
+            let Some(document) = document else {
+                assert_eq!(group, "metrics.k8s.io");
+                continue;
+            };
             let schemas = document["components"]["schemas"].as_object().unwrap();
             let text = document.to_string();
             for reference in text.split("#/components/schemas/").skip(1) {
