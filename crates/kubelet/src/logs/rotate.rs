@@ -29,18 +29,24 @@ pub(crate) async fn rotate(
     now: Timestamp,
 ) {
     let log = record.log_path;
-    let size = tokio::fs::metadata(&log).await.map_or(0, |meta| meta.len());
-    if size < MOST_BYTES {
-        return;
-    }
-    let aside = aside(&log, now);
-    if let Err(error) = tokio::fs::rename(&log, &aside).await {
-        tracing::warn!(log = %log.display(), %error, "putting a log aside");
-        return;
-    }
+    let renamed = {
+        let log = log.clone();
+        blocking::run(move || put_if_large(&log, now)).await
+    };
+    let aside = match renamed {
+        Ok(Some(aside)) => aside,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(log = %log.display(), %error, "putting a log aside");
+            return;
+        }
+    };
     if let Err(error) = runtime.reopen_log(&record.id).await {
         // It goes on in the old file, which is to be found where it was.
-        let back = tokio::fs::rename(&aside, &log).await;
+        let back = {
+            let log = log.clone();
+            blocking::run(move || fs::rename(&aside, &log)).await
+        };
         tracing::warn!(log = %log.display(), error = pull::chain(&error), ?back, "reopening a log");
         return;
     }
@@ -51,6 +57,16 @@ pub(crate) async fn rotate(
     if let Err(error) = tidied {
         tracing::warn!(log = %log.display(), %error, "compressing logs");
     }
+}
+
+/// Renames a log that is large, and says to what.
+fn put_if_large(log: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    if fs::metadata(log).map_or(0, |meta| meta.len()) < MOST_BYTES {
+        return Ok(None);
+    }
+    let aside = aside(log, now);
+    fs::rename(log, &aside)?;
+    Ok(Some(aside))
 }
 
 /// What a log is renamed to: its name and the node's local time. Two within a second must not meet.
