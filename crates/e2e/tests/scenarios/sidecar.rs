@@ -63,11 +63,13 @@ spec:
     image: busybox:1.36
     restartPolicy: Always
     command: [sh, -c, "echo outer up >> /order/log; trap 'echo outer down; exit 0' TERM; while true; do sleep 0.1; done"]
+    startupProbe: {exec: {command: [grep, "outer up", /order/log]}, periodSeconds: 1}
     volumeMounts: [{name: order, mountPath: /order}]
   - name: inner
     image: busybox:1.36
     restartPolicy: Always
     command: [sh, -c, "echo inner up >> /order/log; trap 'echo inner down; exit 0' TERM; while true; do sleep 0.1; done"]
+    startupProbe: {exec: {command: [grep, "inner up", /order/log]}, periodSeconds: 1}
     volumeMounts: [{name: order, mountPath: /order}]
   containers:
   - name: app

@@ -97,6 +97,10 @@ spec:
         "{}",
         refused.stderr
     );
+    // Running says nothing of how far it has come.
+    let copied =
+        r#"until [ "$(cat /made/copy 2>/dev/null)" = "from the node" ]; do sleep 0.1; done"#;
+    user.run(&["exec", "node-paths", "--", "sh", "-c", copied])?;
     ensure!(std::fs::read_to_string(dir.path().join("made/copy"))? == "from the node\n");
     user.apply(&format!(
         r#"
