@@ -212,7 +212,7 @@ metadata: {name: talks, labels: {app: talks}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: counts, image: "busybox:1.36", command: [sh, -c, "for i in 1 2 3 4 5; do echo line $i; done; echo err >&2; sleep 3600"]}
+  - {name: counts, image: "busybox:1.36", command: [sh, -c, "for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo err >&2; sleep 3600"]}
   - {name: quiet, image: "busybox:1.36", command: [sh, -c, "echo quiet; sleep 3600"]}
 "#,
     )?;
@@ -283,7 +283,7 @@ spec:
   containers:
   - name: main
     image: busybox:1.36
-    command: [sh, -c, "echo x >> /count/runs; run=$(wc -l < /count/runs); echo run $run begins; [ $run -ge 3 ] && exec sleep 3600; echo run $run fails >&2; exit $run"]
+    command: [sh, -c, "echo x >> /count/runs; run=$(wc -l < /count/runs); echo run $run begins; [ $run -ge 3 ] && exec sleep 3600; sleep 0.3; echo run $run fails >&2; exit $run"]
     volumeMounts: [{name: count, mountPath: /count}]
 "#,
     )?;
