@@ -41,11 +41,12 @@ impl Spares {
         let own = namespaces.network != NamespaceMode::Node
             && namespaces.ipc != NamespaceMode::Node
             && namespaces.users.is_none();
-        let spare = own.then(|| lock(&self.ready).pop()).flatten();
-        if spare.is_some() {
-            self.taken.notify_one();
+        if !own {
+            return None;
         }
-        spare
+        // Also when none was there: making one may have failed before.
+        self.taken.notify_one();
+        lock(&self.ready).pop()
     }
 
     /// A container was started.
@@ -53,7 +54,7 @@ impl Spares {
         self.started.notify_waiters();
     }
 
-    /// Returns when a spare was taken and its Pod is no longer in the making.
+    /// Returns when a spare was wanted and its Pod is no longer in the making.
     async fn wanted(&self) {
         self.taken.notified().await;
         // Whichever comes first; a Pod whose image is being pulled may not start for long.
