@@ -188,7 +188,7 @@ impl Incoming {
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
     fn pair() -> (OwnedFd, OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -218,7 +218,8 @@ mod tests {
                 }
             }
         }
-        drop(here);
+        // Not by dropping it: a child that another test forked may hold a copy until it executes.
+        shutdown(&here, Shutdown::Write).expect("shutdown");
         while incoming.receive(there.as_fd()).expect("receive") > 0 {}
         while let Some((text, fds)) = incoming.pop::<String>()? {
             seen.push((text, fds.len()));
