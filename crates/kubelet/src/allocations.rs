@@ -1,5 +1,5 @@
-//! What the node's Pods were allocated, and who waits for more (spec `§12.7`): the one table that all workers share. Who gets what is
-//! decided by [`lifecycle::resize::Room`]; here it is kept, and whoever waits is told.
+//! What the node's Pods were allocated, who is let in, and who waits for more (spec `§1.2`, `§12.7`): the one table that all workers
+//! share. Who gets what is decided by [`lifecycle::room`]; here it is kept, and whoever waits is told.
 //!
 //! Nobody is answered before all Pods of the node are known. What was granted counts at once; that it is on disk before anything
 //! relies on it is the worker's to see to.
@@ -7,7 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifecycle::resize::{Answer, Ask, Room, Share};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use lifecycle::Rejection;
+use lifecycle::room::{Answer, Ask, Room};
+use lifecycle::share::Share;
 use tokio::sync::watch;
 
 /// The table.
@@ -56,6 +59,26 @@ impl Allocations {
     /// All Pods of the node are known.
     pub(crate) fn whole(&self) {
         self.change(|table| table.is_whole = true);
+    }
+
+    /// The node has so much from now on.
+    pub(crate) fn resize(&self, capacity: Share) {
+        if *self.lock().room.capacity() != capacity {
+            self.change(|table| table.room.resize(capacity));
+        }
+    }
+
+    /// Lets a Pod in, which is allocated what it asks for then.
+    ///
+    /// # Errors
+    /// Why the node does not take it.
+    pub(crate) fn admit(&self, pod: &Pod, node: &Node) -> Result<(), Rejection> {
+        // Nobody else is granted what this one was told to be left.
+        let mut table = self.lock();
+        lifecycle::admit(pod, node, &table.room)?;
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        table.room.hold(uid, Share::of(pod));
+        Ok(())
     }
 
     /// A Pod was allocated so much.

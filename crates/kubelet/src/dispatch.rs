@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::{Api, ResourceExt};
-use lifecycle::NodeRoom;
 use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
+use crate::door::Door;
 use crate::node;
 use crate::orphans::{self, Found};
 use crate::records::Records;
@@ -36,18 +36,23 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     let mut events = agent.runtime.events();
     let found = orphans::look(&agent).await;
     let mut services = watch(Api::<Service>::all(agent.client.clone()), Config::default());
-    tokio::select! {
+    let node = tokio::select! {
         () = shutdown.cancelled() => return,
-        () = async { tokio::join!(register(&agent), list_services(&agent, &mut services)); } => {}
-    }
-    let mine = Config::default().fields(&format!("spec.nodeName={}", agent.config.node_name));
+        (node, ()) = async { tokio::join!(register(&agent), list_services(&agent, &mut services)) } => node,
+    };
+    let name = &agent.config.node_name;
+    let this = Config::default().fields(&format!("metadata.name={name}"));
+    let mut nodes = watch(Api::<Node>::all(agent.client.clone()), this);
+    let mine = Config::default().fields(&format!("spec.nodeName={name}"));
     let mut pods = watch(Api::<Pod>::all(agent.client.clone()), mine);
     let mut dispatcher = Dispatcher {
+        door: Door::new(agent.clone(), node),
         agent: agent.clone(),
         found,
         workers: HashMap::new(),
         tasks: JoinSet::new(),
         listed: None,
+        newcomers: Vec::new(),
     };
     loop {
         tokio::select! {
@@ -61,8 +66,12 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
                 }
                 Err(RecvError::Closed) => return,
             },
+            Some(event) = nodes.next() => match event {
+                Ok(event) => dispatcher.door.node(event),
+                Err(error) => tracing::warn!(%error, "watching the node"),
+            },
             Some(event) = pods.next() => match event {
-                Ok(event) => dispatcher.pod(event),
+                Ok(event) => dispatcher.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
             Some(event) = services.next() => match event {
@@ -75,12 +84,12 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     }
 }
 
-async fn register(agent: &Agent) {
+async fn register(agent: &Agent) -> Node {
     let api: Api<Node> = Api::all(agent.client.clone());
     loop {
         let images = agent.images.list_images().await.unwrap_or_default();
         match node::register(&api, &agent.config, &images, agent.now()).await {
-            Ok(()) => return,
+            Ok(node) => return node,
             Err(error) => {
                 tracing::warn!(%error, "registering the node");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -133,48 +142,69 @@ fn service(agent: &Agent, event: watcher::Event<Service>) {
 
 struct Dispatcher {
     agent: Arc<Agent>,
+    door: Door,
     /// What was found at the start, for workers that do not exist yet.
     found: Found,
     workers: HashMap<String, mpsc::UnboundedSender<Message>>,
     tasks: JoinSet<String>,
     /// UIDs of the list that is being read.
     listed: Option<BTreeSet<String>>,
+    /// Pods of that list which were never here: they take what the others leave.
+    newcomers: Vec<Pod>,
 }
 
 impl Dispatcher {
-    fn pod(&mut self, event: watcher::Event<Pod>) {
+    async fn pod(&mut self, event: watcher::Event<Pod>) {
         match event {
-            watcher::Event::Init => self.listed = Some(BTreeSet::new()),
+            watcher::Event::Init => {
+                self.listed = Some(BTreeSet::new());
+                self.newcomers.clear();
+            }
             watcher::Event::InitApply(pod) => {
                 if let Some(listed) = &mut self.listed {
                     listed.insert(uid(&pod));
                 }
-                self.upsert(pod);
+                if self.is_new(&pod) {
+                    self.newcomers.push(pod);
+                } else {
+                    self.upsert(pod).await;
+                }
             }
-            watcher::Event::Apply(pod) => self.upsert(pod),
+            watcher::Event::Apply(pod) => self.upsert(pod).await,
             watcher::Event::Delete(pod) => self.tell(&uid(&pod), Message::Gone),
-            watcher::Event::InitDone => self.all_listed(),
+            watcher::Event::InitDone => self.all_listed().await,
         }
     }
 
-    fn upsert(&mut self, pod: Pod) {
+    /// Whether a Pod is to be let in: nothing of it was made, and nothing reported.
+    fn is_new(&self, pod: &Pod) -> bool {
+        let uid = uid(pod);
+        let has_sandbox = |found: &Found| {
+            let records = found.records.get(&uid);
+            records.is_some_and(|(sandboxes, _)| !sandboxes.is_empty())
+        };
+        let status = pod.status.as_ref();
+        !self.workers.contains_key(&uid)
+            && !has_sandbox(&self.found)
+            && status.is_none_or(|s| s.start_time.is_none())
+    }
+
+    async fn upsert(&mut self, pod: Pod) {
         let uid = uid(&pod);
         match self.workers.get(&uid) {
             // The worker may be ending; then the Pod is gone already.
             Some(worker) => drop(worker.send(Message::Pod(Box::new(pod)))),
-            None => self.start(uid, pod),
+            None => self.start(uid, pod).await,
         }
     }
 
-    fn start(&mut self, uid: String, pod: Pod) {
-        let (sandboxes, containers) = self.found.records.remove(&uid).unwrap_or_default();
-        let is_new =
-            sandboxes.is_empty() && pod.status.as_ref().is_none_or(|s| s.start_time.is_none());
-        let room = NodeRoom {
-            pods: self.workers.len() as u64,
-            max_pods: u64::from(self.agent.config.max_pods),
+    async fn start(&mut self, uid: String, pod: Pod) {
+        let admitted = if self.is_new(&pod) {
+            self.door.admit(&pod).await
+        } else {
+            Ok(())
         };
-        let admitted = lifecycle::admit(&pod, room);
+        let (sandboxes, containers) = self.found.records.remove(&uid).unwrap_or_default();
         let (sender, inbox) = mpsc::unbounded_channel();
         let mut worker = Worker::new(
             self.agent.clone(),
@@ -182,10 +212,9 @@ impl Dispatcher {
             Records::new(sandboxes, containers),
             inbox,
         );
-        if let Err(rejection) = admitted
-            && is_new
-        {
-            worker.refuse(&rejection);
+        match admitted {
+            Ok(()) => worker.begin_allocated(),
+            Err(rejection) => worker.refuse(&rejection),
         }
         self.workers.insert(uid.clone(), sender);
         self.tasks.spawn(async move {
@@ -201,10 +230,15 @@ impl Dispatcher {
         }
     }
 
-    fn all_listed(&mut self) {
+    async fn all_listed(&mut self) {
         let Some(listed) = self.listed.take() else {
             return;
         };
+        let mut newcomers = std::mem::take(&mut self.newcomers);
+        newcomers.sort_by_key(|pod| pod.metadata.creation_timestamp.clone());
+        for pod in newcomers {
+            self.upsert(pod).await;
+        }
         for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)) {
             self.tell(uid, Message::Gone);
         }

@@ -13,6 +13,7 @@ mod blocking;
 mod config;
 mod container;
 mod dispatch;
+mod door;
 mod env;
 mod expand;
 mod fields;
@@ -79,7 +80,7 @@ impl Kubelet {
             recorder::new(client.clone(), config.node_name.clone(), clock.clone());
         let agent = Agent {
             allocatable: node::capacity(&config),
-            allocations: Allocations::new(node::share(&config)),
+            allocations: Allocations::new(node::share(&config, None)),
             watches: objects::Watches::new(client.clone()),
             services: RwLock::new(BTreeMap::new()),
             images_changed: Notify::new(),

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use lifecycle::resize::Share;
+use lifecycle::share::Share;
 use ports::images::Image;
 
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::config::Config;
 /// Most images listed in `status.images`, as upstream's `nodeStatusMaxImages`.
 const MAX_IMAGES: usize = 50;
 
-/// Makes the Node object, or brings an existing one up to date. Writes nothing when nothing differs.
+/// Makes the Node object, or brings an existing one up to date; as it is then. Writes nothing when nothing differs.
 ///
 /// # Errors
 /// Whatever the API answers, except that the node exists already.
@@ -31,14 +31,14 @@ pub(crate) async fn register(
     config: &Config,
     images: &[Image],
     now: Timestamp,
-) -> Result<(), kube::Error> {
+) -> Result<Node, kube::Error> {
     let wanted = node(config, images, now);
     let stored = match api.create(&PostParams::default(), &wanted).await {
         Ok(stored) => stored,
         Err(kube::Error::Api(e)) if e.code == 409 => update_labels(api, &wanted).await?,
         Err(e) => return Err(e),
     };
-    write_status(api, &stored, wanted.status.unwrap_or_default()).await
+    write_status(api, stored, wanted.status.unwrap_or_default()).await
 }
 
 /// Reports the images of the node after one was added or removed.
@@ -71,9 +71,9 @@ async fn update_labels(api: &Api<Node>, wanted: &Node) -> Result<Node, kube::Err
 
 async fn write_status(
     api: &Api<Node>,
-    stored: &Node,
+    stored: Node,
     mut wanted: NodeStatus,
-) -> Result<(), kube::Error> {
+) -> Result<Node, kube::Error> {
     let old = stored.status.clone().unwrap_or_default();
     keep_times(&mut wanted, &old);
     let unchanged = wanted.conditions == old.conditions
@@ -85,13 +85,12 @@ async fn write_status(
         && wanted.runtime_handlers == old.runtime_handlers
         && wanted.images == old.images;
     if unchanged {
-        return Ok(());
+        return Ok(stored);
     }
     let patch = serde_json::json!({"status": wanted});
     let name = stored.metadata.name.as_deref().unwrap_or_default();
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
-        .map(drop)
 }
 
 /// A condition that says what it said before keeps its times.
@@ -186,12 +185,12 @@ pub(crate) fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
     .collect()
 }
 
-/// What Pods can be allocated together.
-pub(crate) fn share(config: &Config) -> Share {
-    let c = &config.capacity;
-    Share {
-        cpu_milli: i64::from(c.cpus) * 1000,
-        memory_bytes: i64::try_from(c.memory_bytes).unwrap_or(i64::MAX),
+/// What Pods can be allocated together: what the Node says, or else this agent.
+pub(crate) fn share(config: &Config, node: Option<&Node>) -> Share {
+    let told = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
+    match told {
+        Some(list) => Share::listed(Some(list)),
+        None => Share::listed(Some(&capacity(config))),
     }
 }
 

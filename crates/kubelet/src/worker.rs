@@ -148,7 +148,7 @@ impl Worker {
             },
         );
         let room = agent.allocations.changes();
-        let mut worker = Worker {
+        Worker {
             uid,
             seen: Observed {
                 host_ips: agent.config.host_ips.clone(),
@@ -182,12 +182,10 @@ impl Worker {
             has_asked: false,
             has_left: false,
             finished: false,
-        };
-        worker.begin_allocated();
-        worker
+        }
     }
 
-    /// Refuses the Pod for good if the node cannot take it (spec `§1.2`).
+    /// Refuses the Pod for good, as the node cannot take it (spec `§1.2`). One that is not refused begins with its allocation.
     pub(crate) fn refuse(&mut self, rejection: &lifecycle::Rejection) {
         let status = rejection.status(&self.pod, self.agent.now());
         self.agent.recorder.record(&self.pod, rejection.event());

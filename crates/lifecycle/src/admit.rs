@@ -5,9 +5,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use jiff::Timestamp;
 
+use crate::fit;
 use crate::plan::{Event, EventType};
+use crate::room::Room;
+use crate::share::Share;
 use crate::sysctl;
 use crate::text;
+
+/// The system of every node.
+const OS: &str = "linux";
+/// What the node says of its taints; the scheduler has other words.
+const UNTOLERATED: &str = "node(s) had taints that the pod didn't tolerate";
 
 /// A Pod the node refuses for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,54 +26,78 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// What admission looks at on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeRoom {
-    /// Pods admitted already and not yet finished.
-    pub pods: u64,
-    /// Most Pods (`status.capacity.pods`).
-    pub max_pods: u64,
-}
-
-/// Checks a Pod that was never admitted before; a Pod with a start time was.
+/// Checks a Pod that was never admitted before, on a node and beside what other Pods hold of it (upstream's `canAdmitPod`).
 ///
 /// # Errors
 /// The first reason to refuse it, to be reported by [`Rejection::status`] and [`Rejection::event`].
-pub fn admit(pod: &core::Pod, room: NodeRoom) -> Result<(), Rejection> {
-    if let Some(message) = sysctl::forbidden(pod) {
-        return Err(Rejection {
-            reason: "SysctlForbidden".to_owned(),
-            message,
-        });
-    }
-    if wants_apparmor(pod) {
-        return Err(Rejection {
-            reason: "AppArmor".to_owned(),
-            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned(),
-        });
-    }
-    let os = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.os.as_ref())
-        .map(|os| os.name.as_str());
-    if os.is_some_and(|os| os != "linux") {
-        return Err(Rejection {
-            reason: "PodOSNotSupported".to_owned(),
-            message: "Failed to admit pod as the OS field doesn't match node OS".to_owned(),
-        });
-    }
-    if room.pods >= room.max_pods {
-        let message = format!(
-            "Node didn't have enough resource: pods, requested: 1, used: {}, capacity: {}",
-            room.pods, room.max_pods
+pub fn admit(pod: &core::Pod, node: &core::Node, room: &Room) -> Result<(), Rejection> {
+    let obstacles = [sysctl_obstacle, os_obstacle, apparmor_obstacle];
+    let [sysctl, os, apparmor] = obstacles.map(|obstacle| obstacle(pod));
+    let first = sysctl
+        .or(os)
+        .or_else(|| shortage(pod, room))
+        .or_else(|| mismatch(pod, node, room))
+        .or(apparmor);
+    first.map_or(Ok(()), Err)
+}
+
+/// Whether a node that looks different now may take a Pod that it refused for this.
+pub fn is_about_labels(rejection: &Rejection) -> bool {
+    rejection.reason == "NodeAffinity"
+}
+
+fn rejection(reason: &str, message: impl Into<String>) -> Option<Rejection> {
+    Some(Rejection {
+        reason: reason.to_owned(),
+        message: message.into(),
+    })
+}
+
+fn sysctl_obstacle(pod: &core::Pod) -> Option<Rejection> {
+    rejection("SysctlForbidden", sysctl::forbidden(pod)?)
+}
+
+fn apparmor_obstacle(pod: &core::Pod) -> Option<Rejection> {
+    let text = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
+    rejection("AppArmor", text).filter(|_| wants_apparmor(pod))
+}
+
+/// A Pod's label and its spec may say which system it is for.
+fn os_obstacle(pod: &core::Pod) -> Option<Rejection> {
+    let labels = pod.metadata.labels.as_ref();
+    let label = labels.and_then(|labels| labels.get("kubernetes.io/os"));
+    if label.is_some_and(|os| os != OS) {
+        return rejection(
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
         );
-        return Err(Rejection {
-            reason: "OutOfpods".to_owned(),
-            message,
-        });
     }
-    Ok(())
+    let os = pod.spec.as_ref().and_then(|s| s.os.as_ref());
+    let text = "Failed to admit pod as the OS field doesn't match node OS";
+    rejection("PodOSNotSupported", text).filter(|_| os.is_some_and(|os| os.name != OS))
+}
+
+fn shortage(pod: &core::Pod, room: &Room) -> Option<Rejection> {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let share = Share::of(pod).known_to(room.capacity());
+    let short = room.shortages(uid, &share).into_iter().next()?;
+    rejection(&format!("OutOf{}", short.resource), short.to_string())
+}
+
+fn mismatch(pod: &core::Pod, node: &core::Node, room: &Room) -> Option<Rejection> {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let (reason, text) = if !fit::is_affine(pod, node) {
+        ("NodeAffinity", fit::NOT_AFFINE)
+    } else if !fit::is_named(pod, node) {
+        ("NodeName", fit::OTHER_NAME)
+    } else if room.is_port_taken(uid, &Share::of(pod)) {
+        ("NodePorts", fit::PORTS_TAKEN)
+    } else if !fit::tolerates_all(pod, node, &["NoExecute"]) {
+        ("TaintToleration", UNTOLERATED)
+    } else {
+        return None;
+    };
+    rejection(reason, format!("Predicate {reason} failed: {text}"))
 }
 
 /// Whether a container asks for an AppArmor profile (§11.5), which this node never enforces. The annotations are kept in step with the
@@ -128,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::observed::Observed;
+    use crate::resources;
 
     #[test]
     fn a_profile_that_nobody_enforces_is_refused() {
@@ -143,34 +176,189 @@ mod tests {
             let pod: core::Pod = serde_json::from_value(json!({"spec": {"securityContext": of_pod,
                 "containers": [{"name": "c", "securityContext": own}]}}))
             .expect("a Pod");
-            let room = NodeRoom {
-                pods: 0,
-                max_pods: 1,
-            };
-            let refused = admit(&pod, room).err().map(|r| (r.reason, r.message));
+            let refused = admit(&pod, &node(json!({})), &room()).err();
+            let refused = refused.map(|r| (r.reason, r.message));
             let text = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
             let want = (!taken).then(|| ("AppArmor".to_owned(), text.to_owned()));
             assert_eq!(refused, want, "{of_pod} {own}");
         }
     }
 
+    fn node(more: serde_json::Value) -> core::Node {
+        let mut node = json!({"metadata": {"name": "one", "labels": {"disk": "ssd"}}});
+        node["spec"] = more;
+        serde_json::from_value(node).expect("a Node")
+    }
+
+    /// A node with these amounts, of which others hold 600m, 64 bytes, port 80 and two dongles.
+    fn room() -> Room {
+        let list = json!({"pods": "3", "cpu": "1", "memory": "100", "ephemeral-storage": "10", "example.com/dongle": "2"});
+        let list: resources::List = serde_json::from_value(list).expect("a list");
+        let mut room = Room::new(Share::listed(Some(&list)));
+        let resources =
+            json!({"requests": {"cpu": "600m", "memory": "64", "example.com/dongle": "2"}});
+        let container = json!({"name": "c", "resources": resources, "ports": [{"containerPort": 80, "hostPort": 80}]});
+        room.hold("other", Share::of(&pod(json!({"containers": [container]}))));
+        room
+    }
+
+    fn pod(spec: serde_json::Value) -> core::Pod {
+        serde_json::from_value(json!({"metadata": {"uid": "mine"}, "spec": spec})).expect("a Pod")
+    }
+
+    fn asking(requests: serde_json::Value) -> serde_json::Value {
+        json!({"nodeName": "one", "containers": [{"name": "c", "resources": {"requests": requests}}]})
+    }
+
+    fn refused(spec: serde_json::Value, node: &core::Node, room: &Room) -> Option<String> {
+        let refused = admit(&pod(spec), node, room).err()?;
+        Some(format!("{}: {}", refused.reason, refused.message))
+    }
+
+    #[test]
+    fn what_others_hold_is_not_there() {
+        let table = [
+            (
+                json!({"cpu": "400m", "memory": "36", "ephemeral-storage": "10"}),
+                None,
+            ),
+            (
+                json!({"cpu": "401m", "memory": "37"}),
+                Some("cpu, requested: 401, used: 600, capacity: 1000"),
+            ),
+            (
+                json!({"memory": "37"}),
+                Some("memory, requested: 37, used: 64, capacity: 100"),
+            ),
+            (
+                json!({"ephemeral-storage": "11"}),
+                Some("ephemeral-storage, requested: 11, used: 0, capacity: 10"),
+            ),
+            (
+                json!({"example.com/dongle": "1"}),
+                Some("example.com/dongle, requested: 1, used: 2, capacity: 2"),
+            ),
+            (
+                json!({"hugepages-2Mi": "2Mi"}),
+                Some("hugepages-2Mi, requested: 2097152, used: 0, capacity: 0"),
+            ),
+            // What a node has never heard of is somebody else's.
+            (json!({"example.com/other": "1"}), None),
+            (json!({"cpu": "0"}), None),
+        ];
+        for (requests, want) in table {
+            let want = want.map(|text| {
+                let name = text.split(',').next().expect("a name");
+                format!("OutOf{name}: Node didn't have enough resource: {text}")
+            });
+            assert_eq!(
+                refused(asking(requests.clone()), &node(json!({})), &room()),
+                want,
+                "{requests}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_node_takes_nobody() {
+        let mut room = room();
+        for uid in ["second", "third"] {
+            assert_eq!(refused(asking(json!({})), &node(json!({})), &room), None);
+            room.hold(uid, Share::of(&pod(asking(json!({})))));
+        }
+        let full =
+            "OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 3, capacity: 3";
+        assert_eq!(
+            refused(asking(json!({"cpu": "9"})), &node(json!({})), &room).as_deref(),
+            Some(full)
+        );
+        // Who is in already does not ask again.
+        assert_eq!(
+            room.shortages("third", &Share::of(&pod(asking(json!({}))))),
+            []
+        );
+        room.leave("other");
+        assert_eq!(
+            refused(asking(json!({"cpu": "1"})), &node(json!({})), &room),
+            None
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_not_meant_takes_nobody() {
+        let with = |key: &str, value: serde_json::Value| {
+            let mut spec = asking(json!({}));
+            spec[key] = value;
+            spec
+        };
+        let port = |port: i32| json!([{"name": "c", "ports": [{"containerPort": port, "hostPort": port}]}]);
+        let tainted =
+            |effect: &str| node(json!({"taints": [{"key": "k", "value": "v", "effect": effect}]}));
+        let table = [
+            (
+                with("nodeSelector", json!({"disk": "ssd"})),
+                node(json!({})),
+                None,
+            ),
+            (
+                with("nodeSelector", json!({"disk": "hdd"})),
+                tainted("NoExecute"),
+                Some("NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+            ),
+            (
+                with("nodeName", json!("two")),
+                node(json!({})),
+                Some("NodeName failed: node(s) didn't match the requested node name"),
+            ),
+            (
+                with("containers", port(80)),
+                node(json!({})),
+                Some(
+                    "NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+                ),
+            ),
+            (with("containers", port(81)), node(json!({})), None),
+            (
+                asking(json!({})),
+                tainted("NoExecute"),
+                Some("TaintToleration failed: node(s) had taints that the pod didn't tolerate"),
+            ),
+            (asking(json!({})), tainted("NoSchedule"), None),
+            (
+                with("tolerations", json!([{"key": "k", "operator": "Exists"}])),
+                tainted("NoExecute"),
+                None,
+            ),
+        ];
+        for (spec, node, want) in table {
+            let want = want.map(|text| {
+                let name = text.split(' ').next().expect("a name");
+                format!("{name}: Predicate {text}")
+            });
+            assert_eq!(refused(spec.clone(), &node, &room()), want, "{spec}");
+        }
+    }
+
     #[test]
     fn what_forbids_comes_first() {
-        let spec = json!({"os": {"name": "windows"}, "containers": [],
+        let mut spec = json!({"os": {"name": "windows"}, "containers": [{"name": "c", "resources": {"requests": {"cpu": "9"}}}],
             "securityContext": {"sysctls": [{"name": "vm.swappiness", "value": "1"}]}});
-        let pod: core::Pod = serde_json::from_value(json!({ "spec": spec })).expect("a Pod");
-        let room = NodeRoom {
-            pods: 1,
-            max_pods: 1,
-        };
-        let refused = admit(&pod, room).expect_err("refused");
+        let sysctl = "SysctlForbidden: forbidden sysctl: \"vm.swappiness\" not allowlisted";
+        let os = "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS";
         assert_eq!(
-            (refused.reason.as_str(), refused.message.as_str()),
-            (
-                "SysctlForbidden",
-                "forbidden sysctl: \"vm.swappiness\" not allowlisted"
-            )
+            refused(spec.clone(), &node(json!({})), &room()).as_deref(),
+            Some(sysctl)
         );
+        spec["securityContext"] = json!({});
+        assert_eq!(
+            refused(spec, &node(json!({})), &room()).as_deref(),
+            Some(os)
+        );
+        let mut labelled = pod(asking(json!({})));
+        labelled.metadata.labels =
+            Some([("kubernetes.io/os".to_owned(), "windows".to_owned())].into());
+        let refused = admit(&labelled, &node(json!({})), &room()).expect_err("refused");
+        assert_eq!(refused.reason, "PodOSSelectorNodeLabelDoesNotMatch");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod decide;
 mod display;
 mod ephemeral;
 pub mod events;
+pub mod fit;
 pub mod forecast;
 pub mod image;
 mod init;
@@ -30,7 +31,9 @@ pub mod resize;
 pub mod resources;
 pub mod restart;
 mod restart_all;
+pub mod room;
 mod sandbox;
+pub mod share;
 mod starting;
 mod status;
 mod stopping;
@@ -39,7 +42,7 @@ mod sysctl;
 pub mod termination;
 pub mod text;
 
-pub use admit::{NodeRoom, Rejection, admit};
+pub use admit::{Rejection, admit, is_about_labels};
 pub use container_status::RUNTIME_NAME;
 pub use decide::plan;
 pub use observed::{

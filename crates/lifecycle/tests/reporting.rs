@@ -2,9 +2,10 @@
 
 use cri::{SandboxState, UserStatus};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{PodCondition, PodReadinessGate};
+use k8s_openapi::api::core::v1::{Node, PodCondition, PodReadinessGate};
 use lifecycle::image::{self, Decision, Presence, PullPolicy};
-use lifecycle::{NodePolicy, NodeRoom, Observed, VolumesSeen, admit, kinds, status};
+use lifecycle::room::Room;
+use lifecycle::{NodePolicy, Observed, VolumesSeen, admit, kinds, status};
 use testkit::{at, exited, pod, running, sandbox};
 
 fn seen(containers: Vec<cri::ContainerStatus>) -> Observed {
@@ -216,25 +217,8 @@ fn pulls_are_told_and_backed_off() {
 #[test]
 fn a_full_node_refuses() {
     let pod = pod().app("a").build();
-    assert_eq!(
-        admit(
-            &pod,
-            NodeRoom {
-                pods: 1,
-                max_pods: 2
-            }
-        ),
-        Ok(())
-    );
-    let refused = admit(
-        &pod,
-        NodeRoom {
-            pods: 2,
-            max_pods: 2,
-        },
-    )
-    .expect_err("full");
-    let text = "Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
+    let refused = admit(&pod, &Node::default(), &Room::default()).expect_err("full");
+    let text = "Node didn't have enough resource: pods, requested: 1, used: 0, capacity: 0";
     assert_eq!(
         (refused.reason.as_str(), refused.message.as_str()),
         ("OutOfpods", text),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use cri::{ContainerStatus, SandboxState};
 use k8s_openapi::api::core::v1::Pod;
-use lifecycle::resize::{
-    self, Allocation, Answer, Ask, Pending, Progress, ResizeError, Room, Share, Shrink, Target,
-};
+use lifecycle::resize::{self, Allocation, Pending, Progress, ResizeError, Shrink, Target};
 use lifecycle::resources::{self, Amounts};
+use lifecycle::room::{Answer, Ask, Room};
+use lifecycle::share::Share;
 use lifecycle::{NodePolicy, Observed, Stopping, VolumesSeen, plan, status};
 use serde_json::{Value, json};
 use testkit::{at, exited, running, sandbox};
@@ -415,11 +415,11 @@ fn the_status_says_what_is_in_force() {
     assert_eq!(serde_json::to_value(a).unwrap(), want);
 }
 
+/// So much, and room for three Pods.
 fn share(cpu_milli: i64, mebibytes: i64) -> Share {
-    Share {
-        cpu_milli,
-        memory_bytes: mebibytes * MIB,
-    }
+    let list =
+        json!({"cpu": format!("{cpu_milli}m"), "memory": format!("{mebibytes}Mi"), "pods": "3"});
+    Share::listed(Some(&serde_json::from_value(list).unwrap()))
 }
 
 fn ask(text: &str, priority: i32, class: &str, since: i64) -> Option<Ask> {

@@ -1,84 +1,122 @@
-//! Which nodes can take a Pod (upstream's filter plugins NodeUnschedulable, NodeName, TaintToleration and NodeAffinity), as pure
-//! functions. The words are upstream's: clients read them in `FailedScheduling` events.
+//! Which nodes can take a Pod (upstream's filter plugins NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts and
+//! NodeResourcesFit, in this order), as pure functions. The words are upstream's: clients read them in `FailedScheduling` events.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
-};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use lifecycle::fit;
+use lifecycle::room::Room;
+use lifecycle::share::Share;
 
 const UNSCHEDULABLE: &str = "node(s) were unschedulable";
-const NODE_NAME: &str = "node(s) didn't match the requested node name";
 const TAINT: &str = "node(s) had untolerated taint(s)";
-const AFFINITY: &str = "node(s) didn't match Pod's node affinity/selector";
+/// Nothing that other Pods could leave would help.
+const HOPELESS: &str = "Preemption is not helpful for scheduling";
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
-/// The name of a node that can take the Pod.
+/// Why a node cannot take a Pod.
+struct Obstacle {
+    reasons: Vec<String>,
+    /// It could if other Pods were not there.
+    is_in_use: bool,
+}
+
+/// The name of a node that can take the Pod. A node comes with what is held of it.
 ///
 /// # Errors
 /// Why none can, in the words of a `FailedScheduling` event.
-pub fn choose<'a>(pod: &Pod, nodes: impl Iterator<Item = &'a Node>) -> Result<String, String> {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+pub fn choose<'a>(
+    pod: &Pod,
+    nodes: impl Iterator<Item = (&'a Node, &'a Room)>,
+) -> Result<String, String> {
+    let (mut reasons, mut preemption) = (BTreeMap::new(), BTreeMap::new());
     let mut count = 0;
-    for node in nodes {
+    for (node, room) in nodes {
         count += 1;
-        match obstacle(pod, node) {
-            None => return Ok(node.metadata.name.clone().unwrap_or_default()),
-            Some(reason) => *reasons.entry(reason).or_default() += 1,
+        let Some(obstacle) = obstacle(pod, node, room) else {
+            return Ok(node.metadata.name.clone().unwrap_or_default());
+        };
+        for reason in obstacle.reasons {
+            *reasons.entry(reason).or_insert(0) += 1;
         }
+        let victims = if obstacle.is_in_use {
+            NO_VICTIMS
+        } else {
+            HOPELESS
+        };
+        *preemption.entry(victims.to_owned()).or_insert(0) += 1;
     }
     if count == 0 {
         return Err("no nodes available to schedule pods".into());
     }
+    Err(format!(
+        "0/{count} nodes are available: {}. no new claims to deallocate, preemption: 0/{count} nodes are available: {}.",
+        counted(&reasons),
+        counted(&preemption)
+    ))
+}
+
+fn counted(reasons: &BTreeMap<String, usize>) -> String {
     let mut texts: Vec<String> = reasons
         .iter()
         .map(|(reason, n)| format!("{n} {reason}"))
         .collect();
     texts.sort();
-    Err(format!(
-        "0/{count} nodes are available: {}. no new claims to deallocate, preemption: 0/{count} nodes are available: \
-         {count} Preemption is not helpful for scheduling.",
-        texts.join(", ")
-    ))
+    texts.join(", ")
 }
 
 /// Whether anything that [`choose`] looks at differs between two states of a node.
 pub fn differs(a: &Node, b: &Node) -> bool {
-    a.spec != b.spec || a.metadata.labels != b.metadata.labels || is_ready(a) != is_ready(b)
+    a.spec != b.spec
+        || a.metadata.labels != b.metadata.labels
+        || is_ready(a) != is_ready(b)
+        || allocatable(a) != allocatable(b)
 }
 
-/// The first filter that keeps the Pod off the node.
-fn obstacle(pod: &Pod, node: &Node) -> Option<&'static str> {
-    let spec = pod.spec.as_ref()?;
-    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-    let taints = node
-        .spec
-        .as_ref()
-        .and_then(|s| s.taints.as_deref())
-        .unwrap_or_default();
-    let cordoned = node
-        .spec
-        .as_ref()
-        .and_then(|s| s.unschedulable)
-        .unwrap_or(false);
-    if cordoned && !tolerates(tolerations, &taint("node.kubernetes.io/unschedulable")) {
+/// What Pods can hold of a node together.
+pub fn allocatable(node: &Node) -> Share {
+    Share::listed(node.status.as_ref().and_then(|s| s.allocatable.as_ref()))
+}
+
+/// What the first filter that keeps the Pod off the node says.
+fn obstacle(pod: &Pod, node: &Node, room: &Room) -> Option<Obstacle> {
+    if let Some(reason) = mismatch(pod, node) {
+        return Some(Obstacle {
+            reasons: vec![reason.to_owned()],
+            is_in_use: false,
+        });
+    }
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let share = Share::of(pod);
+    if room.is_port_taken(uid, &share) {
+        return Some(Obstacle {
+            reasons: vec![fit::PORTS_TAKEN.to_owned()],
+            is_in_use: true,
+        });
+    }
+    let short = room.shortages(uid, &share);
+    (!short.is_empty()).then(|| Obstacle {
+        is_in_use: !short.iter().any(|s| s.is_for_good()),
+        reasons: short.iter().map(|s| s.summary()).collect(),
+    })
+}
+
+/// What keeps the Pod off the node, whatever else is there.
+fn mismatch(pod: &Pod, node: &Node) -> Option<&'static str> {
+    let spec = node.spec.as_ref();
+    let cordoned = spec.and_then(|s| s.unschedulable).unwrap_or(false);
+    let tolerates = |key| fit::tolerates(fit::tolerations(pod), &taint(key));
+    if cordoned && !tolerates("node.kubernetes.io/unschedulable") {
         return Some(UNSCHEDULABLE);
     }
-    if spec
-        .node_name
-        .as_ref()
-        .is_some_and(|name| !name.is_empty() && Some(name) != node.metadata.name.as_ref())
-    {
-        return Some(NODE_NAME);
+    if !fit::is_named(pod, node) {
+        return Some(fit::OTHER_NAME);
     }
-    let untolerated = taints
-        .iter()
-        .any(|t| t.effect != "PreferNoSchedule" && !tolerates(tolerations, t));
-    let not_ready =
-        !is_ready(node) && !tolerates(tolerations, &taint("node.kubernetes.io/not-ready"));
-    if untolerated || not_ready {
+    let not_ready = !is_ready(node) && !tolerates("node.kubernetes.io/not-ready");
+    if not_ready || !fit::tolerates_all(pod, node, &["NoSchedule", "NoExecute"]) {
         return Some(TAINT);
     }
-    (!affine(pod, node)).then_some(AFFINITY)
+    (!fit::is_affine(pod, node)).then_some(fit::NOT_AFFINE)
 }
 
 fn taint(key: &str) -> Taint {
@@ -98,77 +136,4 @@ fn is_ready(node: &Node) -> bool {
     conditions
         .iter()
         .any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|t| {
-        let effect = t.effect.as_deref().unwrap_or_default();
-        let key = t.key.as_deref().unwrap_or_default();
-        let value_fits = match t.operator.as_deref().unwrap_or_default() {
-            "" | "Equal" => {
-                t.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-            }
-            "Exists" => true,
-            _ => false,
-        };
-        (effect.is_empty() || effect == taint.effect)
-            && (key.is_empty() || key == taint.key)
-            && value_fits
-    })
-}
-
-fn affine(pod: &Pod, node: &Node) -> bool {
-    let Some(spec) = &pod.spec else { return true };
-    let labels = node.metadata.labels.clone().unwrap_or_default();
-    let selected = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(k, v)| labels.get(k) == Some(v));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|a| a.node_affinity.as_ref())
-        .and_then(|a| {
-            a.required_during_scheduling_ignored_during_execution
-                .as_ref()
-        });
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    selected
-        && required.is_none_or(|r| {
-            r.node_selector_terms
-                .iter()
-                .any(|term| term_matches(term, &labels, name))
-        })
-}
-
-/// Terms are alternatives; inside one, everything must hold. An empty term selects nothing.
-fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    (!expressions.is_empty() || !fields.is_empty())
-        && expressions
-            .iter()
-            .all(|r| requirement_holds(r, labels.get(&r.key).map(String::as_str)))
-        && fields
-            .iter()
-            .all(|r| r.key == "metadata.name" && requirement_holds(r, Some(name)))
-}
-
-fn requirement_holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(|v| values.iter().any(|x| x == v)),
-        "NotIn" => value.is_none_or(|v| values.iter().all(|x| x != v)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => number(value)
-            .zip(number(values.first().map(String::as_str)))
-            .is_some_and(|(a, b)| a > b),
-        "Lt" => number(value)
-            .zip(number(values.first().map(String::as_str)))
-            .is_some_and(|(a, b)| a < b),
-        _ => false,
-    }
 }

@@ -1,13 +1,14 @@
 //! The scheduler: gives every waiting Pod of `default-scheduler` the node that can take it, or says why none can.
 //!
-//! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring, preemption and resource accounting to
-//! larger clusters. One task watches Nodes and waiting Pods; a Pod is looked at when it appears or changes, all of them when a
-//! node changes. Bindings are written side by side, so that the next Pod does not wait for the disk. A refusal is written once:
-//! the same words are not repeated until they change.
+//! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring and preemption to larger clusters. One
+//! task watches Nodes, waiting Pods, and what Pods hold of the nodes; a Pod is looked at when it appears or changes, all of them when
+//! a node changes or something is left. Bindings are written side by side, so that the next Pod does not wait for the disk; what is
+//! being bound holds its share already. A refusal is written once: the same words are not repeated until they change.
 
 pub mod fit;
 mod report;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, ResourceExt};
+use lifecycle::room::Room;
+use lifecycle::share::Share;
 use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +39,18 @@ pub struct Scheduler {
     client: Client,
     clock: Arc<dyn Clock>,
     nodes: BTreeMap<String, Node>,
+    /// What is held of each node, also of one that is not known yet.
+    rooms: BTreeMap<String, Room>,
+    /// Where each Pod that has a node holds how much, by UID.
+    held: BTreeMap<String, (String, Share)>,
     waiting: BTreeMap<String, Waiting>,
     binding: FuturesUnordered<BoxFuture<'static, Bound>>,
+}
+
+/// Which Pods are to be looked at.
+enum Look {
+    At(String),
+    AtAll,
 }
 
 /// How a binding ended.
@@ -62,6 +76,8 @@ impl Scheduler {
             client,
             clock,
             nodes: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             binding: FuturesUnordered::new(),
         }
@@ -69,21 +85,22 @@ impl Scheduler {
 
     /// Schedules until `shutdown`. A Pod whose binding was refused is tried again when it or a node changes.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let unbound = Config::default().fields("spec.nodeName=");
+        // One that has ended holds nothing.
+        let alive = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let mut nodes: Watch<Node> = watcher(Api::all(self.client.clone()), Config::default())
             .default_backoff()
             .boxed();
-        let mut pods: Watch<Pod> = watcher(Api::all(self.client.clone()), unbound)
+        let mut pods: Watch<Pod> = watcher(Api::all(self.client.clone()), alive)
             .default_backoff()
             .boxed();
-        let mut nodes_known = false;
+        let (mut nodes_known, mut pods_known) = (false, false);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(event) = nodes.next() => match event {
                     Ok(event) => {
                         nodes_known |= matches!(event, Event::InitDone);
-                        if self.node_event(event) && nodes_known {
+                        if self.node_event(event) && nodes_known && pods_known {
                             self.schedule_all().await;
                         }
                     }
@@ -91,8 +108,16 @@ impl Scheduler {
                 },
                 Some(event) = pods.next() => match event {
                     Ok(event) => {
-                        if let Some(key) = self.pod_event(event) && nodes_known {
-                            self.schedule(&key).await;
+                        match event {
+                            Event::Init => pods_known = false,
+                            Event::InitDone => pods_known = true,
+                            _ => {}
+                        }
+                        let look = self.pod_event(event);
+                        match look.filter(|_| nodes_known && pods_known) {
+                            Some(Look::At(key)) => self.schedule(&key).await,
+                            Some(Look::AtAll) => self.schedule_all().await,
+                            None => {}
                         }
                     }
                     Err(error) => tracing::warn!(%error, "watching pods"),
@@ -108,7 +133,10 @@ impl Scheduler {
         match event {
             Event::Init => self.nodes.clear(),
             Event::InitApply(node) | Event::Apply(node) => {
-                let old = self.nodes.insert(node.name_any(), node.clone());
+                let name = node.name_any();
+                let room = self.rooms.entry(name.clone()).or_default();
+                room.resize(fit::allocatable(&node));
+                let old = self.nodes.insert(name, node.clone());
                 return old.is_none_or(|old| fit::differs(&old, &node));
             }
             Event::Delete(node) => {
@@ -119,36 +147,80 @@ impl Scheduler {
         false
     }
 
-    /// Takes in a Pod event; the key of the Pod to look at, if any.
-    fn pod_event(&mut self, event: Event<Pod>) -> Option<String> {
+    /// Takes in a Pod event; which Pods to look at then.
+    fn pod_event(&mut self, event: Event<Pod>) -> Option<Look> {
         match event {
-            Event::Init => self.waiting.clear(),
-            Event::InitApply(pod) | Event::Apply(pod) => {
-                let key = key(&pod);
-                if !is_ours(&pod) {
-                    self.waiting.remove(&key);
-                    return None;
+            Event::Init => {
+                self.waiting.clear();
+                let held: Vec<String> = self.held.keys().cloned().collect();
+                for uid in held {
+                    self.leave(&uid);
                 }
-                let old = self.waiting.remove(&key);
-                let waiting = Waiting {
-                    pod,
-                    is_binding: old.as_ref().is_some_and(|old| old.is_binding),
-                    refusal: old.and_then(|old| old.refusal),
-                };
-                self.waiting.insert(key.clone(), waiting);
-                return Some(key);
+                None
             }
+            Event::InitApply(pod) | Event::Apply(pod) => self.applied(pod),
             Event::Delete(pod) => {
-                self.waiting.remove(&key(&pod));
+                let key = key(&pod);
+                self.waiting.remove(&key);
+                self.leave(&key).then_some(Look::AtAll)
             }
-            Event::InitDone => {}
+            Event::InitDone => Some(Look::AtAll),
         }
-        None
+    }
+
+    fn applied(&mut self, pod: Pod) -> Option<Look> {
+        let key = key(&pod);
+        if let Some(node) = node_of(&pod) {
+            self.waiting.remove(&key);
+            let is_less = self.hold(&key, node, Share::held_by(&pod));
+            return is_less.then_some(Look::AtAll);
+        }
+        if !is_ours(&pod) {
+            self.waiting.remove(&key);
+            return None;
+        }
+        let old = self.waiting.remove(&key);
+        let waiting = Waiting {
+            pod,
+            is_binding: old.as_ref().is_some_and(|old| old.is_binding),
+            refusal: old.and_then(|old| old.refusal),
+        };
+        self.waiting.insert(key.clone(), waiting);
+        Some(Look::At(key))
+    }
+
+    /// A Pod holds so much of a node; true if it held something else before.
+    fn hold(&mut self, uid: &str, node: &str, share: Share) -> bool {
+        let place = (node.to_owned(), share);
+        if self.held.get(uid) == Some(&place) {
+            return false;
+        }
+        let is_less = self.leave(uid);
+        let room = self.rooms.entry(place.0.clone()).or_default();
+        room.hold(uid, place.1.clone());
+        self.held.insert(uid.to_owned(), place);
+        is_less
+    }
+
+    /// A Pod holds nothing any more; true if it did.
+    fn leave(&mut self, uid: &str) -> bool {
+        let Some((node, _)) = self.held.remove(uid) else {
+            return false;
+        };
+        if let Some(room) = self.rooms.get_mut(&node) {
+            room.leave(uid);
+        }
+        true
     }
 
     async fn schedule_all(&mut self) {
-        let keys: Vec<String> = self.waiting.keys().cloned().collect();
-        for key in keys {
+        let mut keys: Vec<_> = self
+            .waiting
+            .iter()
+            .map(|(key, waiting)| (turn(&waiting.pod), key.clone()))
+            .collect();
+        keys.sort();
+        for (_, key) in keys {
             self.schedule(&key).await;
         }
     }
@@ -157,10 +229,14 @@ impl Scheduler {
         let Some(waiting) = self.waiting.get_mut(key).filter(|w| !w.is_binding) else {
             return;
         };
-        match fit::choose(&waiting.pod, self.nodes.values()) {
+        let rooms = &self.rooms;
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter_map(|(name, node)| Some((node, rooms.get(name)?)));
+        match fit::choose(&waiting.pod, nodes) {
             Ok(node) => {
                 waiting.is_binding = true;
                 let (client, pod) = (self.client.clone(), waiting.pod.clone());
+                self.hold(key, &node, Share::of(&pod));
                 self.binding.push(Box::pin(async move {
                     let result = bind(&client, &pod, &node).await;
                     Bound { pod, node, result }
@@ -189,6 +265,7 @@ impl Scheduler {
                 tracing::warn!(pod = key, %error, "binding");
                 if let Some(waiting) = self.waiting.get_mut(&key) {
                     waiting.is_binding = false;
+                    self.leave(&key);
                 }
             }
         }
@@ -211,6 +288,18 @@ async fn bind(client: &Client, pod: &Pod, node: &str) -> Result<(), kube::Error>
 
 fn key(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap_or_default()
+}
+
+/// Pods of higher priority go first, then those that have waited longer.
+fn turn(pod: &Pod) -> (Reverse<i32>, Option<Time>) {
+    let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+    (Reverse(priority), pod.metadata.creation_timestamp.clone())
+}
+
+/// The node a Pod is bound to.
+fn node_of(pod: &Pod) -> Option<&str> {
+    let name = pod.spec.as_ref()?.node_name.as_deref()?;
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// Whether a Pod waits for this scheduler: no node yet, not going away, no gates.

@@ -16,14 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 type Out = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Lists and watches of fixed objects; everything written is sent to the test.
+type Events = mpsc::UnboundedReceiver<Value>;
+
+/// Lists of fixed objects, watches that bring what a test sends; everything written is sent to the test.
 #[derive(Clone)]
 struct FakeApi {
     nodes: Value,
     pods: Value,
-    /// What the next watch of nodes brings.
-    node_events: Arc<Mutex<Vec<Value>>>,
+    /// What the first watch of nodes and the first of Pods bring.
+    events: Arc<Mutex<[Option<Events>; 2]>>,
     writes: mpsc::UnboundedSender<(String, Value)>,
+}
+
+/// A scheduler at work.
+struct World {
+    written: mpsc::UnboundedReceiver<(String, Value)>,
+    node_events: mpsc::UnboundedSender<Value>,
+    pod_events: mpsc::UnboundedSender<Value>,
+    _guard: tokio_util::sync::DropGuard,
 }
 
 impl FakeApi {
@@ -38,14 +48,13 @@ impl FakeApi {
         }
         let of_nodes = path.ends_with("/nodes");
         if query.contains("watch=") {
-            let events = match of_nodes {
-                true => std::mem::take(&mut *self.node_events.lock().unwrap()),
-                false => Vec::new(),
-            };
-            let frames = events
-                .into_iter()
-                .map(|event| Ok(hyper::body::Frame::data(line(&event))));
-            let frames = futures::stream::iter(frames).chain(futures::stream::pending());
+            let mut events = self.events.lock().unwrap();
+            let events = events[usize::from(!of_nodes)].take();
+            let frames = futures::stream::iter(events).flat_map(|mut events| {
+                futures::stream::poll_fn(move |context| events.poll_recv(context))
+            });
+            let frames = frames.map(|event| Ok(hyper::body::Frame::data(line(&event))));
+            let frames = frames.chain(futures::stream::pending());
             return Response::new(StreamBody::new(frames).boxed_unsync());
         }
         let items = if of_nodes { &self.nodes } else { &self.pods };
@@ -63,20 +72,15 @@ fn whole(value: &Value) -> Response<Out> {
     Response::new(Full::new(line(value)).boxed_unsync())
 }
 
-/// Starts a scheduler; what it writes.
-fn start(
-    nodes: Value,
-    pods: Value,
-    node_events: Vec<Value>,
-) -> (
-    mpsc::UnboundedReceiver<(String, Value)>,
-    tokio_util::sync::DropGuard,
-) {
+/// Starts a scheduler.
+fn start(nodes: Value, pods: Value) -> World {
     let (writes, written) = mpsc::unbounded_channel();
+    let (node_events, of_nodes) = mpsc::unbounded_channel();
+    let (pod_events, of_pods) = mpsc::unbounded_channel();
     let api = FakeApi {
         nodes,
         pods,
-        node_events: Arc::new(Mutex::new(node_events)),
+        events: Arc::new(Mutex::new([Some(of_nodes), Some(of_pods)])),
         writes,
     };
     let service = tower::service_fn(move |request| {
@@ -87,12 +91,17 @@ fn start(
     let client = kube::Client::new(service, "default");
     let scheduler = scheduler::Scheduler::new(client, Arc::new(ports::clock::SystemClock));
     tokio::spawn(scheduler.run(stop.clone()));
-    (written, stop.drop_guard())
+    World {
+        written,
+        node_events,
+        pod_events,
+        _guard: stop.drop_guard(),
+    }
 }
 
 fn node(unschedulable: bool) -> Value {
     json!({"metadata": {"name": "one", "resourceVersion": "1"}, "spec": {"unschedulable": unschedulable},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+        "status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}}})
 }
 
 fn pod(name: &str, scheduler: &str) -> Value {
@@ -100,45 +109,148 @@ fn pod(name: &str, scheduler: &str) -> Value {
         "spec": {"schedulerName": scheduler, "containers": []}})
 }
 
-async fn next(written: &mut mpsc::UnboundedReceiver<(String, Value)>) -> (String, Value) {
-    let write = tokio::time::timeout(Duration::from_secs(60), written.recv()).await;
-    write.expect("it writes nothing").expect("it has ended")
+/// A Pod that asks for so much, on a node or waiting for one.
+fn asking(name: &str, cpu: &str, node: Value) -> Value {
+    let mut pod = pod(name, "default-scheduler");
+    pod["spec"]["nodeName"] = node;
+    pod["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}}]);
+    pod
 }
+
+fn event(kind: &str, object: Value) -> Value {
+    json!({"type": kind, "object": object})
+}
+
+impl World {
+    async fn next(&mut self) -> (String, Value) {
+        let write = tokio::time::timeout(Duration::from_secs(60), self.written.recv()).await;
+        write.expect("it writes nothing").expect("it has ended")
+    }
+
+    /// The next thing that is written is that this Pod gets the node, and that it is told.
+    async fn expect_bound(&mut self, name: &str) {
+        let (path, _) = self.next().await;
+        assert_eq!(path, format!("/api/v1/namespaces/n/pods/{name}/binding"));
+        let (_, event) = self.next().await;
+        assert_eq!(event["reason"], "Scheduled");
+    }
+
+    /// The next thing that is written is why this Pod gets none, in its status and in an event.
+    async fn expect_refused(&mut self, name: &str, why: &str) {
+        let (path, patch) = self.next().await;
+        assert_eq!(path, format!("/api/v1/namespaces/n/pods/{name}/status"));
+        let condition = &patch["status"]["conditions"][0];
+        assert_eq!(condition["reason"], "Unschedulable");
+        assert_eq!(condition["message"], why);
+        let (_, event) = self.next().await;
+        assert_eq!(
+            (&event["reason"], &event["message"]),
+            (&json!("FailedScheduling"), &json!(why))
+        );
+    }
+
+    async fn expect_nothing(&mut self) {
+        let more = tokio::time::timeout(Duration::from_secs(60), self.written.recv()).await;
+        assert!(more.is_err(), "{more:?}");
+    }
+}
+
+fn none_because(reasons: &str, preemption: &str) -> String {
+    format!(
+        "0/1 nodes are available: {reasons}. no new claims to deallocate, preemption: 0/1 nodes are available: 1 {preemption}."
+    )
+}
+
+const HOPELESS: &str = "Preemption is not helpful for scheduling";
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_is_bound_and_told_of_it() {
     let pods = json!([pod("other", "another"), pod("mine", "default-scheduler")]);
-    let (mut written, _guard) = start(json!([node(false)]), pods, Vec::new());
-    let (path, binding) = next(&mut written).await;
+    let mut world = start(json!([node(false)]), pods);
+    let (path, binding) = world.next().await;
     assert_eq!(path, "/api/v1/namespaces/n/pods/mine/binding");
     assert_eq!(binding["target"]["name"], "one");
     assert_eq!(binding["metadata"]["uid"], "uid-mine");
-    let (path, event) = next(&mut written).await;
+    let (path, event) = world.next().await;
     assert_eq!(path, "/api/v1/namespaces/n/events");
     assert_eq!(event["reason"], "Scheduled");
     assert_eq!(event["message"], "Successfully assigned n/mine to one");
-    let more = tokio::time::timeout(Duration::from_secs(60), written.recv()).await;
-    assert!(more.is_err(), "{more:?}");
+    world.expect_nothing().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_once_and_ends_with_the_obstacle() {
     let pods = json!([pod("mine", "default-scheduler")]);
-    let same = json!({"type": "MODIFIED", "object": node(true)});
-    let free = json!({"type": "MODIFIED", "object": node(false)});
-    let (mut written, _guard) = start(json!([node(true)]), pods, vec![same, free]);
-    let (path, patch) = next(&mut written).await;
-    assert_eq!(path, "/api/v1/namespaces/n/pods/mine/status");
-    let condition = &patch["status"]["conditions"][0];
-    assert_eq!(condition["reason"], "Unschedulable");
-    let why = "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, \
-         preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
-    assert_eq!(condition["message"], why);
-    let (_, event) = next(&mut written).await;
-    assert_eq!(
-        (&event["reason"], &event["message"]),
-        (&json!("FailedScheduling"), &json!(why))
-    );
-    let (path, _) = next(&mut written).await;
-    assert_eq!(path, "/api/v1/namespaces/n/pods/mine/binding");
+    let mut world = start(json!([node(true)]), pods);
+    let why = none_because("1 node(s) were unschedulable", HOPELESS);
+    world.expect_refused("mine", &why).await;
+    let events = &world.node_events;
+    events.send(event("MODIFIED", node(true))).unwrap();
+    events.send(event("MODIFIED", node(false))).unwrap();
+    world.expect_bound("mine").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_gets_what_others_leave() {
+    let on = |node: &str| json!(node);
+    let pods = json!([
+        asking("here", "700m", on("one")),
+        asking("there", "9", on("two")),
+        asking("mine", "500m", json!(null)),
+    ]);
+    let mut world = start(json!([node(false)]), pods);
+    let short = none_because("1 Insufficient cpu", NO_VICTIMS);
+    world.expect_refused("mine", &short).await;
+    // Who fits is not held up, and holds its share from then on.
+    let events = world.pod_events.clone();
+    let send = |kind, pod| events.send(event(kind, pod)).unwrap();
+    send("ADDED", asking("small", "200m", json!(null)));
+    world.expect_bound("small").await;
+    send("ADDED", asking("late", "101m", json!(null)));
+    world.expect_refused("late", &short).await;
+    send("ADDED", asking("huge", "2", json!(null)));
+    let never = none_because("1 Insufficient cpu", HOPELESS);
+    world.expect_refused("huge", &never).await;
+    // One that shrinks leaves something, one that ends the rest; who came first is served first.
+    send("MODIFIED", asking("here", "650m", on("one")));
+    world.expect_bound("late").await;
+    let waiting = |name, second| {
+        let mut pod = asking(name, "500m", json!(null));
+        pod["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+        pod
+    };
+    send("MODIFIED", waiting("mine", 1));
+    send("ADDED", waiting("again", 2));
+    world.expect_refused("again", &short).await;
+    send("DELETED", asking("here", "650m", on("one")));
+    world.expect_bound("mine").await;
+    world.expect_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_node_takes_no_more_pods() {
+    let bound = |name: &str| asking(name, "0", json!("one"));
+    let port = |name: &str, node: Value| {
+        let mut pod = asking(name, "0", node);
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 80}]);
+        pod
+    };
+    let pods = json!([
+        bound("a"),
+        port("b", json!("one")),
+        port("mine", json!(null))
+    ]);
+    let mut node = node(false);
+    node["status"]["allocatable"]["pods"] = json!("3");
+    let mut world = start(json!([node]), pods);
+    let ports = "1 node(s) didn't have free ports for the requested pod ports";
+    let taken = none_because(ports, NO_VICTIMS);
+    world.expect_refused("mine", &taken).await;
+    let events = world.pod_events.clone();
+    let send = |kind, pod| events.send(event(kind, pod)).unwrap();
+    send("ADDED", bound("c"));
+    send("ADDED", asking("more", "2", json!(null)));
+    let full = none_because("1 Insufficient cpu, 1 Too many pods", HOPELESS);
+    world.expect_refused("more", &full).await;
 }

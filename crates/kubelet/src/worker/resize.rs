@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::WorkerPhase;
-use lifecycle::resize::{
-    self, Allocation, Answer, Ask, Pending, Progress, Resize, ResizeError, Share, Target,
-};
+use lifecycle::resize::{self, Allocation, Pending, Progress, Resize, ResizeError, Target};
+use lifecycle::room::{Answer, Ask};
+use lifecycle::share::Share;
 use ports::runtime::{
     ContainerRuntime, ContainerStatus, Resources, RuntimeError, SandboxState, SandboxStatus,
 };
@@ -31,7 +31,7 @@ pub(super) struct Resized {
 
 impl Worker {
     /// Begins with what was allocated before; the spec may want something else by now.
-    pub(super) fn begin_allocated(&mut self) {
+    pub(crate) fn begin_allocated(&mut self) {
         let noted = Allocation::noted(&self.records.sandboxes);
         let wanted = Allocation::of(&self.pod);
         if let Some(noted) = noted.filter(|noted| !noted.is_same(&wanted)) {

@@ -1,5 +1,6 @@
 //! The agent among fakes: an API, a runtime, images and volumes in memory, on paused time.
 
+mod admission;
 mod ephemeral;
 mod hooks;
 mod probes;

@@ -1,6 +1,6 @@
 //! In-place resize of cpu and memory (§12.7): what was allocated, whether more can be, and how the kernel gets there.
 //!
-//! What a Pod's spec asks for becomes its *allocation* once the node has room ([`Room`]); until then the resize is pending. An
+//! What a Pod's spec asks for becomes its *allocation* once the node has room ([`crate::room`]); until then the resize is pending. An
 //! allocation is noted in the record of the Pod's sandbox before anything relies on it, so it outlives the agent. Everything else of
 //! these rules, and the agent, works with the Pod as allocated ([`Allocation::apply`]). What a container was actually given is noted
 //! in its own record ([`ACTUATED`]); while that differs from the allocation the resize is in progress.
@@ -10,14 +10,12 @@
 mod actuate;
 mod allocation;
 mod report;
-mod room;
 mod shown;
 mod words;
 
 pub use actuate::{Change, Resize, Shrink, Target, needs_restart, refused};
 pub use allocation::{ACTUATED, ALLOCATED, Allocation};
 pub use report::{Pending, Progress, ResizeError, Resizing};
-pub use room::{Answer, Ask, Room, Share};
 pub use words::{completed, deferred, failed, started};
 
 pub(crate) use actuate::{plan, settle};

@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::allocation::Allocation;
-use super::room::Answer;
 use crate::look::Look;
+use crate::room::Answer;
 use crate::text;
 
 /// The conditions, in the order they are written.

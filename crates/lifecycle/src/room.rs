@@ -1,4 +1,5 @@
-//! Who gets more of the node: resizes are granted while what all Pods were allocated fits, and wait otherwise.
+//! What a node has and which Pod holds how much of it: whether another Pod finds room, and who gets more. Resizes are granted while what
+//! all Pods were allocated fits, and wait otherwise (§12.7).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,48 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::resources::{self, Qos};
-
-/// Thousandths of a processor and bytes that a Pod asks for as a whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Share {
-    /// cpu, in thousandths.
-    pub cpu_milli: i64,
-    /// Memory in bytes.
-    pub memory_bytes: i64,
-}
-
-impl Share {
-    /// What a Pod asks for.
-    pub fn of(pod: &Pod) -> Self {
-        let all = resources::requests(pod);
-        Share {
-            cpu_milli: all.get("cpu").map_or(0, |q| q.milli_value()),
-            memory_bytes: all.get("memory").map_or(0, |q| q.value()),
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Share {
-            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
-            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
-        }
-    }
-
-    fn or_more(self, other: Self) -> Self {
-        Share {
-            cpu_milli: self.cpu_milli.max(other.cpu_milli),
-            memory_bytes: self.memory_bytes.max(other.memory_bytes),
-        }
-    }
-
-    /// Name, amount of it and what of `other` compares with it.
-    fn parts(self, other: Self) -> [(&'static str, i64, i64); 2] {
-        [
-            ("cpu", self.cpu_milli, other.cpu_milli),
-            ("memory", self.memory_bytes, other.memory_bytes),
-        ]
-    }
-}
+use crate::share::{Share, Shortage};
 
 /// A resize that is wanted. Pods go before others that ask for no more than they have, then by priority, by class, and by how long
 /// they have waited.
@@ -103,6 +63,16 @@ impl Room {
         }
     }
 
+    /// The node has so much from now on.
+    pub fn resize(&mut self, capacity: Share) {
+        self.capacity = capacity;
+    }
+
+    /// What the node has.
+    pub fn capacity(&self) -> &Share {
+        &self.capacity
+    }
+
     /// A Pod holds so much from now on.
     pub fn hold(&mut self, uid: &str, share: Share) {
         self.held.entry(uid.to_owned()).or_default().share = share;
@@ -126,7 +96,8 @@ impl Room {
             .iter()
             .filter_map(|(uid, held)| {
                 let ask = held.asks.as_ref()?;
-                let grows = ask.share.parts(held.share).iter().any(|(_, a, b)| a > b);
+                let more = |name: &str| ask.share.amount(name) > held.share.amount(name);
+                let grows = ask.share.names().any(more);
                 let order = (grows, Reverse(ask.priority), !ask.is_guaranteed, ask.since);
                 Some((order, uid.clone()))
             })
@@ -140,31 +111,50 @@ impl Room {
             if let Some(held) = self.held.get_mut(&uid)
                 && let Some(ask) = held.asks.take()
             {
-                held.share = held.share.or_more(ask.share);
+                held.share.raise(&ask.share);
                 granted.push(uid);
             }
         }
         granted
     }
 
-    /// Why what a Pod asks for does not fit beside the others; nothing if it does, or asks for nothing. Less of a resource always
-    /// fits.
+    /// Why what a Pod asks for does not fit beside the others; nothing if it does, or asks for nothing.
     pub fn obstacle(&self, uid: &str) -> Option<String> {
-        let held = self.held.get(uid)?;
-        let wanted = held.asks.as_ref()?.share;
-        let others = self.held.iter().filter(|(other, _)| *other != uid);
-        let used = others.fold(Share::default(), |sum, (_, held)| sum.plus(held.share));
-        let short = wanted
-            .parts(held.share)
-            .into_iter()
-            .zip(self.capacity.parts(used))
-            .find(|((_, wanted, has), (_, capacity, used))| {
-                wanted > has && *wanted > capacity.saturating_sub(*used)
-            });
-        short.map(|((name, wanted, _), (_, capacity, used))| {
-            format!(
-                "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
-            )
-        })
+        let wanted = &self.held.get(uid)?.asks.as_ref()?.share;
+        let shortages = self.shortages(uid, wanted);
+        shortages.first().map(Shortage::to_string)
+    }
+
+    /// What there is too little of for a Pod that wants to hold so much beside the others, in order. Less of a resource than it holds
+    /// always fits.
+    pub fn shortages(&self, uid: &str, wanted: &Share) -> Vec<Shortage> {
+        let nothing = Share::default();
+        let held = self.held.get(uid).map_or(&nothing, |held| &held.share);
+        let used = self.others(uid);
+        let short = |name: &str| {
+            let shortage = Shortage {
+                resource: name.to_owned(),
+                requested: wanted.amount(name),
+                used: used.amount(name),
+                capacity: self.capacity.amount(name),
+            };
+            let grows = shortage.requested > held.amount(name);
+            let left = shortage.capacity.saturating_sub(shortage.used);
+            (grows && shortage.requested > left).then_some(shortage)
+        };
+        wanted.names().filter_map(short).collect()
+    }
+
+    /// Whether another Pod holds a port of the node that this one wants.
+    pub fn is_port_taken(&self, uid: &str, wanted: &Share) -> bool {
+        self.others(uid).shares_port(wanted)
+    }
+
+    fn others(&self, uid: &str) -> Share {
+        let mut sum = Share::default();
+        for (_, held) in self.held.iter().filter(|(other, _)| *other != uid) {
+            sum.add(&held.share);
+        }
+        sum
     }
 }

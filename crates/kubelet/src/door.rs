@@ -1,0 +1,62 @@
+//! Who is let in: Pods that are new on the node are checked against the node as the API has it, and against what the others hold of
+//! it (spec `§1.2`). A Pod that was let in once stays, also after a restart.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::runtime::watcher::Event;
+use lifecycle::Rejection;
+
+use crate::agent::Agent;
+use crate::node;
+
+/// Checks Pods against the node.
+pub(crate) struct Door {
+    agent: Arc<Agent>,
+    /// The node as the API had it last.
+    node: Node,
+}
+
+impl Door {
+    /// A door of this node.
+    pub(crate) fn new(agent: Arc<Agent>, node: Node) -> Self {
+        let mut door = Door { agent, node };
+        door.looks_like(door.node.clone());
+        door
+    }
+
+    /// Takes in how the node has changed. One that was deleted stays as it was.
+    pub(crate) fn node(&mut self, event: Event<Node>) {
+        if let Event::InitApply(node) | Event::Apply(node) = event {
+            self.looks_like(node);
+        }
+    }
+
+    fn looks_like(&mut self, node: Node) {
+        let share = node::share(&self.agent.config, Some(&node));
+        self.agent.allocations.resize(share);
+        self.node = node;
+    }
+
+    /// Lets a Pod in.
+    ///
+    /// # Errors
+    /// Why it is refused, for good.
+    pub(crate) async fn admit(&mut self, pod: &Pod) -> Result<(), Rejection> {
+        let refused = match self.agent.allocations.admit(pod, &self.node) {
+            Err(rejection) if lifecycle::is_about_labels(&rejection) => rejection,
+            answer => return answer,
+        };
+        // Who bound it may have seen labels that have not been heard of here.
+        let api: Api<Node> = Api::all(self.agent.client.clone());
+        match api.get(&self.agent.config.node_name).await {
+            Ok(node) => self.looks_like(node),
+            Err(error) => {
+                tracing::warn!(%error, "asking for the node");
+                return Err(refused);
+            }
+        }
+        self.agent.allocations.admit(pod, &self.node)
+    }
+}

@@ -1,0 +1,117 @@
+//! Who is let in (spec `§1.2`): Pods bound past the scheduler are refused when the node is not for them, and who is in stays.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::api::FakeApi;
+use crate::support::ports::FakeRuntime;
+use crate::support::{World, container, pod, start, start_with};
+
+fn path(name: &str) -> String {
+    format!("/api/v1/namespaces/n/pods/{name}")
+}
+
+/// A Pod that asks for so much of a processor, with these fields added to its spec.
+fn asking(name: &str, cpu: &str, more: Value) -> Value {
+    let mut c = container("c");
+    c["resources"] = json!({"requests": {"cpu": cpu}});
+    pod(name, json!([c]), more)
+}
+
+fn put(api: &FakeApi, pod: Value) {
+    let name = path(pod["metadata"]["name"].as_str().unwrap());
+    api.put(&name, pod);
+}
+
+/// Waits until a Pod runs or has failed; its status then.
+async fn decided(world: &World, name: &str) -> Value {
+    let decided = |api: &FakeApi| {
+        let status = api.get(&path(name))?["status"].clone();
+        (status["phase"] != "Pending").then_some(status)
+    };
+    world.api.until(name, decided).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_refused_and_what_is_in_stays() {
+    let world = start();
+    put(&world.api, asking("first", "1500m", json!({})));
+    assert_eq!(decided(&world, "first").await["phase"], "Running");
+    put(&world.api, asking("second", "600m", json!({})));
+    let refused = decided(&world, "second").await;
+    let why = "Node didn't have enough resource: cpu, requested: 600, used: 1500, capacity: 2000";
+    assert_eq!(refused["phase"], "Failed");
+    assert_eq!(refused["reason"], "OutOfcpu");
+    assert_eq!(refused["message"], format!("Pod was rejected: {why}"));
+    assert_eq!(refused["containerStatuses"], json!(null));
+    let told = |api: &FakeApi| {
+        let event = format!("OutOfcpu: {why}");
+        api.events().contains(&event).then_some(())
+    };
+    world.api.until("told", told).await;
+    // What was refused holds nothing.
+    put(&world.api, asking("third", "500m", json!({})));
+    assert_eq!(decided(&world, "third").await["phase"], "Running");
+    let made = |world: &World| {
+        let calls = world.runtime.calls();
+        let sandboxes = calls.iter().filter(|c| c.starts_with("run sandbox"));
+        sandboxes.count()
+    };
+    assert_eq!(made(&world), 2, "{:?}", world.runtime.calls());
+
+    // A later agent is told of newcomers before those who are in, and of a node that is not for anybody.
+    let (api, runtime) = (world.api.clone(), world.runtime.clone());
+    drop(world);
+    put(&api, asking("a-newcomer", "100m", json!({})));
+    let mut node = api.get("/api/v1/nodes/node").unwrap();
+    node["spec"]["taints"] = json!([{"key": "k", "effect": "NoExecute"}]);
+    api.put("/api/v1/nodes/node", node);
+    let world = start_with(api, runtime);
+    let refused = decided(&world, "a-newcomer").await;
+    assert_eq!(refused["reason"], "OutOfcpu");
+    let why = "Node didn't have enough resource: cpu, requested: 100, used: 2000, capacity: 2000";
+    assert_eq!(refused["message"], format!("Pod was rejected: {why}"));
+    put(&world.api, asking("late", "0", json!({})));
+    let refused = decided(&world, "late").await;
+    assert_eq!(refused["reason"], "TaintToleration");
+    for name in ["first", "third"] {
+        assert_eq!(decided(&world, name).await["phase"], "Running", "{name}");
+    }
+    assert_eq!(made(&world), 2, "{:?}", world.runtime.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_are_let_in_as_they_came() {
+    let api = FakeApi::new();
+    for (name, created) in [("a", 3), ("b", 1), ("c", 2)] {
+        let mut pod = asking(name, "1", json!({}));
+        pod["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{created}Z"));
+        put(&api, pod);
+    }
+    let world = start_with(api, Arc::new(FakeRuntime::new()));
+    assert_eq!(decided(&world, "a").await["reason"], "OutOfcpu");
+    for name in ["b", "c"] {
+        assert_eq!(decided(&world, name).await["phase"], "Running", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_asked_for_as_it_is_now() {
+    let world = start();
+    put(&world.api, asking("early", "0", json!({})));
+    assert_eq!(decided(&world, "early").await["phase"], "Running");
+    let picky = |name| asking(name, "0", json!({"nodeSelector": {"disk": "ssd"}}));
+    put(&world.api, picky("before"));
+    let refused = decided(&world, "before").await;
+    assert_eq!(refused["reason"], "NodeAffinity");
+    assert_eq!(
+        refused["message"],
+        "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    );
+    let mut node = world.api.get("/api/v1/nodes/node").unwrap();
+    node["metadata"]["labels"]["disk"] = json!("ssd");
+    world.api.put("/api/v1/nodes/node", node);
+    put(&world.api, picky("after"));
+    assert_eq!(decided(&world, "after").await["phase"], "Running");
+}
