@@ -1,7 +1,7 @@
 //! Places for Pods made ahead: a new network namespace, wired to the network, takes longer than the rest of a sandbox.
 //!
-//! One task makes them, and makes the next shortly after the Pod that took the last one has started its first container, so that
-//! the two do not compete. A sandbox gets the id its place was made with. Where there is none, or the Pod wants other namespaces, pause makes
+//! One task makes them, and makes the next once the Pod that took the last one has started a container and no other start has followed
+//! for a moment, so that the two do not compete. A sandbox gets the id its place was made with. Where there is none, or the Pod wants other namespaces, pause makes
 //! its own. What a killed engine leaves of a spare is an address, which its successor gives back ([`super::recovery`]).
 
 use std::sync::Mutex;
@@ -16,8 +16,8 @@ use crate::namespaces::Namespaces;
 
 /// The next one is made this long after one was taken, if no container starts meanwhile.
 const AT_LATEST: Duration = Duration::from_secs(1);
-/// What is left of a Pod's start after its first container's: it is told.
-const TELLING: Duration = Duration::from_millis(10);
+/// How long no container may have started: init containers are followed by others, and the last start is still to be told.
+const QUIET: Duration = Duration::from_millis(25);
 
 /// A place for a Pod.
 pub(super) struct Spare {
@@ -59,7 +59,10 @@ impl Spares {
         self.taken.notified().await;
         // Whichever comes first; a Pod whose image is being pulled may not start for long.
         let _ = tokio::time::timeout(AT_LATEST, self.started.notified()).await;
-        tokio::time::sleep(TELLING).await;
+        while tokio::time::timeout(QUIET, self.started.notified())
+            .await
+            .is_ok()
+        {}
     }
 }
 
