@@ -12,7 +12,6 @@ mod body;
 mod change;
 mod client;
 mod commands;
-mod in_use;
 mod progress;
 mod service;
 mod show;

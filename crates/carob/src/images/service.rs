@@ -1,5 +1,6 @@
 //! The service: carries calls out on the store.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,8 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::body::{self, Body};
-use super::in_use::{self, Users};
 use super::{CALL, Call, Credentials, Failure, Pruned, Removed, Told};
+
+/// A user of each image that has one, by image id.
+type Users = BTreeMap<String, String>;
 
 /// The store behind the service.
 pub(crate) struct Service {
@@ -204,7 +207,7 @@ impl Service {
 
     async fn users(&self) -> Result<Users, Refusal> {
         let records = self.records.clone();
-        let read = tokio::task::spawn_blocking(move || in_use::read(&records)).await;
+        let read = tokio::task::spawn_blocking(move || runtime::image_users(&records)).await;
         let read = read.unwrap_or_else(|error| Err(io::Error::other(error)));
         read.map_err(|error| {
             let text = format!("cannot tell which images are in use: {error}");

@@ -27,7 +27,6 @@ mod testing;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +46,7 @@ use crate::launch::{Scratch, SeccompProgram};
 
 use container::Container;
 use record::Directories;
+pub use record::image_users;
 use sandbox::Sandbox;
 pub use spawn::PauseCommand;
 
@@ -190,12 +190,6 @@ impl Runtime {
     pub fn remove_cgroups(&self) -> Result<(), RuntimeError> {
         let removed = self.inner.cgroups.remove_all();
         removed.map_err(cgroup_error("failed to remove the engine's cgroups"))
-    }
-
-    /// The network namespace of a sandbox of its own, for port forwarding.
-    #[must_use]
-    pub fn network_namespace(&self, sandbox_id: &str) -> Option<Arc<OwnedFd>> {
-        self.inner.find_sandbox(sandbox_id).ok()?.netns()
     }
 }
 

@@ -9,6 +9,7 @@
 //! Each file is replaced as a whole (written aside, renamed) before anybody relies on what it says. Nothing is synced: after a power
 //! cut no container runs, and a record that was lost is one whose remains the next start removes.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -228,6 +229,40 @@ impl Directories {
     }
 }
 
+/// A container of each image that is used, by image id, as the records in `state_dir` say: they are there whether an engine runs or not.
+///
+/// # Errors
+/// A record that is there but cannot be read: without it nobody knows what is in use.
+pub fn image_users(state_dir: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut users = BTreeMap::new();
+    for (_, sandbox) in subdirectories(state_dir)? {
+        for (_, container) in subdirectories(&sandbox)? {
+            let Some(record) = find::<ContainerRecord>(&container.join(CONTAINER_FILE))? else {
+                continue;
+            };
+            let pod = find::<SandboxRecord>(&sandbox.join(SANDBOX_FILE))?.map_or_else(
+                || "unknown".to_owned(),
+                |sandbox| {
+                    let metadata = sandbox.config.metadata;
+                    format!("{}/{}", metadata.namespace, metadata.name)
+                },
+            );
+            let user = format!("container {} of Pod {pod}", record.config.name);
+            users.insert(record.config.image_id, user);
+        }
+    }
+    Ok(users)
+}
+
+/// What vanishes meanwhile was not there.
+fn find<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match load(path) {
+        Ok(record) => Ok(Some(record)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::other(format!("{}: {error}", path.display()))),
+    }
+}
+
 fn subdirectories(path: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
@@ -243,4 +278,56 @@ fn subdirectories(path: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{container_config, sandbox_config};
+
+    #[test]
+    fn records_tell_which_images_are_used() {
+        let state = tempfile::tempdir().expect("a directory");
+        let users = || image_users(state.path());
+        assert!(users().expect("nothing yet").is_empty());
+        let directories = Directories {
+            state: state.path().to_path_buf(),
+            run: state.path().join("run"),
+        };
+        let container = directories.container_state("s", "c");
+        std::fs::create_dir_all(container.join("upper")).expect("makes");
+        assert!(users().expect("no record yet").is_empty(), "half-made");
+        let sandbox = SandboxRecord {
+            id: "s".into(),
+            config: sandbox_config("default", "web"),
+            created_at: Timestamp::UNIX_EPOCH,
+            state: SandboxState::Ready,
+            ips: Vec::new(),
+        };
+        let record = ContainerRecord {
+            id: "c".into(),
+            sandbox_id: "s".into(),
+            created_at: Timestamp::UNIX_EPOCH,
+            state: ContainerState::Created,
+            image: ImageConfig::default(),
+            image_ref: String::new(),
+            layers: Vec::new(),
+            user: None,
+            home: None,
+            resources: Resources::default(),
+            config: ContainerConfig {
+                image_id: "sha256:1".into(),
+                ..container_config("main")
+            },
+        };
+        directories.save_container(&record).expect("writes");
+        let found = users().expect("reads");
+        assert_eq!(found["sha256:1"], "container main of Pod unknown");
+        directories.save_sandbox(&sandbox).expect("writes");
+        let found = users().expect("reads");
+        assert_eq!(found["sha256:1"], "container main of Pod default/web");
+        std::fs::write(container.join(CONTAINER_FILE), "{").expect("writes");
+        let error = users().expect_err("damaged").to_string();
+        assert!(error.contains("container.json"), "{error}");
+    }
 }

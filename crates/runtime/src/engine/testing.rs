@@ -1,6 +1,10 @@
 //! Values that the tests of this module start from.
 
-use ports::runtime::ContainerConfig;
+use std::collections::BTreeMap;
+
+use ports::runtime::{
+    ContainerConfig, NamespaceMode, NamespaceOptions, Resources, SandboxConfig, SandboxMetadata,
+};
 
 /// Owned copies.
 pub(crate) fn strings(texts: &[&str]) -> Vec<String> {
@@ -13,5 +17,31 @@ pub(crate) fn container_config(name: &str) -> ContainerConfig {
         name: name.into(),
         log_path: format!("{name}/0.log").into(),
         ..ContainerConfig::default()
+    }
+}
+
+/// The sandbox of a Pod that asks for nothing.
+pub(crate) fn sandbox_config(namespace: &str, name: &str) -> SandboxConfig {
+    SandboxConfig {
+        metadata: SandboxMetadata {
+            name: name.into(),
+            uid: format!("uid-of-{name}"),
+            namespace: namespace.into(),
+            attempt: 0,
+        },
+        hostname: name.into(),
+        log_directory: "/no/logs".into(),
+        dns: None,
+        namespaces: NamespaceOptions {
+            network: NamespaceMode::Pod,
+            pid: NamespaceMode::Container,
+            ipc: NamespaceMode::Pod,
+            users: None,
+        },
+        sysctls: BTreeMap::new(),
+        resources: Resources::default(),
+        cgroup_parent: String::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
     }
 }
