@@ -207,7 +207,7 @@ fn pid_namespace(config: &ContainerConfig, sandbox: &SandboxRecord) -> PidNamesp
 }
 
 /// The Pod's mounts, and the sandbox's own files where the Pod puts nothing else.
-fn mounts(config: &ContainerConfig, files: &SandboxFiles) -> Vec<Mount> {
+pub(super) fn mounts(config: &ContainerConfig, files: &SandboxFiles) -> Vec<Mount> {
     let readonly = config.security.readonly_rootfs;
     let own = [
         ("/etc/resolv.conf", &files.resolv_conf),

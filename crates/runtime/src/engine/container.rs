@@ -210,8 +210,10 @@ pub(super) async fn create(
 ) -> Result<Id, RuntimeError> {
     let sandbox = inner.find_sandbox(&sandbox_id)?;
     expect_ready(&sandbox)?;
-    let (image, rootfs) = image(&inner, &config).await?;
+    let (image, mut rootfs) = image(&inner, &config).await?;
     assemble::argv(&config, &image.config)?;
+    let mounts = assemble::mounts(&config, &sandbox.files(&inner));
+    inner.points.put_below(&mut rootfs.layers, &mounts);
     let record = ContainerRecord {
         id: Inner::new_id(),
         sandbox_id,

@@ -13,6 +13,7 @@ mod container;
 mod forward;
 mod link;
 mod machine;
+mod points;
 mod record;
 mod recovery;
 mod resize;
@@ -84,6 +85,7 @@ pub(crate) struct Inner {
     /// Compiled default filters by bounding capabilities.
     seccomp: Mutex<BTreeMap<u64, SeccompProgram>>,
     spares: spare::Spares,
+    points: points::MountPoints,
     table: Mutex<Table>,
     events: broadcast::Sender<RuntimeEvent>,
 }
@@ -151,6 +153,7 @@ impl Runtime {
         // Last, because cgroups stay when something fails after them.
         let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
             .map_err(cgroup_error("failed to prepare cgroups"))?;
+        let points = points::MountPoints::new(directories.mount_points());
         let inner = Inner {
             config,
             directories,
@@ -160,6 +163,7 @@ impl Runtime {
             scratch,
             seccomp: Mutex::default(),
             spares: spare::Spares::default(),
+            points,
             table: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
         };

@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/<sandbox>/sandbox.json
 //! <state>/<sandbox>/<container>/container.json      and beside it upper/ and work/ of its root file system
+//! <state>/mount-points/<id>/                        lowest layers of containers
 //! <run>/<sandbox>/                                  pause's files, shm/, resolv.conf, hostname
 //! ```
 //!
@@ -29,6 +30,8 @@ use crate::wire::{ContainerReport, ExitRecord, Started};
 const SANDBOX_FILE: &str = "sandbox.json";
 /// Name of a container's record.
 const CONTAINER_FILE: &str = "container.json";
+/// What is beside the sandboxes; no id looks like it.
+const MOUNT_POINTS: &str = "mount-points";
 
 /// A sandbox as remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +181,11 @@ impl Directories {
         self.state.join(id)
     }
 
+    /// Where [`super::points`] are.
+    pub(crate) fn mount_points(&self) -> PathBuf {
+        self.state.join(MOUNT_POINTS)
+    }
+
     pub(crate) fn sandbox_run(&self, id: &str) -> PathBuf {
         self.run.join(id)
     }
@@ -202,6 +210,7 @@ impl Directories {
     pub(crate) fn load_sandboxes(&self) -> io::Result<Vec<(Id, Option<SandboxRecord>)>> {
         Ok(subdirectories(&self.state)?
             .into_iter()
+            .filter(|(id, _)| id != MOUNT_POINTS)
             .map(|(id, path)| (id, load(&path.join(SANDBOX_FILE)).ok()))
             .collect())
     }

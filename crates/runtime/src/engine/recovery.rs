@@ -33,7 +33,7 @@ pub(super) async fn recover(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
         })??;
     }
     free_addresses(inner).await;
-    Ok(())
+    forget_mount_points(inner)
 }
 
 /// An engine that was killed may have made a place on the network for a Pod that never came.
@@ -43,6 +43,14 @@ async fn free_addresses(inner: &Inner) {
             spare::give_back(inner, &id).await;
         }
     }
+}
+
+/// Layers of mount points that no container has any more.
+fn forget_mount_points(inner: &Inner) -> Result<(), RuntimeError> {
+    let containers: Vec<Arc<Container>> = lock(&inner.table).containers.values().cloned().collect();
+    let used = containers.iter().flat_map(|c| c.record().layers).collect();
+    let forgotten = inner.points.forget_all_but(&used);
+    forgotten.map_err(io_error("failed to remove layers of mount points"))
 }
 
 /// Without a record nothing can be said about it, and nobody was told that it exists.

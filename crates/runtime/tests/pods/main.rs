@@ -4,6 +4,7 @@
 //! `main`. Scenarios run one after the other; arguments that are no options select by part of their name.
 
 mod logs;
+mod points;
 mod resize;
 mod sandboxes;
 mod scenarios;
@@ -35,6 +36,7 @@ fn main() {
         .chain(resize::all())
         .chain(sandboxes::all())
         .chain(spares::all())
+        .chain(points::all())
         .chain(streams::all())
         .chain(survival::all())
         .chain(zombies::all())
