@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use ports::streams::ExitStatus;
 use thiserror::Error;
@@ -20,6 +21,9 @@ use crate::wire::{
     Reply, Request, SOCKET_NAME, VERSION,
 };
 
+/// A pause that has not answered by then hangs in the kernel; the kubelet's `runtimeRequestTimeout`.
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+
 /// Why a question to pause has no answer.
 #[derive(Debug, Error)]
 pub(crate) enum LinkError {
@@ -29,6 +33,9 @@ pub(crate) enum LinkError {
     /// Pause is gone.
     #[error("the Pod's pause is gone")]
     Gone,
+    /// Pause is there and says nothing.
+    #[error("no answer from the Pod's pause after {} s", ANSWER_WITHIN.as_secs())]
+    TimedOut,
     /// Pause could not be reached.
     #[error("failed to connect to the Pod's pause")]
     Connect(#[source] io::Error),
@@ -109,7 +116,12 @@ pub(crate) async fn connect(run_dir: &Path) -> Result<Connected, LinkError> {
         .async_io(Interest::WRITABLE, || hello.send(stream.as_fd()))
         .await
         .map_err(LinkError::Connect)?;
-    greeted(stream).await
+    within(greeted(stream)).await
+}
+
+async fn within<T>(answered: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
+    let answered = tokio::time::timeout(ANSWER_WITHIN, answered).await;
+    answered.unwrap_or(Err(LinkError::TimedOut))
 }
 
 /// The first call on every connection.
@@ -246,7 +258,7 @@ impl Link {
 
     async fn ask(&self, command: Command, answered: oneshot::Receiver<Answer>) -> Answer {
         self.commands.send(command).map_err(|_| LinkError::Gone)?;
-        answered.await.unwrap_or(Err(LinkError::Gone))
+        within(async { answered.await.unwrap_or(Err(LinkError::Gone)) }).await
     }
 }
 
@@ -416,4 +428,38 @@ async fn send(stream: &UnixStream, message: Option<&mut Outgoing>) -> io::Result
         .async_io(Interest::WRITABLE, || message.send(stream.as_fd()))
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn exited(&self, _: &ExitRecord) -> bool {
+            true
+        }
+
+        fn log_grown(&self, _: &str, _: u64) {}
+
+        fn lost(&self) {}
+    }
+
+    /// Time stands still but when everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_says_nothing_is_given_up() {
+        let (stream, silent) = UnixStream::pair().expect("a pair");
+        let netns = std::fs::File::open("/proc/self/ns/net").expect("opens");
+        let link = Link::serve(Connected::unheard(stream, netns.into()), Nobody);
+        let container = "c".to_owned();
+        let answer = link.call(Request::Acknowledge { container }).await;
+        let error = answer.err().expect("no answer").to_string();
+        assert_eq!(error, "no answer from the Pod's pause after 120 s");
+        drop(silent);
+        let container = "c".to_owned();
+        let answer = link.call(Request::Acknowledge { container }).await;
+        let error = answer.err().expect("no answer").to_string();
+        assert_eq!(error, "the Pod's pause is gone");
+    }
 }
