@@ -221,7 +221,10 @@ fn write(
     let mut put =
         |file: PathBuf, text: &str, mode: u32, at: PathBuf, readonly: bool| -> Result<(), String> {
             let failed = |e: std::io::Error| format!("failed to write {}: {e}", file.display());
-            std::fs::write(&file, text).map_err(failed)?;
+            // Truncating a file has its new contents written to disk at once, on some file systems.
+            if !std::fs::read(&file).is_ok_and(|there| there == text.as_bytes()) {
+                std::fs::write(&file, text).map_err(failed)?;
+            }
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode))
                 .map_err(failed)?;
             let (propagation, recursive_readonly) = (MountPropagation::Private, false);
