@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::resources::{self, Amounts};
 use lifecycle::{PullBackOff, Start, StartError};
 use ports::runtime::{ContainerConfig, ContainerStatus, Id, NamespaceMode, RuntimeError};
-use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::env::{self, Env};
@@ -29,9 +27,6 @@ pub(crate) mod annotation {
     pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
     pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 }
-
-/// A stop that failed is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a start needs to know.
 pub(crate) struct Job {
@@ -52,9 +47,16 @@ pub(crate) struct Job {
 pub(crate) struct Outcome {
     pub(crate) start: Start,
     pub(crate) image: String,
-    pub(crate) result: Result<ContainerStatus, Failure>,
+    pub(crate) result: Result<Run, Failure>,
     /// Objects the environment was made from, with the versions that were read.
     pub(crate) read: Vec<(ObjectRef, Option<String>)>,
+}
+
+/// A run that was begun.
+pub(crate) struct Run {
+    pub(crate) status: ContainerStatus,
+    /// Its `postStart` hook failed, so it is to be stopped (spec `§1.9` step 9).
+    pub(crate) hook_error: Option<StartError>,
 }
 
 /// Starts a container.
@@ -93,7 +95,7 @@ async fn attempt(
     job: &Job,
     member: &Member<'_>,
     read: &mut Vec<(ObjectRef, Option<String>)>,
-) -> Result<ContainerStatus, Failure> {
+) -> Result<Run, Failure> {
     let (image, name) = pull::ensure(&job.agent, &job.pod, member, job.entry.as_ref()).await?;
     let config = configure(job, member.spec, &image, &name, read).await;
     let config =
@@ -120,12 +122,15 @@ async fn attempt(
     job.agent
         .recorder
         .record(&job.pod, lifecycle::events::started(member));
-    post_start(job, member, &id).await?;
-    Ok(status)
+    let hook_error = post_start(job, member, &id).await.err();
+    Ok(Run { status, hook_error })
 }
 
-/// Runs the `postStart` hook, if there is one; a container whose hook fails is stopped (spec `§1.9` step 9).
-async fn post_start(job: &Job, member: &Member<'_>, id: &str) -> Result<(), Failure> {
+/// Runs the `postStart` hook, if there is one.
+///
+/// # Errors
+/// It failed; that is told.
+async fn post_start(job: &Job, member: &Member<'_>, id: &str) -> Result<(), StartError> {
     let hooks = member.spec.lifecycle.as_ref();
     let Some(handler) = hooks.and_then(|hooks| hooks.post_start.as_ref()) else {
         return Ok(());
@@ -137,52 +142,15 @@ async fn post_start(job: &Job, member: &Member<'_>, id: &str) -> Result<(), Fail
         id,
         pod_ips: &job.pod_ips,
     };
-    let Err(message) = hook.run(handler).await else {
-        return Ok(());
-    };
-    let recorder = &job.agent.recorder;
-    recorder.record(
-        &job.pod,
-        lifecycle::events::hook_failed(member, "PostStart"),
-    );
-    let killing = lifecycle::events::killing(member.kind, member.name(), "FailedPostStartHook");
-    recorder.record(&job.pod, killing);
-    stop(&hook).await;
-    let error = StartError {
-        reason: "PostStartHookError".to_owned(),
-        message,
-        at: job.agent.now(),
-    };
-    Err(Failure {
-        error,
-        back_off: None,
-    })
-}
-
-/// Stops what was just started, with its `preStop` hook and the Pod's grace; again and again until it has, for nothing else says
-/// that the hook failed.
-async fn stop(hook: &Hook<'_>) {
-    let least = lifecycle::termination::LEAST_STOP_SECONDS;
-    let seconds = lifecycle::termination::spec_grace(hook.pod).max(least);
-    let (least, grace) = (seconds_of(least), seconds_of(seconds));
-    let began = Instant::now();
-    hook.pre_stop(grace).await;
-    let left = || {
-        let elapsed = Duration::from_secs(began.elapsed().as_secs());
-        grace.saturating_sub(elapsed).max(least)
-    };
-    while let Err(error) = hook.agent.runtime.stop_container(hook.id, left()).await {
-        if matches!(error, RuntimeError::NotFound { .. }) {
-            break;
+    hook.run(handler).await.map_err(|message| {
+        let event = lifecycle::events::hook_failed(member, "PostStart");
+        job.agent.recorder.record(&job.pod, event);
+        StartError {
+            reason: "PostStartHookError".to_owned(),
+            message,
+            at: job.agent.now(),
         }
-        let event = lifecycle::events::kill_failed(&pull::chain(&error));
-        hook.agent.recorder.record(hook.pod, event);
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-fn seconds_of(seconds: i64) -> Duration {
-    Duration::from_secs(seconds.unsigned_abs())
+    })
 }
 
 fn fail(job: &Job, member: &Member<'_>, reason: &str, message: String) -> Failure {

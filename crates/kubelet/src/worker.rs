@@ -382,7 +382,8 @@ impl Worker {
     }
 
     /// Abandons the running step when the Pod is told to end (spec `§1.1` step 4; sooner than upstream). A Pod that ends by itself
-    /// waits for it: the container that is being started may be the one that has ended.
+    /// waits for it: the container that is being started may be the one that has ended. What a failed hook asks to be stopped
+    /// waits for nothing.
     async fn interrupt(&mut self) {
         if self.seen.memory.phase != WorkerPhase::Syncing
             || (self.current.is_none() && self.queue.is_empty())
@@ -393,7 +394,11 @@ impl Worker {
         let has_verdict = plan.termination.is_some_and(|end| end.verdict.is_some());
         let is_told =
             self.seen.gone || self.pod.metadata.deletion_timestamp.is_some() || has_verdict;
-        if plan.phase == WorkerPhase::Syncing || !is_told {
+        if plan.phase == WorkerPhase::Syncing {
+            self.take_back(plan.steps);
+            return;
+        }
+        if !is_told {
             return;
         }
         if self.current.take().is_some() {

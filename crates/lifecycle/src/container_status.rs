@@ -29,6 +29,10 @@ pub(crate) fn build(
     member: &Member<'_>,
     previous: Option<&core::ContainerStatus>,
 ) -> core::ContainerStatus {
+    let is_taken_back = look.takes_back(member.name());
+    if let Some(previous) = previous.filter(|_| is_taken_back) {
+        return previous.clone();
+    }
     let records = look.records(member.name());
     let mut status = match records.first() {
         Some(newest) => from_records(look, member, &records, newest, previous),
@@ -41,7 +45,9 @@ pub(crate) fn build(
     if records.is_empty() && waiting && is_done {
         status.state = Some(terminated(synthetic(0, "Completed", INIT_DONE)));
     }
-    start_error(look, member, records.first().copied(), &mut status);
+    if !is_taken_back {
+        start_error(look, member, records.first().copied(), &mut status);
+    }
     refresh(
         look,
         member,
@@ -324,15 +330,20 @@ fn start_error(
     newest: Option<&Record>,
     status: &mut core::ContainerStatus,
 ) {
-    let Some(error) = look.seen.memory.start_errors.get(member.name()) else {
-        return;
+    let error = look.seen.memory.start_errors.get(member.name());
+    let is_stale = error.is_some_and(|e| newest.is_none() && e.reason == "CrashLoopBackOff");
+    let (reason, message) = match error {
+        Some(error) => (error.reason.as_str(), Some(error.message.as_str())),
+        None if newest.is_some_and(|record| comes_back(look, member, record)) => {
+            (default_reason(look), None)
+        }
+        None => return,
     };
     let settled = status
         .state
         .as_ref()
         .and_then(|s| s.terminated.as_ref())
         .is_some_and(|t| t.exit_code == 0);
-    let is_stale = newest.is_none() && error.reason == "CrashLoopBackOff";
     if is_stale
         || !restart::due(look, member, newest)
         || (member.kind == ContainerKind::Init && settled)
@@ -343,7 +354,20 @@ fn start_error(
     if state.terminated.is_some() {
         status.last_state = Some(state);
     }
-    status.state = Some(waiting(Some(&error.reason), Some(&error.message)));
+    status.state = Some(waiting(Some(reason), message));
+}
+
+/// Whether the run was stopped to be started again although its policy leaves it ended. The API lets no such end be taken back
+/// (§3.7), so it is never shown as the container's state.
+fn comes_back(look: &Look<'_>, member: &Member<'_>, record: &Record) -> bool {
+    let ContainerState::Exited {
+        exit_code, reason, ..
+    } = &record.state
+    else {
+        return false;
+    };
+    let code = restart::deciding_code(member.kind, *exit_code, reason);
+    restart::replaced(look, record) && !restart::restarts_after(look.pod, member, code)
 }
 
 fn volume_mounts(

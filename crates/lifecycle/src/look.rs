@@ -18,13 +18,14 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    /// Records of a container, newest first: by their number, as the clock may have been set back between two of them.
+    /// Records of a container, newest first: by their number, as the clock may have been set back between two of them. A run
+    /// that is taken back is not among them before it has ended.
     pub(crate) fn records(&self, name: &str) -> Vec<&'a ContainerStatus> {
         let mut found: Vec<_> = self
             .seen
             .containers
             .iter()
-            .filter(|c| c.name == name)
+            .filter(|c| c.name == name && !self.is_taken_back(c))
             .collect();
         found.sort_by_key(|c| Reverse((c.attempt, c.created_at)));
         found
@@ -55,6 +56,22 @@ impl<'a> Look<'a> {
             ContainerState::Unknown => !self.seen.memory.stopping.contains_key(&record.id),
             ContainerState::Created | ContainerState::Exited { .. } => false,
         }
+    }
+
+    /// Records of a container that may have a living process, one that is taken back among them.
+    pub(crate) fn living(&self, name: &str) -> impl Iterator<Item = &'a ContainerStatus> {
+        let records = self.seen.containers.iter();
+        records.filter(move |c| c.name == name && self.alive(c))
+    }
+
+    /// Whether the run lives although its `postStart` hook failed.
+    pub(crate) fn is_taken_back(&self, record: &ContainerStatus) -> bool {
+        self.seen.memory.failed_hooks.contains(&record.id) && self.alive(record)
+    }
+
+    /// Whether a run of this container lives although its `postStart` hook failed.
+    pub(crate) fn takes_back(&self, name: &str) -> bool {
+        self.living(name).any(|c| self.is_taken_back(c))
     }
 
     /// When it was asked that a container be tried again ([`api::asks::RETRY`]).

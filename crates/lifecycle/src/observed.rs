@@ -99,6 +99,9 @@ pub struct Memory {
     /// Containers whose `preStop` hook was begun, by id. The worker writes the entry when it takes a [`crate::PreStop`], and says
     /// in it when the hook is over.
     pub pre_stops: BTreeMap<Id, PreStopping>,
+    /// Runs whose `postStart` hook failed (§1.9 step 9), by id. The worker writes the entry, and a start error, when the hook is
+    /// over. The plan stops such a run; until it has ended it counts for nothing else, and what was reported before stands.
+    pub failed_hooks: BTreeSet<Id>,
     /// The Pod's own end, once it was decided.
     pub termination: Option<Termination>,
     /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].

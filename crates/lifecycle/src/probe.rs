@@ -90,11 +90,14 @@ pub fn wanted(pod: &Pod, seen: &Observed) -> Vec<Wanted> {
     let ends = seen.memory.phase > WorkerPhase::Syncing
         || pod.metadata.deletion_timestamp.is_some()
         || seen.gone;
+    let members = kinds::members(pod);
     for record in &seen.containers {
         let ContainerState::Running { started_at } = record.state else {
             continue;
         };
-        let members = kinds::members(pod);
+        if seen.memory.failed_hooks.contains(&record.id) {
+            continue;
+        }
         let Some(member) = members.iter().find(|m| m.name() == record.name) else {
             continue;
         };

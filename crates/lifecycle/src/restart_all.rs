@@ -73,7 +73,8 @@ pub(crate) fn plan(look: &Look<'_>, policy: &NodePolicy, sandbox: &str, plan: &m
     );
     let alive: Vec<_> = members
         .iter()
-        .filter_map(|m| newest(m).filter(|c| look.alive(c)).map(|c| (m, c)))
+        .flat_map(|m| look.living(m.name()).map(move |c| (m, c)))
+        .filter(|(_, record)| record.sandbox_id == sandbox)
         .collect();
     for (member, record) in &alive {
         if !look.seen.memory.stopping.contains_key(&record.id) {

@@ -138,7 +138,9 @@ fn failed_before(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> O
         return None;
     }
     if exited && error.reason == "PostStartHookError" {
-        let at = text::after(error.at, policy.shown_for);
+        let ended = look.last_exit(member.name()).map(|(_, at)| at);
+        let shown = ended.map_or(error.at, |ended| ended.max(error.at));
+        let at = text::after(shown, policy.shown_for);
         let why = "has ended because its postStart hook failed".to_owned();
         return (look.now < at).then(|| Attempt::quietly(at, why));
     }

@@ -24,6 +24,9 @@ use crate::text;
 /// Newest records kept of each container: its state and the one before (`kubectl logs --previous`).
 const KEPT_RECORDS: usize = 2;
 
+/// Text of the `Killing` event of a run whose `postStart` hook failed (§1.9 step 9).
+const HOOK_FAILED: &str = "FailedPostStartHook";
+
 /// The Pod has nothing left to run and ends, for this reason.
 pub(crate) struct Ends(pub(crate) String);
 
@@ -112,6 +115,7 @@ fn containers(
     mut plan: Plan,
 ) -> Result<Plan, Ends> {
     ephemeral::plan(look, policy, &mut plan);
+    take_back(look, sandbox, &mut plan);
     if restart_all::plan(look, policy, sandbox, &mut plan) {
         return Ok(plan);
     }
@@ -191,6 +195,10 @@ pub(crate) fn start(
     member: &Member<'_>,
     plan: &mut Plan,
 ) -> bool {
+    if look.takes_back(member.name()) {
+        // The run before it has yet to end.
+        return false;
+    }
     match starting::attempt(look, policy, member) {
         Attempt::Now { back_off } => {
             if let Some(entry) = back_off {
@@ -290,6 +298,36 @@ fn stop_one(
         then_restart,
     };
     stopping::stop_alone(look, stop, plan);
+}
+
+/// Stops runs whose `postStart` hook failed (§1.9 step 9). One that has ended meanwhile is said to be killed all the same.
+fn take_back(look: &Look<'_>, sandbox: &str, plan: &mut Plan) {
+    let memory = &look.seen.memory;
+    let records = look.seen.containers.iter();
+    let failed = records.filter(|c| c.sandbox_id == sandbox && memory.failed_hooks.contains(&c.id));
+    for record in failed {
+        let kind = kinds::kind_of(look.pod, &record.name);
+        if look.alive(record) {
+            plan.because(
+                Some(&record.name),
+                "is stopped because its postStart hook failed",
+            );
+            let stop = Stop {
+                id: record.id.clone(),
+                container: record.name.clone(),
+                kind,
+                grace_seconds: stopping::single_grace(look.pod, None),
+                message: Some(HOOK_FAILED.to_owned()),
+                then_restart: false,
+            };
+            stopping::stop_alone(look, stop, plan);
+        } else if memory.stop_of(&record.id).is_none()
+            && !plan.tell(look, format!("killing/{}", record.id))
+        {
+            let event = events::killing(kind, &record.name, HOOK_FAILED);
+            plan.steps.push(Step::Event(event));
+        }
+    }
 }
 
 /// Stops what still runs in a sandbox that is no longer the Pod's.

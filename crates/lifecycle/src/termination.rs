@@ -354,7 +354,7 @@ fn awaited(look: &Look<'_>, kind: ContainerKind, name: &str) -> Option<Vec<Strin
         .skip_while(|m| m.name() != name)
         .skip(1)
         .filter(|m| m.kind != ContainerKind::Init)
-        .filter(|m| look.records(m.name()).iter().any(|c| look.alive(c)))
+        .filter(|m| look.living(m.name()).next().is_some())
         .map(|m| m.name().to_owned())
         .collect();
     (!waits.is_empty()).then_some(waits)

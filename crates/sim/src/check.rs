@@ -54,8 +54,6 @@ struct Past {
     hooked: BTreeSet<String>,
     /// A probe or hook of the run that is on failed.
     is_bad: bool,
-    /// Its `postStart` hook failed, so that the start takes it back.
-    is_taken_back: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<(Duration, Timestamp)>,

@@ -175,14 +175,17 @@ impl PodBuilder {
         self
     }
 
+    /// Gives the last container a `postStart` hook.
+    pub fn post_start(mut self) -> Self {
+        let lifecycle = self.container().lifecycle.get_or_insert_default();
+        lifecycle.post_start = Some(a_hook());
+        self
+    }
+
     /// Gives the last container a `preStop` hook.
     pub fn pre_stop(mut self) -> Self {
-        let hook = LifecycleHandler {
-            exec: Some(ExecAction::default()),
-            ..LifecycleHandler::default()
-        };
         let lifecycle = self.container().lifecycle.get_or_insert_default();
-        lifecycle.pre_stop = Some(hook);
+        lifecycle.pre_stop = Some(a_hook());
         self
     }
 
@@ -244,6 +247,14 @@ impl PodBuilder {
         };
         list.last_mut()
             .expect("the list holds the container added last")
+    }
+}
+
+/// A hook that runs a program.
+fn a_hook() -> LifecycleHandler {
+    LifecycleHandler {
+        exec: Some(ExecAction::default()),
+        ..LifecycleHandler::default()
     }
 }
 

@@ -278,11 +278,17 @@ impl Worker {
         }
         let name = outcome.start.container.clone();
         match outcome.result {
-            Ok(status) => {
-                self.pace.started(tokio::time::Instant::now());
-                self.seen.memory.start_errors.remove(&name);
-                self.seen.memory.pulls.remove(&outcome.image);
-                if let Some(id) = self.records.container(status) {
+            Ok(run) => {
+                let memory = &mut self.seen.memory;
+                memory.pulls.remove(&outcome.image);
+                if let Some(error) = run.hook_error {
+                    memory.failed_hooks.insert(run.status.id.clone());
+                    memory.start_errors.insert(name, error);
+                } else {
+                    self.pace.started(tokio::time::Instant::now());
+                    memory.start_errors.remove(&name);
+                }
+                if let Some(id) = self.records.container(run.status) {
                     self.read_message(&id);
                 }
             }
@@ -292,7 +298,7 @@ impl Worker {
                 }
                 let made = matches!(
                     failure.error.reason.as_str(),
-                    "RunContainerError" | "CreateContainerError" | "PostStartHookError"
+                    "RunContainerError" | "CreateContainerError"
                 );
                 self.seen.memory.start_errors.insert(name, failure.error);
                 self.start_objects = self.subscribe(outcome.read);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lifecycle::kinds;
 use lifecycle::termination::LEAST_STOP_SECONDS;
-use lifecycle::{PreStopping, Stop, Stopping};
+use lifecycle::{PreStop, PreStopping, Step, Stop, Stopping};
 use ports::runtime::RuntimeError;
 use tokio::time::Instant;
 
@@ -16,6 +16,18 @@ use crate::pull;
 const LEAST: Duration = Duration::from_secs(LEAST_STOP_SECONDS.unsigned_abs());
 
 impl Worker {
+    /// Of these steps, takes those that stop runs whose `postStart` hook failed.
+    pub(super) fn take_back(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let failed = &self.seen.memory.failed_hooks;
+            match step {
+                Step::PreStop(PreStop(stop)) if failed.contains(&stop.id) => self.begin_hook(stop),
+                Step::Stop(stop) if failed.contains(&stop.id) => self.begin_stop(stop),
+                _ => {}
+            }
+        }
+    }
+
     fn tell_stop(&self, stop: &Stop) {
         if let Some(message) = &stop.message {
             self.agent.recorder.record(

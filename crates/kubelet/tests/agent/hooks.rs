@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::api::FakeApi;
-use crate::support::{container, pod, start};
+use crate::support::{container, pod, start, start_with};
 
 const P: &str = "/api/v1/namespaces/n/pods/p";
 
@@ -180,6 +180,47 @@ async fn a_run_whose_hook_failed_is_stopped_until_it_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_does_not_run_the_pre_stop_hook_again() {
+    let world = start();
+    world.runtime.answer("a", 9, "");
+    let mut a = hooked("a", "postStart", exec("hello"));
+    a["lifecycle"]["preStop"] = json!({"sleep": {"seconds": 20}});
+    let began = Instant::now();
+    world.api.put(P, pod("p", json!([a]), json!({})));
+    let killed = |api: &FakeApi| {
+        let killing = "Killing: FailedPostStartHook".to_owned();
+        api.events().contains(&killing).then_some(())
+    };
+    world.api.until("killed", killed).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.api.delete_gracefully(P, 30);
+    world.api.until("gone", gone).await;
+    assert_eq!(began.elapsed().as_secs(), 20);
+    let calls = world.runtime.calls();
+    let stops: Vec<_> = calls.iter().filter(|c| c.starts_with("stop a")).collect();
+    assert_eq!(stops, ["stop a 15"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_hook_failed_is_stopped_while_others_start() {
+    let world = start();
+    world.runtime.answer("a", 9, "");
+    let containers = json!([
+        hooked("a", "postStart", exec("hello")),
+        hooked("b", "postStart", json!({"sleep": {"seconds": 50}}))
+    ]);
+    let began = Instant::now();
+    world.api.put(P, pod("p", containers, json!({})));
+    let failed = |api: &FakeApi| {
+        (state(&api.get(P)?)["waiting"]["reason"] == "PostStartHookError").then_some(())
+    };
+    world.api.until("failed", failed).await;
+    assert!(began.elapsed().as_secs() < 50, "{:?}", began.elapsed());
+    let stop = "stop a 30".to_owned();
+    assert!(world.runtime.calls().contains(&stop));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_does_not_wait_for_a_post_start_hook() {
     let world = start();
     let containers = json!([hooked("a", "postStart", json!({"sleep": {"seconds": 50}}))]);
@@ -207,4 +248,47 @@ async fn a_hook_cannot_connect() {
     let pod = world.api.until("failed", failed).await;
     let message = "invalid handler: &LifecycleHandler{Exec:nil,HTTPGet:nil,TCPSocket:&TCPSocketAction{Port:{0 80 },Host:,},Sleep:nil,}";
     assert_eq!(state(&pod)["waiting"]["message"], message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_pod_is_known_of_has_its_pre_stop_hook() {
+    let world = start();
+    let mut web = hooked("web", "preStop", exec("bye"));
+    web["ports"] = json!([{"name": "http", "containerPort": 80}]);
+    let long = hooked("long", "preStop", json!({"sleep": {"seconds": 50}}));
+    let containers = json!([web, long, container("plain")]);
+    world.api.put(P, pod("p", containers, json!({})));
+    world.api.until("running", running).await;
+    let (api, runtime) = (world.api.clone(), world.runtime.clone());
+    drop(world);
+    api.remove(P);
+    let before = runtime.calls().len();
+    let began = Instant::now();
+    let world = start_with(api, runtime);
+    while !world.runtime.calls().contains(&"remove sandbox".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(world.runtime.execs(), ["web: bye"]);
+    let calls = world.runtime.calls();
+    let mut stops = calls[before..].to_vec();
+    stops[..2].sort();
+    let wanted = [
+        "stop plain 2",
+        "stop web 2",
+        "stop long 2",
+        "stop sandbox",
+        "remove sandbox",
+    ];
+    assert_eq!(stops, wanted);
+    // A hook has a second, and what runs no longer than that.
+    assert_eq!(began.elapsed().as_secs(), 1);
+    let told = |api: &FakeApi| {
+        let events = api.events();
+        let killing = |name| events.contains(&format!("Killing: Stopping container {name}"));
+        ["web", "long", "plain"]
+            .into_iter()
+            .all(killing)
+            .then_some(())
+    };
+    world.api.until("told", told).await;
 }

@@ -19,6 +19,8 @@ pub struct Run {
     pub start: Starts,
     /// How long its `postStart` hook takes.
     pub post_start: SignedDuration,
+    /// Whether that hook fails in the end.
+    pub post_start_fails: bool,
     /// How long its `preStop` hook takes.
     pub pre_stop: SignedDuration,
     /// What its probes find.
@@ -67,6 +69,7 @@ impl Run {
             on_stop: Some((SignedDuration::ZERO, 0)),
             start: Starts::Well,
             post_start: SignedDuration::ZERO,
+            post_start_fails: false,
             pre_stop: SignedDuration::ZERO,
             probes: BTreeMap::new(),
         }

@@ -147,6 +147,11 @@ impl<W: Watch> Node<W> {
                 break;
             }
             self.dies_after = self.dies_after.map(|steps| steps - 1);
+            if matches!(step, Step::Start(_)) && !self.has_sandbox() {
+                // It was lost since the plan was made; the next look makes another.
+                self.queue.clear();
+                break;
+            }
             self.watch.about_to(&step, &self.pod, &self.seen, self.now);
             self.take(&step);
             if self.is_new {
@@ -160,6 +165,11 @@ impl<W: Watch> Node<W> {
             }
         }
         acts
+    }
+
+    fn has_sandbox(&self) -> bool {
+        let mut sandboxes = self.seen.sandboxes.iter();
+        sandboxes.any(|s| s.state == SandboxState::Ready)
     }
 
     fn plan(&mut self) {
@@ -191,10 +201,14 @@ impl<W: Watch> Node<W> {
 
     /// Abandons a start when the Pod is told to end.
     fn interrupt(&mut self) {
-        if self.starting.is_none() {
+        if self.starting.is_none() && self.queue.is_empty() {
             return;
         }
         let plan = decide::plan(&self.pod, &self.seen, self.now, &self.policy);
+        if plan.phase == WorkerPhase::Syncing {
+            self.take_back(&plan.steps);
+            return;
+        }
         let has_verdict = plan.termination.is_some_and(|end| end.verdict.is_some());
         if has_verdict || self.seen.gone || self.pod.metadata.deletion_timestamp.is_some() {
             self.show_starting();
@@ -203,11 +217,10 @@ impl<W: Watch> Node<W> {
     }
 
     /// The agent sees the run that was being started.
-    fn show_starting(&mut self) -> Option<String> {
-        let (record, _) = self.starting.take()?;
-        let name = record.name.clone();
-        self.seen.containers.push(record);
-        Some(name)
+    fn show_starting(&mut self) {
+        if let Some((record, _)) = self.starting.take() {
+            self.seen.containers.push(record);
+        }
     }
 
     /// Computes the status and writes it.
@@ -253,10 +266,8 @@ impl<W: Watch> Node<W> {
             }
             *over > now
         });
-        if self.starting.as_ref().is_some_and(|(_, over)| *over <= now)
-            && let Some(name) = self.show_starting()
-        {
-            self.seen.memory.start_errors.remove(&name);
+        if let Some((record, _)) = self.starting.take_if(|(_, over)| *over <= now) {
+            self.hook_is_over(record);
         }
     }
 

@@ -211,7 +211,9 @@ impl<W: Watch> Node<W> {
             |hooks| hooks.post_start.as_ref(),
             run.post_start,
         );
-        if hook.is_positive() {
+        let hooks = member.spec.lifecycle.as_ref();
+        let fails = run.post_start_fails && hooks.is_some_and(|hooks| hooks.post_start.is_some());
+        if hook.is_positive() || fails {
             self.starting = Some((record, text::after(now, hook)));
         } else {
             self.seen.containers.push(record);
@@ -258,6 +260,41 @@ impl<W: Watch> Node<W> {
             .start_errors
             .insert(member.name().to_owned(), failure.error);
         false
+    }
+
+    /// A `postStart` hook is over: the agent sees the run, and stops it if the hook failed.
+    pub(super) fn hook_is_over(&mut self, record: ContainerStatus) {
+        let name = record.name.clone();
+        let fails = self.current_run(&name).post_start_fails;
+        let memory = &mut self.seen.memory;
+        memory.start_errors.remove(&name);
+        if fails {
+            memory.failed_hooks.insert(record.id.clone());
+            let error = StartError {
+                reason: "PostStartHookError".to_owned(),
+                message: format!("the postStart hook of container {name} failed, as supposed"),
+                at: self.now,
+            };
+            memory.start_errors.insert(name.clone(), error);
+            let pod = self.pod.clone();
+            if let Some(found) = kinds::find(&pod, &name) {
+                self.tell(&events::hook_failed(&found.member(), "PostStart"));
+            }
+        }
+        self.seen.containers.push(record);
+    }
+
+    /// Of these steps, takes those that stop runs whose `postStart` hook failed: they wait for no other.
+    pub(super) fn take_back(&mut self, steps: &[Step]) {
+        for step in steps {
+            let (Step::PreStop(PreStop(stop)) | Step::Stop(stop)) = step else {
+                continue;
+            };
+            if self.seen.memory.failed_hooks.contains(&stop.id) {
+                self.watch.about_to(step, &self.pod, &self.seen, self.now);
+                self.take(step);
+            }
+        }
     }
 
     fn failed(&mut self, member: &Member<'_>, reason: &str, message: &str) -> bool {

@@ -19,15 +19,18 @@ struct Life {
     apps: Vec<(Option<&'static str>, Vec<Run>, Extras)>,
 }
 
-/// What a container has: a startup, liveness and readiness probe, a `preStop` hook.
-type Extras = [bool; 4];
+/// What a container has: a startup, liveness and readiness probe, a `preStop` and a `postStart` hook.
+type Extras = [bool; 5];
 
 fn with_extras(
     mut builder: PodBuilder,
-    [startup, liveness, readiness, hook]: Extras,
+    [startup, liveness, readiness, pre_stop, post_start]: Extras,
 ) -> PodBuilder {
-    if hook {
+    if pre_stop {
         builder = builder.pre_stop();
+    }
+    if post_start {
+        builder = builder.post_start();
     }
     if startup {
         builder = builder.startup(probe(1, 3));
@@ -99,15 +102,19 @@ fn run() -> impl Strategy<Value = Run> {
         3 => Just((0, i64::MAX)),
         2 => (0..8_i64, 0..60_i64).prop_map(|(from, lasts)| (from, from + lasts)),
     ];
-    let parts = (lasts, code, on_stop, start, 0..25_i64, healthy);
-    parts.prop_map(|(lasts, code, on_stop, start, hook, healthy)| Run {
-        lasts,
-        code,
-        on_stop,
-        start,
-        hook,
-        healthy,
-    })
+    let post_start = (0..8_i64, any::<bool>());
+    let parts = (lasts, code, on_stop, start, 0..25_i64, post_start, healthy);
+    parts.prop_map(
+        |(lasts, code, on_stop, start, hook, post_start, healthy)| Run {
+            lasts,
+            code,
+            on_stop,
+            start,
+            hook,
+            post_start,
+            healthy,
+        },
+    )
 }
 
 /// Some runs, then one that goes on for ever.
@@ -116,7 +123,7 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
 }
 
 fn extras() -> impl Strategy<Value = Extras> {
-    prop_oneof![2 => Just([false; 4]), 1 => any::<Extras>()]
+    prop_oneof![2 => Just([false; 5]), 1 => any::<Extras>()]
 }
 
 fn policy() -> impl Strategy<Value = &'static str> {
@@ -213,7 +220,7 @@ proptest! {
             prop_assert!(matches!(phase.as_str(), "Pending" | "Running"), "alive in phase {phase}");
         }
         let once = life.policy == "Never" && life.apps.iter().all(|(own, runs, extras)| {
-            own.is_none() && *extras == [false; 4] && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
+            own.is_none() && *extras == [false; 5] && matches!(runs[0], Run { lasts: Some(_), start: Starts::Well, .. })
         });
         if once && life.init.is_empty() && life.deadline.is_none() {
             let well = life.apps.iter().all(|(_, runs, _)| runs[0].code == 0);

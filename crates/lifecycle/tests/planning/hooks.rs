@@ -202,3 +202,143 @@ fn a_failed_post_start_hook_is_shown_before_the_next_run() {
         ("§4.1", one(), held, 11, "start container a #1", None),
     ]);
 }
+
+/// The hook of `a` failed at second 10, when the first run of it was one second old.
+fn taken_back(containers: Vec<ContainerStatus>) -> Observed {
+    with(containers, |seen| {
+        seen.memory.failed_hooks.insert(ID.to_owned());
+        let error = StartError {
+            reason: "PostStartHookError".to_owned(),
+            message: "why".to_owned(),
+            at: at(10),
+        };
+        seen.memory.start_errors.insert("a".to_owned(), error);
+    })
+}
+
+#[test]
+fn a_run_whose_post_start_hook_failed_is_stopped() {
+    let pods = || one().post_start();
+    let stopping_it = |mut seen: Observed| {
+        let stop = stopping(10, 30, false);
+        seen.memory.stopping.insert(ID.to_owned(), stop);
+        seen
+    };
+    check(vec![
+        (
+            "with the Pod's grace §1.9",
+            pods(),
+            taken_back(vec![running("a", 0, 9)]),
+            10,
+            "stop container a (a-0) within 30 s: FailedPostStartHook",
+            None,
+        ),
+        (
+            "which is two seconds at least §2.3",
+            pods().grace(0),
+            taken_back(vec![running("a", 0, 9)]),
+            10,
+            "stop container a (a-0) within 2 s: FailedPostStartHook",
+            None,
+        ),
+        (
+            "once, and does not start meanwhile §16.5",
+            pods(),
+            stopping_it(taken_back(vec![running("a", 0, 9)])),
+            30,
+            "",
+            None,
+        ),
+        (
+            "while others start",
+            pods().app("b"),
+            taken_back(vec![running("a", 0, 9)]),
+            10,
+            "stop container a (a-0) within 30 s: FailedPostStartHook
+             start container b #0",
+            None,
+        ),
+        (
+            "its error is shown when it has ended §3.4",
+            pods(),
+            stopping_it(taken_back(vec![exited("a", 0, 9, 20, 143)])),
+            20,
+            "",
+            Some(21),
+        ),
+        (
+            "then policy and back-off decide §4.1",
+            pods(),
+            stopping_it(taken_back(vec![exited("a", 0, 9, 20, 143)])),
+            21,
+            "start container a #1",
+            None,
+        ),
+        (
+            "one that ended first is told all the same",
+            pods(),
+            taken_back(vec![exited("a", 0, 9, 10, 0)]),
+            10,
+            "event Normal Killing spec.containers{a}: FailedPostStartHook",
+            Some(11),
+        ),
+        (
+            "a sidecar was not started §16.1",
+            pod().sidecar("a").post_start().app("b"),
+            taken_back(vec![running("a", 0, 9)]),
+            10,
+            "stop sidecar a (a-0) within 30 s: FailedPostStartHook",
+            None,
+        ),
+    ]);
+}
+
+#[test]
+fn its_pre_stop_hook_runs_once_whatever_ends_the_pod() {
+    let pods = || one().post_start().pre_stop();
+    let begun = |is_over| {
+        let mut seen = taken_back(vec![running("a", 0, 9)]);
+        hooked(&mut seen, ID, stopping(10, 30, false), is_over);
+        seen
+    };
+    let ending = |is_over| {
+        let mut seen = begun(is_over);
+        seen.memory.phase = WorkerPhase::Terminating;
+        seen
+    };
+    check(vec![
+        (
+            "§1.9",
+            pods(),
+            taken_back(vec![running("a", 0, 9)]),
+            10,
+            "run the preStop hook to stop container a (a-0) within 30 s: FailedPostStartHook",
+            None,
+        ),
+        ("is waited for", pods(), begun(false), 12, "", Some(40)),
+        (
+            "then the signal",
+            pods(),
+            begun(true),
+            15,
+            "stop container a (a-0) within 25 s",
+            None,
+        ),
+        (
+            "a deletion waits for it too §16.7",
+            pods().deleted(12, 20),
+            begun(false),
+            12,
+            "",
+            Some(32),
+        ),
+        (
+            "and goes on from there",
+            pods().deleted(12, 20),
+            ending(true),
+            15,
+            "stop container a (a-0) within 20 s",
+            None,
+        ),
+    ]);
+}

@@ -6,13 +6,10 @@ use crate::machine::{Machine, Made};
 impl Checks {
     /// 7: a program begins in a container that runs.
     pub(crate) fn begins(&self, made: &Made, what: &str, agent: Option<u64>) -> Result<(), String> {
-        let name = &made.status.name;
-        let past = self.pods.get(&made.status.pod_uid);
-        let past = past.and_then(|known| known.containers.get(name));
-        // The end of the Pod interrupts a start that takes its run back because of its hook; that run is stopped anew (§6).
-        if what != "preStop" || past.is_some_and(|past| past.is_taken_back) {
+        if what != "preStop" {
             return Ok(());
         }
+        let name = &made.status.name;
         ensure(made.signalled_by != agent, || {
             format!("7: preStop of {name} begins after its stop signal")
         })?;
@@ -32,7 +29,6 @@ impl Checks {
         if past.runs != status.attempt + 1 {
             return;
         }
-        past.is_taken_back |= what == "postStart" && !is_well;
         match what {
             "startupProbe" | "livenessProbe" | "postStart" if !is_well => past.is_bad = true,
             "startupProbe" => drop(past.started_up.insert(status.sandbox_id.clone())),

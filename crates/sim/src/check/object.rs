@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
-use lifecycle::{ContainerKind, kinds};
+use lifecycle::{ContainerKind, kinds, restart};
 
 use super::{Checks, Known, ensure};
 use crate::machine::Machine;
@@ -411,13 +411,18 @@ fn images(pod: &Pod) -> Vec<Option<String>> {
 /// Whether a container's back-off explains that the Pod is Pending: all others are cured by the calm.
 fn waits(pod: &Pod) -> bool {
     let mut reasons = all(pod.status.as_ref()).filter_map(|c| state(c).waiting?.reason);
-    let mut ended = all(pod.status.as_ref());
+    let members = kinds::members(pod);
+    let restarts = |c: &ContainerStatus| {
+        let member = members.iter().find(|m| m.name() == c.name);
+        let end = state(c).terminated.zip(member);
+        end.is_some_and(|(end, member)| restart::restarts_after(pod, member, end.exit_code))
+    };
     reasons.any(|r| {
         matches!(
             r.as_str(),
             "CrashLoopBackOff" | "RunContainerError" | "PostStartHookError"
         )
-    }) || ended.any(|c| state(c).terminated.is_some_and(|t| t.exit_code != 0))
+    }) || all(pod.status.as_ref()).any(restarts)
         || all(pod.status.as_ref()).any(|c| state(c).running.is_some())
 }
 

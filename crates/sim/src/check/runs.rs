@@ -257,7 +257,6 @@ fn check_restart(
     })?;
     past.runs += 1;
     let was_bad = std::mem::take(&mut past.is_bad);
-    past.is_taken_back = false;
     let Some((ended, shown, code)) = past.last_end else {
         return Ok(());
     };

@@ -151,3 +151,38 @@ fn an_agent_that_dies_picks_up_where_it_was() {
         );
     }
 }
+
+#[test]
+fn a_failed_post_start_hook_shows_when_its_run_has_ended() {
+    let first = Run {
+        post_start: (2, true),
+        hook: 3,
+        on_stop: Some((1, 143)),
+        ..Run::on()
+    };
+    let pods = || pod().app("a").post_start().pre_stop().app("b");
+    let at = |second| lived(pods(), &[("a", &[first, Run::on()])], second);
+    let shows_a = |second, line: &str| {
+        let summary = at(second).summary();
+        let found = summary.lines().find(|line| line.starts_with("a #"));
+        assert_eq!(found, Some(line), "at {second}");
+    };
+    shows_a(1, "a #0: waiting ContainerCreating");
+    shows_a(5, "a #0: waiting ContainerCreating");
+    shows_a(
+        6,
+        "a #0: waiting PostStartHookError (the postStart hook of container a failed, as supposed), last terminated Error 143",
+    );
+    let world = at(8);
+    shows_a(8, "a #1 ready started: running, last terminated Error 143");
+    let path = "spec.containers{a}";
+    let of_hooks = [
+        format!("Warning FailedPostStartHook {path}: PostStartHook failed"),
+        format!("Normal Killing {path}: FailedPostStartHook"),
+    ];
+    let events = &world.watch.events;
+    let (a, b) = (start_events(path), start_events("spec.containers{b}"));
+    assert_eq!(*events, [a, of_hooks.into(), b].concat());
+    // The other container waits for the hook, and not for the end of the run.
+    assert_eq!(world.watch.started, ["a#0", "b#0", "a#1"]);
+}

@@ -296,3 +296,33 @@ fn a_rule_restarts_a_pod_in_place() {
         world.watch.events
     );
 }
+
+#[test]
+fn an_end_that_policy_would_keep_is_not_shown_of_a_run_that_is_replaced() {
+    // A probe ends `a` while `b` holds the agent up; asked to stop, `a` returns 0.
+    let sick = Run {
+        healthy: (1, 4),
+        ..Run::on()
+    };
+    let slow = Run {
+        post_start: (20, false),
+        ..Run::on()
+    };
+    let failing = Run {
+        lasts: Some(1),
+        code: 1,
+        ..Run::on()
+    };
+    let pods = pod()
+        .app("a")
+        .liveness(testkit::probe(2, 1))
+        .app("b")
+        .post_start();
+    let scripts: &[(&str, &[Run])] = &[("a", &[sick, Run::on()]), ("b", &[failing, slow])];
+    let world = lived(pods.policy("OnFailure"), scripts, 60);
+    let summary = world.summary();
+    assert!(
+        summary.contains("a #1 ready started: running, last terminated Completed 0"),
+        "{summary}"
+    );
+}

@@ -264,7 +264,7 @@ impl Watch for Watcher {
         }
         check_alone(pod, status);
         if let Some(last) = self.last.take() {
-            self.check_change(&last, status, now);
+            self.check_change(pod, &last, status, now);
         }
         let phase = status.phase.clone().unwrap_or_default();
         if self.phases.last() != Some(&phase) {
@@ -335,6 +335,12 @@ impl Watcher {
                         *exit_code == 0
                     }
                     (ContainerState::Created, _) => false,
+                    // Its `postStart` hook failed.
+                    (ContainerState::Running { .. }, _)
+                        if seen.memory.failed_hooks.contains(&c.id) =>
+                    {
+                        false
+                    }
                     (ContainerState::Running { .. }, ContainerKind::Sidecar)
                         if member.spec.startup_probe.is_some() =>
                     {
@@ -426,7 +432,7 @@ impl Watcher {
         past.restarted_at = Some(now);
     }
 
-    fn check_change(&self, old: &PodStatus, new: &PodStatus, now: Timestamp) {
+    fn check_change(&self, pod: &Pod, old: &PodStatus, new: &PodStatus, now: Timestamp) {
         let (from, to) = (
             old.phase.as_deref().unwrap_or_default(),
             new.phase.as_deref().unwrap_or_default(),
@@ -480,8 +486,38 @@ impl Watcher {
                 "12: restartCount of {} fell",
                 after.name
             );
+            if self.sandbox_deaths == 0 {
+                check_back(pod, before, after);
+            }
         }
     }
+}
+
+/// The API takes no end back that the container's policy does not (§3.7), and would refuse every later status too.
+fn check_back(pod: &Pod, before: &ContainerStatus, after: &ContainerStatus) {
+    let end = |c: &ContainerStatus| c.state.clone().unwrap_or_default().terminated;
+    let (Some(was), None) = (end(before), end(after)) else {
+        return;
+    };
+    let members = kinds::members(pod);
+    let member = members.iter().find(|m| m.name() == after.name);
+    let may_restart =
+        member.is_some_and(|m| lifecycle::restart::restarts_after(pod, m, was.exit_code));
+    assert!(
+        restart_all(pod) || may_restart,
+        "{} comes back after exit code {}",
+        after.name,
+        was.exit_code
+    );
+}
+
+/// Whether a rule restarts all containers.
+fn restart_all(pod: &Pod) -> bool {
+    let members = kinds::members(pod);
+    let mut rules = members
+        .iter()
+        .flat_map(|m| m.spec.restart_policy_rules.iter().flatten());
+    rules.any(|rule| rule.action == "RestartAllContainers")
 }
 
 fn pairs<'a>(

@@ -29,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) start: Starts,
     /// Seconds its `preStop` hook takes.
     pub(crate) hook: i64,
+    /// Seconds its `postStart` hook takes, and whether it fails then.
+    pub(crate) post_start: (i64, bool),
     /// From which second to which its probes succeed.
     pub(crate) healthy: (i64, i64),
 }
@@ -42,6 +44,7 @@ impl Run {
             on_stop: Some((0, 0)),
             start: Starts::Well,
             hook: 0,
+            post_start: (0, false),
             healthy: (0, i64::MAX),
         }
     }
@@ -69,7 +72,8 @@ impl Run {
             code: self.code,
             on_stop: self.on_stop.map(|(after, code)| (seconds(after), code)),
             start: self.start,
-            post_start: SignedDuration::ZERO,
+            post_start: seconds(self.post_start.0),
+            post_start_fails: self.post_start.1,
             pre_stop: seconds(self.hook),
             probes: Kind::ALL.map(|kind| (kind, answers.clone())).into(),
         }
