@@ -12,6 +12,9 @@ use thiserror::Error;
 
 use crate::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 
+/// Each time a log file has grown by so many bytes it is told ([`RuntimeEvent::LogGrown`]); the kubelet's `containerLogMaxSize`.
+pub const LARGE_LOG_BYTES: u64 = 10 << 20;
+
 /// Something that happened, told at the moment it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeEvent {
@@ -24,7 +27,7 @@ pub enum RuntimeEvent {
         /// Container id.
         id: Id,
     },
-    /// A container's log file has grown by another ten mebibytes, and may be renamed and reopened.
+    /// A container's log file has grown by another [`LARGE_LOG_BYTES`], and may be renamed and reopened.
     LogGrown {
         /// Pod UID.
         pod_uid: String,

@@ -12,13 +12,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use ports::runtime::{ContainerRuntime, ContainerStatus};
+use ports::runtime::{ContainerRuntime, ContainerStatus, LARGE_LOG_BYTES};
 
 use crate::blocking;
 use crate::pull;
 
-/// A log of so many bytes is put aside (`containerLogMaxSize`).
-const MOST_BYTES: u64 = 10 << 20;
 /// Most files of one run, with the one that is written (`containerLogMaxFiles`).
 const MOST_FILES: usize = 5;
 
@@ -61,7 +59,7 @@ pub(crate) async fn rotate(
 
 /// Renames a log that is large, and says to what.
 fn put_if_large(log: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    if fs::metadata(log).map_or(0, |meta| meta.len()) < MOST_BYTES {
+    if fs::metadata(log).map_or(0, |meta| meta.len()) < LARGE_LOG_BYTES {
         return Ok(None);
     }
     let aside = aside(log, now);

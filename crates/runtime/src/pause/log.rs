@@ -9,8 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use ports::runtime::LARGE_LOG_BYTES;
 
-use crate::wire::{LARGE_LOG_BYTES, Stream};
+use crate::wire::Stream;
 
 /// Longest content of one record, in bytes (containerd's `max_container_log_line_size`).
 pub const MAX_RECORD_BYTES: usize = 16 << 10;

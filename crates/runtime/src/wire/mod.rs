@@ -58,9 +58,6 @@ pub struct PauseSpec {
     pub cgroups: Layout,
 }
 
-/// Each time a log file has grown by so many bytes the engine is told (spec/pod-lifecycle 13.1, `containerLogMaxSize`).
-pub const LARGE_LOG_BYTES: u64 = 10 << 20;
-
 /// A standard stream that carries output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
@@ -266,7 +263,7 @@ pub enum Event {
         /// Exit code; 128 + N when signal N ended it.
         code: i32,
     },
-    /// A log file has grown by another [`LARGE_LOG_BYTES`].
+    /// A log file has grown by another [`ports::runtime::LARGE_LOG_BYTES`].
     LogGrown {
         /// Container id.
         container: String,
