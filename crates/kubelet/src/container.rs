@@ -26,6 +26,8 @@ pub(crate) mod annotation {
     pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
     pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
     pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+    pub(crate) const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+    pub(crate) const PORTS: &str = "io.kubernetes.container.ports";
 }
 
 /// What a start needs to know.
@@ -279,7 +281,25 @@ fn annotations(pod: &Pod, container: &Container, restart_count: u32) -> BTreeMap
         (annotation::GRACE, grace.to_string()),
     ]
     .into_iter()
+    .chain(pre_stop(container))
     .map(|(key, value)| (key.to_owned(), value))
     .chain([Amounts::of(pod, container).note()])
     .collect()
+}
+
+/// What a `preStop` hook is, and the ports it may name.
+fn pre_stop(container: &Container) -> Vec<(&'static str, String)> {
+    let hooks = container.lifecycle.as_ref();
+    let Some(handler) = hooks.and_then(|hooks| hooks.pre_stop.as_ref()) else {
+        return Vec::new();
+    };
+    let ports = container.ports.as_deref().unwrap_or_default();
+    let notes = [
+        (annotation::PRE_STOP, serde_json::to_string(handler)),
+        (annotation::PORTS, serde_json::to_string(ports)),
+    ];
+    let written = notes
+        .into_iter()
+        .filter_map(|(key, text)| Some((key, text.ok()?)));
+    written.collect()
 }

@@ -1,16 +1,28 @@
 //! What is left of Pods that the API no longer knows: killed and removed once, when the agent has read the list of Pods (spec
 //! `§2.7`). Later Pods are cleaned up by their own workers: nothing is looked for once there may be workers.
+//!
+//! Their specs are gone. What ending a container needs of it, its `preStop` hook and its ports, was noted in its record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Container, Lifecycle, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lifecycle::ContainerKind;
+use lifecycle::kinds::Member;
 use ports::runtime::{ContainerState, ContainerStatus, SandboxStatus};
+use serde::de::DeserializeOwned;
 
 use crate::agent::Agent;
 use crate::blocking;
+use crate::container::annotation;
+use crate::hooks::Hook;
+use crate::sandbox;
 
+/// The grace of a container nobody knows; a `preStop` hook has no more.
+const HOOK: Duration = Duration::from_secs(1);
 /// Least time between the stop signal and SIGKILL (spec `§2.3` step 6).
 const GRACE: Duration = Duration::from_secs(2);
 /// What could not be taken down is tried again after this.
@@ -98,16 +110,11 @@ async fn tear_down(agent: &Agent, uid: &str) {
     }
 }
 
-async fn kill(agent: &Agent, sandboxes: &[SandboxStatus], containers: &[ContainerStatus]) {
+async fn kill(agent: &Arc<Agent>, sandboxes: &[SandboxStatus], containers: &[ContainerStatus]) {
     let alive = containers
         .iter()
         .filter(|c| !matches!(c.state, ContainerState::Exited { .. }));
-    let stops = alive.map(|c| agent.runtime.stop_container(&c.id, GRACE));
-    for result in futures::future::join_all(stops).await {
-        if let Err(error) = result {
-            tracing::warn!(%error, "stopping an orphan");
-        }
-    }
+    futures::future::join_all(alive.map(|c| stop(agent, sandboxes, c))).await;
     for sandbox in sandboxes {
         if let Err(error) = agent.runtime.stop_sandbox(&sandbox.id).await {
             tracing::warn!(%error, "stopping an orphan's sandbox");
@@ -122,6 +129,61 @@ async fn kill(agent: &Agent, sandboxes: &[SandboxStatus], containers: &[Containe
             tracing::warn!(%error, "removing an orphan");
         }
     }
+}
+
+/// Stops a container, after its hook.
+async fn stop(agent: &Arc<Agent>, sandboxes: &[SandboxStatus], record: &ContainerStatus) {
+    let (pod, spec) = (pod_of(record), spec_of(record));
+    // Which list of its Pod it was in is not known.
+    let kind = ContainerKind::App;
+    let member = Member { kind, spec: &spec };
+    let message = format!("Stopping container {}", record.name);
+    let killing = lifecycle::events::killing(kind, &record.name, &message);
+    agent.recorder.record(&pod, killing);
+    let in_sandbox = sandboxes.iter().find(|s| s.id == record.sandbox_id);
+    let hook = Hook {
+        agent,
+        pod: &pod,
+        member: &member,
+        id: &record.id,
+        pod_ips: in_sandbox.map_or(&[], |s| sandbox::ips(s, &agent.config)),
+    };
+    hook.pre_stop(HOOK).await;
+    if let Err(error) = agent.runtime.stop_container(&record.id, GRACE).await {
+        tracing::warn!(%error, "stopping an orphan");
+    }
+}
+
+/// What a record says of its Pod.
+fn pod_of(record: &ContainerStatus) -> Pod {
+    let label = |what| record.labels.get(&sandbox::identity_label(what)).cloned();
+    Pod {
+        metadata: ObjectMeta {
+            name: label("name"),
+            namespace: label("namespace"),
+            uid: label("uid"),
+            ..ObjectMeta::default()
+        },
+        ..Pod::default()
+    }
+}
+
+/// What a record says of its container's spec.
+fn spec_of(record: &ContainerStatus) -> Container {
+    Container {
+        name: record.name.clone(),
+        lifecycle: Some(Lifecycle {
+            pre_stop: noted(record, annotation::PRE_STOP),
+            ..Lifecycle::default()
+        }),
+        ports: noted(record, annotation::PORTS),
+        ..Container::default()
+    }
+}
+
+/// A note that cannot be read is as good as none.
+fn noted<T: DeserializeOwned>(record: &ContainerStatus, annotation: &str) -> Option<T> {
+    serde_json::from_str(record.annotations.get(annotation)?).ok()
 }
 
 /// Log directories are named `<ns>_<pod>_<uid>`.

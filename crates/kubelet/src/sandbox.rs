@@ -1,13 +1,17 @@
 //! A Pod's sandbox as the runtime is asked for it (spec `§1.5`, `§8`).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::resize::Allocation;
 use lifecycle::resources;
-use ports::runtime::{NamespaceMode, NamespaceOptions, SandboxConfig, SandboxMetadata};
+use ports::runtime::{
+    NamespaceMode, NamespaceOptions, SandboxConfig, SandboxMetadata, SandboxStatus,
+};
 
+use crate::config::Config;
 use crate::hosts;
 
 /// Labels every sandbox and container carries, so that its Pod is known without the API.
@@ -20,12 +24,23 @@ pub(crate) fn identity(pod: &Pod) -> BTreeMap<String, String> {
     ]
     .into_iter()
     .map(|(what, value)| {
-        (
-            format!("io.kubernetes.pod.{what}"),
-            value.clone().unwrap_or_default(),
-        )
+        let value = value.clone().unwrap_or_default();
+        (identity_label(what), value)
     })
     .collect()
+}
+
+/// The label that says the `name`, `namespace` or `uid` of a Pod.
+pub(crate) fn identity_label(what: &str) -> String {
+    format!("io.kubernetes.pod.{what}")
+}
+
+/// Where a sandbox's containers are found: at the node's own addresses if they share its network.
+pub(crate) fn ips<'a>(sandbox: &'a SandboxStatus, config: &'a Config) -> &'a [IpAddr] {
+    match sandbox.namespaces.network {
+        NamespaceMode::Node => &config.host_ips,
+        _ => &sandbox.ips,
+    }
 }
 
 /// The configuration of the Pod's sandbox number `attempt`.

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use lifecycle::resize::Pending;
 use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
-use ports::runtime::{Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus};
+use ports::runtime::{Id, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
 use super::resize::Resized;
@@ -193,13 +193,7 @@ impl Worker {
             .sandboxes
             .iter()
             .max_by_key(|s| s.metadata.attempt);
-        match newest {
-            Some(s) if s.namespaces.network == NamespaceMode::Node => {
-                self.agent.config.host_ips.clone()
-            }
-            Some(s) => s.ips.clone(),
-            None => Vec::new(),
-        }
+        newest.map_or_else(Vec::new, |s| sandbox::ips(s, &self.agent.config).to_vec())
     }
 
     /// Takes in how the running step ended.

@@ -262,6 +262,7 @@ async fn what_no_pod_is_known_of_has_its_pre_stop_hook() {
     let (api, runtime) = (world.api.clone(), world.runtime.clone());
     drop(world);
     api.remove(P);
+    api.expire_events();
     let before = runtime.calls().len();
     let began = Instant::now();
     let world = start_with(api, runtime);

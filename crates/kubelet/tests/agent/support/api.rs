@@ -120,6 +120,12 @@ impl FakeApi {
             .collect()
     }
 
+    /// Takes all events away, as time does: another agent's clock begins anew, and so do the names it gives.
+    pub(crate) fn expire_events(&self) {
+        let mut state = self.0.state.lock().unwrap();
+        state.objects.retain(|path, _| !path.contains("/events/"));
+    }
+
     /// Every state an object was in.
     pub(crate) fn history(&self, path: &str) -> Vec<Value> {
         let state = self.0.state.lock().unwrap();
