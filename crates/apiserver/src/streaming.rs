@@ -11,6 +11,7 @@ mod upgrade;
 pub(crate) use forward::connect as port_forward;
 pub(crate) use proxy::pod as proxy;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::field::{Error, Path};
@@ -77,9 +78,9 @@ fn node(rest: &Rest) -> Result<Arc<dyn NodeServer>, StatusError> {
         .ok_or_else(|| status::service_unavailable("the node agent is not ready"))
 }
 
-/// What is used, as the node agent measures it.
-pub(crate) async fn usage(rest: &Rest) -> Result<Usage, StatusError> {
-    node(rest)?.usage().await.map_err(node_error)
+/// What the machine and the Pods with these UIDs use, as the node agent measures it.
+pub(crate) async fn usage(rest: &Rest, pods: &BTreeSet<String>) -> Result<Usage, StatusError> {
+    node(rest)?.usage(pods).await.map_err(node_error)
 }
 
 fn node_error(error: NodeError) -> StatusError {

@@ -111,16 +111,6 @@ impl Views {
         self.lock().remove(uid);
     }
 
-    /// Every Pod's view, in no order.
-    pub(crate) fn all(&self) -> Vec<(String, Arc<View>)> {
-        let views = self.lock();
-        let current = |sender: &watch::Sender<Arc<View>>| sender.borrow().clone();
-        views
-            .iter()
-            .map(|(uid, s)| (uid.clone(), current(s)))
-            .collect()
-    }
-
     pub(crate) fn follow(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {
         self.lock().get(uid).map(watch::Sender::subscribe)
     }

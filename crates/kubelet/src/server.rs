@@ -1,5 +1,6 @@
 //! Logs, exec, attach and port forwarding: the agent's side of the API's streaming verbs (spec `§13.2`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,8 +108,8 @@ impl NodeServer for Server {
         })
     }
 
-    async fn usage(&self) -> Result<Usage, NodeError> {
-        usage::measure(&self.agent).await
+    async fn usage(&self, pods: &BTreeSet<String>) -> Result<Usage, NodeError> {
+        usage::measure(&self.agent, pods).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the node and its containers use: measured when somebody asks, over a short window; nothing is gathered ahead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ports::node::{NodeError, Usage, Used};
@@ -19,22 +19,23 @@ struct Sample {
     containers: BTreeMap<Id, Stats>,
 }
 
-/// Measures.
+/// Measures the machine and these Pods, by UID.
 ///
 /// # Errors
 /// The machine's own figures cannot be read.
-pub(crate) async fn measure(agent: &Agent) -> Result<Usage, NodeError> {
-    let places = places(agent);
+pub(crate) async fn measure(agent: &Agent, pods: &BTreeSet<String>) -> Result<Usage, NodeError> {
+    let places = places(agent, pods);
     let first = sample(agent, &places).await?;
     let began = Instant::now();
     tokio::time::sleep(WINDOW).await;
     let second = sample(agent, &places).await?;
     let window = began.elapsed();
-    let mut pods: BTreeMap<String, BTreeMap<String, Used>> = BTreeMap::new();
+    let mut measured: BTreeMap<String, BTreeMap<String, Used>> = BTreeMap::new();
     for (id, after) in &second.containers {
         if let (Some((uid, name)), Some(before)) = (places.get(id), first.containers.get(id)) {
             let used = used(before, after, window);
-            pods.entry(uid.clone())
+            measured
+                .entry(uid.clone())
                 .or_default()
                 .insert(name.clone(), used);
         }
@@ -44,15 +45,18 @@ pub(crate) async fn measure(agent: &Agent) -> Result<Usage, NodeError> {
         window,
         node_name: agent.config.node_name.clone(),
         node: used(&first.node, &second.node, window),
-        pods,
+        pods: measured,
     })
 }
 
-/// Running containers: whose they are, and their names.
-fn places(agent: &Agent) -> BTreeMap<Id, (String, String)> {
+/// Running containers of these Pods: whose they are, and their names.
+fn places(agent: &Agent, pods: &BTreeSet<String>) -> BTreeMap<Id, (String, String)> {
     let mut places = BTreeMap::new();
-    for (uid, view) in agent.views.all() {
-        for container in &view.containers {
+    for uid in pods {
+        let Some(view) = agent.views.follow(uid) else {
+            continue;
+        };
+        for container in &view.borrow().containers {
             if matches!(container.state, ContainerState::Running { .. }) {
                 places.insert(container.id.clone(), (uid.clone(), container.name.clone()));
             }

@@ -1,6 +1,6 @@
 //! What a node agent serves to the API server (upstream's kubelet server on port 10250): logs, exec, attach, port forwarding, usage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,7 +69,7 @@ pub struct Usage {
     pub node_name: String,
     /// By the whole machine.
     pub node: Used,
-    /// By the containers that ran all the time: by Pod UID, then by name.
+    /// By those containers of the Pods asked for that ran all the time: by Pod UID, then by name.
     pub pods: BTreeMap<String, BTreeMap<String, Used>>,
 }
 
@@ -85,6 +85,6 @@ pub trait NodeServer: Send + Sync {
     /// A new connection to a TCP port of a Pod, as if from inside it; `target` names no container.
     async fn port_forward(&self, target: &Target, port: u16)
     -> Result<(Reader, Writer), NodeError>;
-    /// What is used now; takes as long as it measures.
-    async fn usage(&self) -> Result<Usage, NodeError>;
+    /// What is used now: by the machine, and by the Pods with these UIDs. Takes as long as it measures.
+    async fn usage(&self, pods: &BTreeSet<String>) -> Result<Usage, NodeError>;
 }

@@ -15,19 +15,29 @@ use crate::rest::{Rest, Stored, meta};
 pub(super) async fn serve(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let measured = find("", "v1", rest.kind.plural).ok_or_else(status::unknown_method)?;
     if rest.call.info.verb == "list" {
-        let entries = rest.selected(measured)?;
-        let usage = crate::streaming::usage(rest).await?;
-        let mut items = Vec::new();
-        for entry in entries {
-            items.extend(metrics(rest, &usage, &Stored::decode(entry)?.object));
+        let mut objects = Vec::new();
+        for entry in rest.selected(measured)? {
+            objects.push(Stored::decode(entry)?.object);
         }
+        let usage = measure(rest, &objects).await?;
+        let items: Vec<Value> = objects
+            .iter()
+            .filter_map(|object| metrics(rest, &usage, object))
+            .collect();
         let list = json!({"kind": rest.kind.list_kind(), "apiVersion": version(rest), "metadata": {}, "items": items});
         return Ok(respond::json(200, list.to_string()));
     }
     let object = object(rest, measured)?;
-    let usage = crate::streaming::usage(rest).await?;
+    let usage = measure(rest, std::slice::from_ref(&object)).await?;
     let found = metrics(rest, &usage, &object).ok_or_else(|| unmeasured(rest, &object))?;
     Ok(respond::json(200, found.to_string()))
+}
+
+/// Measures these Pods, or the node.
+async fn measure(rest: &Rest, objects: &[Value]) -> Result<Usage, StatusError> {
+    let pods = objects.iter().filter(|_| rest.kind.namespaced);
+    let uids = pods.map(|pod| meta(pod, "uid").to_owned()).collect();
+    crate::streaming::usage(rest, &uids).await
 }
 
 /// The Pod or Node the URL names.

@@ -1,5 +1,6 @@
 //! Over HTTPS with the kubeconfig the server writes: kube's client, exec by WebSocket, tokens, refusals.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ impl NodeServer for Cat {
         let (read, write) = tokio::io::split(ours);
         Ok((Box::pin(read), Box::pin(write)))
     }
-    async fn usage(&self) -> Result<Usage, NodeError> {
+    async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,
             message: "nothing is measured here".into(),

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::support::Server;
@@ -302,7 +303,7 @@ impl NodeServer for Echo {
             message: "no ports here".into(),
         })
     }
-    async fn usage(&self) -> Result<Usage, NodeError> {
+    async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,
             message: "nothing is measured here".into(),

@@ -1,5 +1,6 @@
 //! Requests passed on to Pods.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -47,7 +48,7 @@ impl NodeServer for Web {
         let (reader, writer) = split(near);
         Ok((Box::pin(reader), Box::pin(writer)))
     }
-    async fn usage(&self) -> Result<Usage, NodeError> {
+    async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,
             message: "nothing is measured here".into(),

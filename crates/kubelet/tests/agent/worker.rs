@@ -468,3 +468,26 @@ async fn a_refused_status_holds_no_restart_up() {
     });
     assert!(restarted.await.is_ok(), "{:?}", world.runtime.calls());
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_the_pods_asked_for_are_measured() {
+    let world = start();
+    for name in ["p", "q"] {
+        let path = format!("/api/v1/namespaces/n/pods/{name}");
+        let containers = json!([container(&format!("c-{name}"))]);
+        world.api.put(&path, pod(name, containers, json!({})));
+        let running =
+            |api: &FakeApi| (api.get(&path)?["status"]["phase"] == "Running").then_some(());
+        world.api.until("running", running).await;
+    }
+    let asked = ["uid-p".to_owned(), "uid-nobody".to_owned()].into();
+    let used = world.server.usage(&asked).await.unwrap();
+    let of_pods: Vec<_> = used.pods.keys().collect();
+    assert_eq!(of_pods, ["uid-p"]);
+    assert!(used.pods["uid-p"].contains_key("c-p"), "{used:?}");
+    assert!(
+        world.runtime.measured().iter().all(|uid| uid == "uid-p"),
+        "{:?}",
+        world.runtime.measured()
+    );
+}

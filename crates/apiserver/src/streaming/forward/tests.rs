@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use ports::node::{LogOptions, NodeError, Usage};
 use ports::streams::{ExecRequest, LogStream, Session};
@@ -40,7 +42,7 @@ impl NodeServer for Echo {
         let (read, write) = tokio::io::split(ours);
         Ok((Box::pin(read), Box::pin(write)))
     }
-    async fn usage(&self) -> Result<Usage, NodeError> {
+    async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,
             message: "nothing is measured here".into(),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ::ports::node::NodeServer;
 use kubelet::{Capacity, Config, Kubelet, NodeInfo};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ pub(crate) struct World {
     pub(crate) runtime: Arc<FakeRuntime>,
     /// Its volumes.
     pub(crate) volumes: Arc<FakeVolumes>,
+    /// What it answers the API server with.
+    pub(crate) server: Arc<dyn NodeServer>,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
@@ -50,11 +53,13 @@ pub(crate) fn start_with(api: FakeApi, runtime: Arc<FakeRuntime>) -> World {
         volumes.clone(),
         Arc::new(FakeClock::new()),
     );
+    let server = kubelet.node_server();
     tokio::spawn(kubelet.run(stop.clone()));
     World {
         api,
         runtime,
         volumes,
+        server,
         stop,
         _dir: dir,
     }

@@ -63,6 +63,7 @@ struct State {
     execs: Vec<String>,
     /// So many stops will fail.
     refused_stops: u32,
+    measured: Vec<Id>,
 }
 
 impl FakeRuntime {
@@ -85,6 +86,14 @@ impl FakeRuntime {
         let answer = (code, output.to_owned());
         let mut state = self.state.lock().unwrap();
         state.answers.insert(container.to_owned(), answer);
+    }
+
+    /// UIDs of the Pods of containers that were measured, once for each time.
+    pub(crate) fn measured(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let ids = state.measured.iter();
+        ids.map(|id| state.containers[id].0.pod_uid.clone())
+            .collect()
     }
 
     /// The next so many stops fail.
@@ -327,7 +336,9 @@ impl ContainerRuntime for FakeRuntime {
         Ok(status.clone())
     }
 
-    async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
+    async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
+        let mut state = self.state.lock().unwrap();
+        state.measured.push(id.to_owned());
         Ok(Stats::default())
     }
 
