@@ -84,8 +84,8 @@ apiVersion: v1
 kind: Pod
 metadata: {name: held}
 spec:
-  terminationGracePeriodSeconds: 1
-  containers: [{name: main, image: "busybox:1.36", command: [sh, -c, "echo $KEY; sleep 3600"], env: [{name: KEY, valueFrom: {configMapKeyRef: {name: late, key: key}}}]}]
+  restartPolicy: Never
+  containers: [{name: main, image: "busybox:1.36", command: [sh, -c, "echo $KEY"], env: [{name: KEY, valueFrom: {configMapKeyRef: {name: late, key: key}}}]}]
 "#,
     )?;
     user.wait("held", "CreateContainerConfigError", "0/1")?;
@@ -93,7 +93,7 @@ spec:
         user.pod("held")?["status"]["containerStatuses"][0]["state"]["waiting"]["message"].clone();
     ensure!(message == "configmap \"late\" not found", "{message}");
     user.run(&["create", "configmap", "late", "--from-literal=key=value"])?;
-    user.wait("held", "Running", "1/1")?;
+    user.wait("held", "Completed", "0/1")?;
     ensure!(user.run(&["logs", "held"])? == "value\n");
     Ok(())
 }

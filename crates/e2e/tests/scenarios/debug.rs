@@ -1,5 +1,6 @@
 //! Debugging: ephemeral containers, copies; and what only our own client has words for.
 
+use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -214,7 +215,7 @@ spec:
 fn ends_a_container(user: &User) -> anyhow::Result<()> {
     user.apply(APP)?;
     user.wait("app", "Running", "2/2")?;
-    let forever = "trap 'echo told to end; exit 0' TERM; while :; do sleep 0.1; done";
+    let forever = "trap 'echo told to end; exit 0' TERM; echo begun; while :; do sleep 0.1; done";
     user.run(&[
         "debug",
         "app",
@@ -232,6 +233,9 @@ fn ends_a_container(user: &User) -> anyhow::Result<()> {
         "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running}",
         "--timeout=30s",
     ])?;
+    let mut following = user.start(&["logs", "app", "-c", "look", "-f"])?;
+    let first = following.stdout()?.lines().next();
+    ensure!(first.context("the log ended")?? == "begun");
     let said = user.run(&["debug", "rm", "app", "look"])?;
     ensure!(said == "pod/app container look stopped\n", "{said}");
     ensure!(
@@ -239,7 +243,7 @@ fn ends_a_container(user: &User) -> anyhow::Result<()> {
         "{}",
         state(user, "look")?
     );
-    ensure!(user.run(&["logs", "app", "-c", "look"])? == "told to end\n");
+    ensure!(user.run(&["logs", "app", "-c", "look"])? == "begun\ntold to end\n");
     ensure!(user.pod("app")?["status"]["phase"] == "Running");
     let refused = user.fails(&["debug", "rm", "app", "web"])?;
     ensure!(

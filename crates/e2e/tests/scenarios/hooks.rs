@@ -1,5 +1,6 @@
 //! Probes and hooks: who may have them, and what they do.
 
+use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -90,7 +91,13 @@ spec:
 "#,
     )?;
     user.wait("with-sidecar", "Running", "2/2")?;
-    ensure!(user.run(&["logs", "with-sidecar", "-c", "app"])? == "post-start\nup\n");
+    let mut following = user.start(&["logs", "with-sidecar", "-c", "app", "-f"])?;
+    let seen: Vec<String> = following
+        .stdout()?
+        .lines()
+        .take(2)
+        .collect::<Result<_, _>>()?;
+    ensure!(seen == ["post-start", "up"], "{seen:?}");
     user.run(&["exec", "with-sidecar", "-c", "app", "--", "touch", "/v/go"])?;
     user.wait("with-sidecar", "Completed", "0/2")?;
     let log = user.run(&["logs", "with-sidecar", "-c", "side"])?;

@@ -39,7 +39,8 @@ spec:
 "#,
     )?;
     user.wait("ordered", "Running", "1/1")?;
-    let order = user.run(&["exec", "ordered", "-c", "app", "--", "cat", "/out/order"])?;
+    let all = "until grep app /out/order > /dev/null; do sleep 0.05; done; cat /out/order";
+    let order = user.run(&["exec", "ordered", "-c", "app", "--", "sh", "-c", all])?;
     ensure!(
         order == "first\nsecond\nthird\napp\n",
         "they ran as {order:?}"

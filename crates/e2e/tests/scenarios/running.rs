@@ -255,6 +255,9 @@ spec:
         ])?
         .is_empty()
     );
+    let mut following = user.start(&["logs", "talks", "-c", "quiet", "-f"])?;
+    let first = following.stdout()?.lines().next();
+    ensure!(first.context("no line")?? == "quiet");
     let all = user.run(&["logs", "talks", "--all-containers", "--prefix"])?;
     ensure!(
         all.contains("[pod/talks/counts] line 1\n") && all.contains("[pod/talks/quiet] quiet\n"),

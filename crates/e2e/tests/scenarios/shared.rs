@@ -60,7 +60,9 @@ spec:
     user.wait("together", "Running", "2/2")?;
     let shell =
         |command: &str| user.run(&["exec", "together", "-c", "shell", "--", "sh", "-c", command]);
-    let page = shell("wget -q -O - http://127.0.0.1/ | head -n 4")?;
+    let page = shell(
+        "until nc -z 127.0.0.1 80; do sleep 0.05; done; wget -q -O - http://127.0.0.1/ | head -n 4",
+    )?;
     ensure!(
         page.to_lowercase().contains("nginx"),
         "localhost is shared: {page}"
@@ -82,7 +84,7 @@ spec:
         shell("cat /etc/hosts")?.contains(&format!("{ip}\ttogether")),
         "the Pod's own address is in its hosts file"
     );
-    ensure!(shell("ls /only-here")? == "/only-here\n");
+    ensure!(shell("until [ -s /only-here ]; do sleep 0.05; done; cat /only-here")? == "mine\n");
     let missing = user.fails(&["exec", "together", "-c", "web", "--", "ls", "/only-here"])?;
     ensure!(
         missing.code == 1 && missing.stderr.contains("exit code 1"),

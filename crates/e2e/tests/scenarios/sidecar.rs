@@ -143,9 +143,9 @@ spec:
     ensure!(
         after["status"]["initContainerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 7
     );
+    let twice = "until [ $(wc -l < /data/starts) -ge 2 ]; do sleep 0.05; done; cat /data/starts";
     ensure!(
-        user.run(&["exec", "crash", "-c", "app", "--", "cat", "/data/starts"])?
-            == "started\nstarted\n",
+        user.run(&["exec", "crash", "-c", "app", "--", "sh", "-c", twice])? == "started\nstarted\n",
         "the volume keeps its data"
     );
     Ok(())

@@ -44,7 +44,8 @@ spec:
     })?;
     let inside = |command: &str| user.run(&["exec", "scratch", "--", "sh", "-c", command]);
     ensure!(
-        inside("cat /disk/runs")? == "run\nrun\n",
+        inside("until [ $(wc -l < /disk/runs) -ge 2 ]; do sleep 0.05; done; cat /disk/runs")?
+            == "run\nrun\n",
         "it is kept over restarts of the container"
     );
     ensure!(inside("mount | grep /memory")?.starts_with("tmpfs on /memory type tmpfs"));
