@@ -88,8 +88,7 @@ impl Engine {
 
     /// Starts it again after [`Engine::stop`] or a kill.
     pub fn up(&self) -> anyhow::Result<()> {
-        self.carob(["up", "-d", "--listen", "127.0.0.1:0"])
-            .map(drop)
+        must(self.up_command().arg("-d")).map(drop)
     }
 
     /// Ends the engine; containers go on.
@@ -123,6 +122,11 @@ impl Engine {
             .args(arguments)
             .stdin(Stdio::null());
         command
+    }
+
+    /// `carob up` with this root, at a port of the kernel's choice, not yet started.
+    pub fn up_command(&self) -> Command {
+        self.command(["up", "--listen", "127.0.0.1:0"])
     }
 
     /// Runs `carob` with this root; a failure is an error with what it said.

@@ -5,6 +5,8 @@
 
 pub mod board;
 pub mod client;
+pub mod directory;
 pub mod engine;
+pub mod foreground;
 pub mod golden;
 pub mod user;

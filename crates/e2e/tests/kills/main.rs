@@ -7,17 +7,15 @@
 //! `--moments N` kills N times (30 unless told), `--seed S` repeats the chances of an earlier run; what the machine makes of them
 //! may differ.
 
-mod victim;
 mod workload;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use e2e::client::Api;
 use e2e::engine::{Engine, Outside};
+use e2e::foreground::Foreground;
 
-use crate::victim::Victim;
 use crate::workload::{Begin, Workload};
 
 /// Kills without `--moments`.
@@ -89,8 +87,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let records = tempfile::tempdir().context("make a directory for records")?;
     let mut workload = Workload::new(records.path(), args.seed);
     tokio::runtime::Runtime::new()?.block_on(async {
-        kill_again_and_again(args, &outside, engine.root(), &mut workload).await?;
-        come_to_the_end(&outside, engine.root(), &mut workload).await
+        kill_again_and_again(args, &engine, &mut workload).await?;
+        come_to_the_end(&engine, &mut workload).await
     })?;
     println!(
         "{} Pods came to their ends over {} kills",
@@ -102,15 +100,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn kill_again_and_again(
     args: &Args,
-    outside: &Outside,
-    root: &Path,
+    engine: &Engine,
     workload: &mut Workload,
 ) -> anyhow::Result<()> {
     let mut chance = fastrand::Rng::with_seed(args.seed);
     for kill in 0..args.moments {
         let delay = moment(&mut chance);
-        let mut victim = Victim::start(&outside.carob, root)?;
-        let served = tokio::time::timeout(delay, serve(&mut victim, root, workload)).await;
+        let mut victim = Foreground::start(engine)?;
+        let served = tokio::time::timeout(delay, serve(&mut victim, workload)).await;
         victim.kill().await?;
         if let Ok(ended) = served {
             let when = format!(
@@ -130,8 +127,8 @@ fn moment(chance: &mut fastrand::Rng) -> Duration {
 }
 
 /// Keeps the workload going until the engine is killed. Ends only with what must not be.
-async fn serve(victim: &mut Victim, root: &Path, workload: &mut Workload) -> anyhow::Result<()> {
-    let api = victim.api(root).await?;
+async fn serve(victim: &mut Foreground, workload: &mut Workload) -> anyhow::Result<()> {
+    let api = victim.api().await?;
     loop {
         let seen = workload.step(&api, Begin::More).await?;
         changed_since(&api, &seen.revision).await;
@@ -139,14 +136,10 @@ async fn serve(victim: &mut Victim, root: &Path, workload: &mut Workload) -> any
 }
 
 /// Lets every Pod come to its end under an engine that is left alone.
-async fn come_to_the_end(
-    outside: &Outside,
-    root: &Path,
-    workload: &mut Workload,
-) -> anyhow::Result<()> {
-    let mut victim = Victim::start(&outside.carob, root)?;
+async fn come_to_the_end(engine: &Engine, workload: &mut Workload) -> anyhow::Result<()> {
+    let mut victim = Foreground::start(engine)?;
     let all = async {
-        let api = victim.api(root).await?;
+        let api = victim.api().await?;
         loop {
             let seen = workload.step(&api, Begin::NoMore).await?;
             if seen.pods == 0 {

@@ -10,6 +10,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("limits::out_of_memory", out_of_memory),
     ("limits::too_much_cpu", too_much_cpu),
     ("limits::top", top),
+    ("limits::too_large_for_the_node", too_large_for_the_node),
 ];
 
 /// Reads a limit where this machine's controllers are: of version 2, or of version 1.
@@ -115,6 +116,53 @@ spec:
         .find_map(|line| line.strip_prefix("nr_throttled "));
     ensure!(throttled.is_some_and(|count| count != "0"), "{stat}");
     Ok(())
+}
+
+/// What the scheduler leaves waiting, the node refuses when it was bound past the scheduler.
+fn too_large_for_the_node(user: &User) -> anyhow::Result<()> {
+    let node = user.run(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: waits}
+spec:
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"], resources: {requests: {cpu: 10k}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: refused}
+spec:
+  nodeName: NODE
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"], resources: {requests: {cpu: 10k}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: elsewhere}
+spec:
+  nodeName: NODE
+  nodeSelector: {example.com/disk: fast}
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"]}]
+"#;
+    user.apply(&manifest.replace("NODE", &node))?;
+    user.wait("refused", "OutOfcpu", "0/1")?;
+    let why = "Node didn't have enough resource: cpu, requested: 10000000, used: ";
+    user.wait_event(&format!("Warning OutOfcpu refused: {why}"))?;
+    let refused = user.pod("refused")?["status"].clone();
+    let message = refused["message"].as_str().unwrap_or_default();
+    let begins = message.starts_with(&format!("Pod was rejected: {why}"));
+    ensure!(
+        refused["phase"] == "Failed" && begins && refused["containerStatuses"].is_null(),
+        "{refused}"
+    );
+    user.wait("elsewhere", "NodeAffinity", "0/1")?;
+    user.wait_event(
+        "Warning NodeAffinity elsewhere: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+    )?;
+    user.wait("waits", "Pending", "0/1")?;
+    user.wait_event(
+        "Warning FailedScheduling waits: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, \
+         preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+    )
 }
 
 /// A row of `top`: the name, thousandths of a processor, MiB.

@@ -10,6 +10,7 @@ mod limits;
 mod namespaces;
 mod prepare;
 mod proxies;
+mod records;
 mod resize;
 mod restart;
 mod running;
@@ -99,18 +100,29 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
         }
     }
-    let for_resize = outside.clone();
-    trials.push(Trial::test("engine::resizes_survive_kills", move || {
-        resize::survives(&for_resize).map_err(|error| format!("{error:#}").into())
-    }));
-    trials.push(Trial::test("engine::survives_restarts", move || {
-        restart::survives(&outside).map_err(|error| format!("{error:#}").into())
-    }));
+    trials.extend(of_engine(&outside));
     let conclusion = libtest_mimic::run(arguments, trials);
     Arc::into_inner(engine)
         .context("a scenario still holds the engine")?
         .down()?;
     Ok(conclusion.exit_code())
+}
+
+/// What is seen on the machine, of engines of their own: once.
+fn of_engine(outside: &Outside) -> Vec<Trial> {
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 4] = [
+        ("resizes_survive_kills", resize::survives),
+        ("survives_restarts", restart::survives),
+        ("dead_containers_are_collected", records::are_collected),
+        ("logs_are_put_aside", records::logs_are_put_aside),
+    ];
+    let trial = |(name, scenario): (&str, fn(&Outside) -> anyhow::Result<()>)| {
+        let outside = outside.clone();
+        Trial::test(format!("engine::{name}"), move || {
+            scenario(&outside).map_err(|error| format!("{error:#}").into())
+        })
+    };
+    scenarios.into_iter().map(trial).collect()
 }
 
 fn trial(

@@ -1,57 +1,65 @@
-//! An engine in the foreground, to be killed.
+//! An engine in the foreground, to be killed: started by its [`Engine`], of which it is the process while it lives.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, bail, ensure};
-use e2e::client::Api;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-pub(crate) struct Victim {
+use crate::client::Api;
+use crate::engine::Engine;
+
+/// The process. Dropping it kills it.
+#[derive(Debug)]
+pub struct Foreground {
     process: Child,
+    /// What it says goes here.
+    log: PathBuf,
+    kubeconfig: PathBuf,
 }
 
-impl Victim {
-    /// Starts the engine of `root`. What it says goes to the log in its state directory.
-    pub(crate) fn start(carob: &Path, root: &Path) -> anyhow::Result<Victim> {
-        let log = std::fs::File::options()
+impl Foreground {
+    /// Starts an engine that does not run, and waits for nothing.
+    pub fn start(engine: &Engine) -> anyhow::Result<Foreground> {
+        let log = engine.root().join("foreground.log");
+        let said = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(root.join("killed.log"))?;
-        let process = Command::new(carob)
-            .arg("--root")
-            .arg(root)
-            .args(["up", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
+            .open(&log)?;
+        let process = Command::from(engine.up_command())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(said)
             .kill_on_drop(true)
             .spawn()
             .context("start the engine")?;
-        Ok(Victim { process })
+        Ok(Foreground {
+            process,
+            log,
+            kubeconfig: engine.kubeconfig(),
+        })
     }
 
     /// A client of it, once it is Ready.
-    pub(crate) async fn api(&mut self, root: &Path) -> anyhow::Result<Api> {
+    pub async fn api(&mut self) -> anyhow::Result<Api> {
         let stdout = self.process.stdout.as_mut().context("hear the engine")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).await?;
         if !line.starts_with("ready ") {
-            let said = std::fs::read_to_string(root.join("killed.log")).unwrap_or_default();
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
             let last: Vec<&str> = said.lines().rev().take(5).collect();
             bail!("the engine did not start:\n{}", last.join("\n"));
         }
-        Api::from_kubeconfig(&root.join("kubeconfig")).await
+        Api::from_kubeconfig(&self.kubeconfig).await
     }
 
     /// Kills it without a word.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+    pub async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await.context("kill the engine")
     }
 
     /// Ends it in order; its Pods go on.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.process.id().context("the engine has ended")?;
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("a process id")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
