@@ -257,6 +257,7 @@ impl Worker {
         memory.phase = memory.phase.max(plan.phase);
         memory.restarts.extend(plan.restarts);
         memory.start_errors.extend(plan.start_errors);
+        memory.owed.extend(plan.owed);
         memory.told = plan.told;
         memory.restarting_all = plan.restarting_all;
         if plan.termination.is_some() {

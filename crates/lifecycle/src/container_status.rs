@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::kinds::{self, Member};
 use crate::look::Look;
 use crate::messages;
-use crate::observed::ContainerKind;
+use crate::observed::{ContainerKind, WorkerPhase};
 use crate::probe;
 use crate::resize;
 use crate::restart;
@@ -69,13 +69,15 @@ fn refresh(
     if member.kind == ContainerKind::Ephemeral {
         return;
     }
-    let state = status.state.clone().unwrap_or_default();
-    let running = newest.filter(|_| state.running.is_some());
+    let state = status.state.as_ref();
+    let running = newest.filter(|_| state.is_some_and(|s| s.running.is_some()));
+    let ended = state.and_then(|s| s.terminated.as_ref());
+    let is_done = ended.is_some_and(|t| t.exit_code == 0);
     let started =
         running.filter(|record| probe::is_started(look.seen, member, &record.id, previous));
     status.started = Some(started.is_some());
     status.ready = match member.kind {
-        ContainerKind::Init => state.terminated.is_some_and(|t| t.exit_code == 0),
+        ContainerKind::Init => is_done,
         _ => started.is_some_and(|r| probe::is_ready(look.seen, member, &r.id, previous)),
     };
 }
@@ -91,11 +93,13 @@ fn without_record(
     member: &Member<'_>,
     previous: Option<&core::ContainerStatus>,
 ) -> core::ContainerStatus {
-    let state_of = |p: &core::ContainerStatus| p.state.clone().unwrap_or_default();
+    let has = |p: &core::ContainerStatus, what: fn(&core::ContainerState) -> bool| {
+        p.state.as_ref().is_some_and(what)
+    };
     if look.seen.memory.restarting_all && member.kind != ContainerKind::Ephemeral {
         return removed(look, member, previous);
     }
-    if let Some(ended) = previous.filter(|p| state_of(p).terminated.is_some()) {
+    if let Some(ended) = previous.filter(|p| has(p, |s| s.terminated.is_some())) {
         return ended.clone();
     }
     let mut status = core::ContainerStatus {
@@ -108,7 +112,7 @@ fn without_record(
         restart_count: previous.map_or(0, |p| p.restart_count),
         ..core::ContainerStatus::default()
     };
-    let ran = previous.is_some_and(|p| state_of(p).running.is_some());
+    let ran = previous.is_some_and(|p| has(p, |s| s.running.is_some()));
     let has_last = status
         .last_state
         .as_ref()
@@ -344,7 +348,15 @@ fn start_error(
         .as_ref()
         .and_then(|s| s.terminated.as_ref())
         .is_some_and(|t| t.exit_code == 0);
+    // What nobody starts any more has got its end already.
+    let is_over = look.seen.memory.phase >= WorkerPhase::Terminated
+        && newest.is_none()
+        && status
+            .state
+            .as_ref()
+            .is_some_and(|s| s.terminated.is_some());
     if is_stale
+        || is_over
         || !restart::due(look, member, newest)
         || (member.kind == ContainerKind::Init && settled)
     {

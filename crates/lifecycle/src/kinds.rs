@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
+use serde::Serialize;
 
 use crate::observed::ContainerKind;
 
@@ -42,16 +43,18 @@ pub fn init(pod: &Pod) -> Vec<Member<'_>> {
         .as_ref()
         .and_then(|s| s.init_containers.as_deref())
         .unwrap_or_default();
-    list.iter()
-        .map(|spec| Member {
-            kind: if spec.restart_policy.as_deref() == Some("Always") {
-                ContainerKind::Sidecar
-            } else {
-                ContainerKind::Init
-            },
-            spec,
-        })
-        .collect()
+    list.iter().map(init_member).collect()
+}
+
+fn init_member(spec: &Container) -> Member<'_> {
+    Member {
+        kind: if spec.restart_policy.as_deref() == Some("Always") {
+            ContainerKind::Sidecar
+        } else {
+            ContainerKind::Init
+        },
+        spec,
+    }
 }
 
 /// App containers, in spec order.
@@ -61,18 +64,25 @@ pub fn apps(pod: &Pod) -> Vec<Member<'_>> {
         .as_ref()
         .map(|s| s.containers.as_slice())
         .unwrap_or_default();
-    list.iter()
-        .map(|spec| Member {
-            kind: ContainerKind::App,
-            spec,
-        })
-        .collect()
+    list.iter().map(app_member).collect()
+}
+
+fn app_member(spec: &Container) -> Member<'_> {
+    Member {
+        kind: ContainerKind::App,
+        spec,
+    }
 }
 
 /// Init containers and sidecars, then app containers, each in spec order. Ephemeral containers are not among them.
 pub fn members(pod: &Pod) -> Vec<Member<'_>> {
-    let mut all = init(pod);
-    all.extend(apps(pod));
+    let Some(spec) = &pod.spec else {
+        return Vec::new();
+    };
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let mut all = Vec::with_capacity(init.len() + spec.containers.len());
+    all.extend(init.iter().map(init_member));
+    all.extend(spec.containers.iter().map(app_member));
     all
 }
 
@@ -125,6 +135,14 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// The same, whatever becomes of the Pod it was found in.
+    pub(crate) fn into_owned(self) -> Found<'static> {
+        Found {
+            kind: self.kind,
+            spec: Cow::Owned(self.spec.into_owned()),
+        }
+    }
+
     /// It.
     pub fn member(&self) -> Member<'_> {
         Member {
@@ -154,11 +172,40 @@ pub fn kind_of(pod: &Pod, name: &str) -> ContainerKind {
         .map_or(ContainerKind::Ephemeral, |m| m.kind)
 }
 
+/// As it is hashed.
+#[derive(Serialize)]
+struct Identity<'a> {
+    image: Option<&'a str>,
+    name: &'a str,
+}
+
 /// What a container must be restarted for when it changes: its name and image only (§1.7), as FNV-1a in hex.
 pub fn container_hash(spec: &Container) -> String {
-    let text = serde_json::json!({ "image": spec.image, "name": spec.name }).to_string();
+    let identity = Identity {
+        image: spec.image.as_deref(),
+        name: &spec.name,
+    };
+    // Strings can always be written.
+    let text = serde_json::to_string(&identity).unwrap_or_default();
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     format!("{hash:x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_stays_what_it_was_in_records() {
+        for (name, image, hash) in [("a", Some("x:1"), "22706d31"), ("a\"b", None, "db45189d")] {
+            let spec = Container {
+                name: name.to_owned(),
+                image: image.map(str::to_owned),
+                ..Container::default()
+            };
+            assert_eq!(container_hash(&spec), hash);
+        }
+    }
 }

@@ -102,6 +102,9 @@ pub struct Memory {
     /// Runs whose `postStart` hook failed (§1.9 step 9), by id. The worker writes the entry, and a start error, when the hook is
     /// over. The plan stops such a run; until it has ended it counts for nothing else, and what was reported before stands.
     pub failed_hooks: BTreeSet<Id>,
+    /// Ended runs, by id, whose containers an agent before this one had begun to start again: their policy is not asked any more.
+    /// Grows by [`crate::Plan::owed`].
+    pub owed: BTreeSet<Id>,
     /// The Pod's own end, once it was decided.
     pub termination: Option<Termination>,
     /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].

@@ -84,14 +84,17 @@ fn has_started(look: &Look<'_>) -> bool {
 /// A status by its parts: state, and how its last ended run ended.
 fn parts(
     status: &core::ContainerStatus,
-) -> (core::ContainerState, Option<core::ContainerStateTerminated>) {
+) -> (
+    Option<&core::ContainerState>,
+    Option<&core::ContainerStateTerminated>,
+) {
     let last = status
         .last_state
         .as_ref()
-        .and_then(|l| l.terminated.clone())
+        .and_then(|l| l.terminated.as_ref())
         // What was removed to restart all is about to run.
         .filter(|end| end.reason.as_deref() != Some(restart_all::REASON));
-    (status.state.clone().unwrap_or_default(), last)
+    (status.state.as_ref(), last)
 }
 
 fn restarts(look: &Look<'_>, member: &Member<'_>, end: &core::ContainerStateTerminated) -> bool {
@@ -112,17 +115,18 @@ fn count_init(
     member: &Member<'_>,
     status: Option<&core::ContainerStatus>,
 ) {
-    let end = status
-        .map(parts)
-        .and_then(|(state, last)| match (state.terminated, state.waiting) {
+    let end = status.map(parts).and_then(|(state, last)| {
+        let state = state?;
+        match (&state.terminated, &state.waiting) {
             (Some(end), _) => Some(end),
             (None, Some(_)) => last,
             (None, None) => None,
-        });
+        }
+    });
     match end {
         None => count.pending_init += 1,
         Some(end) if end.exit_code != 0 || end.reason.as_deref() == Some("OOMKilled") => {
-            if !restarts(look, member, &end) {
+            if !restarts(look, member, end) {
                 count.failed_for_good += 1;
             }
         }
@@ -136,12 +140,12 @@ fn count_sidecar(count: &mut Count, status: Option<&core::ContainerStatus>) {
         return;
     };
     let (state, last) = parts(status);
-    if state.running.is_some() {
+    if state.is_some_and(|s| s.running.is_some()) {
         count.running += 1;
         if status.started != Some(true) {
             count.pending_sidecar += 1;
         }
-    } else if state.terminated.is_none() && last.is_none() {
+    } else if state.is_none_or(|s| s.terminated.is_none()) && last.is_none() {
         count.waiting += 1;
         count.pending_sidecar += 1;
     }
@@ -158,12 +162,13 @@ fn count_app(
         return;
     };
     let (state, last) = parts(status);
-    let final_code = state.terminated.as_ref().map(|t| t.exit_code);
-    if state.running.is_some() {
+    let ended = state.and_then(|s| s.terminated.as_ref());
+    let final_code = ended.map(|t| t.exit_code);
+    if state.is_some_and(|s| s.running.is_some()) {
         count.running += 1;
-    } else if let Some(end) = state.terminated.or(last) {
+    } else if let Some(end) = ended.or(last) {
         count.stopped += 1;
-        if !restarts(look, member, &end) {
+        if !restarts(look, member, end) {
             count.stopped_for_good += 1;
         }
         if final_code == Some(0) {

@@ -46,8 +46,8 @@ impl Default for NodePolicy {
 /// What to do now.
 ///
 /// The worker writes the status of what it observed (so that an exit is seen before its restart), stores the changes to its
-/// memory (`phase`, `termination`, `restarts`, `start_errors`, `told`, `restarting_all`), takes the steps in order, and looks again at once. A plan
-/// without steps means: write the status and sleep until an event or `wake_at`. A worker may forget a Pod when its phase is
+/// memory (`phase`, `termination`, `restarts`, `start_errors`, `owed`, `told`, `restarting_all`), takes the steps in order, and
+/// looks again at once. A plan without steps means: write the status and sleep until an event or `wake_at`. A worker may forget a Pod when its phase is
 /// `Finished`, [`crate::Observed::gone`] is set and the plan has no steps.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -64,6 +64,8 @@ pub struct Plan {
     pub restarts: BTreeMap<String, BackOff>,
     /// Start errors to remember (containers held by a back-off), by container name.
     pub start_errors: BTreeMap<String, StartError>,
+    /// Ended runs to add to the memory's `owed`, by id.
+    pub owed: BTreeSet<Id>,
     /// The Pod's end, when it is decided or its grace falls.
     pub termination: Option<Termination>,
     /// The worker's `told` from now on: replaces the old set.

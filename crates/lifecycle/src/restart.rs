@@ -90,10 +90,10 @@ pub(crate) fn due(look: &Look<'_>, member: &Member<'_>, newest: Option<&Containe
     }
 }
 
-/// Whether a record was stopped to be started again, whatever its exit code (§1.7).
+/// Whether a record was stopped to be started again, whatever its exit code (§1.7), or had begun to be.
 pub(crate) fn replaced(look: &Look<'_>, record: &ContainerStatus) -> bool {
     let stop = look.seen.memory.stop_of(&record.id);
-    stop.is_some_and(|stop| stop.then_restart)
+    stop.is_some_and(|stop| stop.then_restart) || look.seen.memory.owed.contains(&record.id)
 }
 
 /// Whether the policy alone, before there is an exit code, starts a container again that the agent stops (§1.7).

@@ -21,11 +21,11 @@ use crate::text;
 /// Not to be written for a Pod that is [`Observed::gone`]. Writing it when it equals `pod.status` can be left out.
 pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStatus {
     let look = Look { pod, seen, now };
-    let previous = pod.status.clone().unwrap_or_default();
-    if admit::was_rejected(&previous) {
+    if let Some(rejected) = pod.status.as_ref().filter(|s| admit::was_rejected(s)) {
         // All there is to say of it (§1.2).
-        return previous;
+        return rejected.clone();
     }
+    let previous = pod.status.as_ref().map(kept).unwrap_or_default();
     let (mut init, mut apps) = containers(&look);
     let released = seen.memory.phase >= WorkerPhase::Terminated;
     let computed = computed_phase(&look, &init, &apps);
@@ -55,17 +55,46 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
             .or_else(|| Some(Time(text::second(now)))),
         ..previous
     };
-    let names = |list: &[core::ContainerStatus]| (!list.is_empty()).then(|| list.to_vec());
-    out.init_container_statuses = names(&init);
+    let named = |list: Vec<core::ContainerStatus>| (!list.is_empty()).then_some(list);
+    out.init_container_statuses = named(init);
     apps.sort_by(|a, b| a.name.cmp(&b.name));
-    out.container_statuses = names(&apps);
-    out.ephemeral_container_statuses = names(&ephemeral(&look));
+    out.container_statuses = named(apps);
+    out.ephemeral_container_statuses = named(ephemeral(&look));
     set_phase(&mut out, &phase, verdict, released);
     set_addresses(&look, &mut out);
     let (resources, allocated) = resize::shown_pod(&look);
     out.resources = Some(resources);
     out.allocated_resources = allocated;
     out
+}
+
+/// What was reported before, but for what is built anew each time.
+fn kept(previous: &core::PodStatus) -> core::PodStatus {
+    core::PodStatus {
+        allocated_resources: None,
+        conditions: None,
+        container_statuses: None,
+        ephemeral_container_statuses: None,
+        extended_resource_claim_status: previous.extended_resource_claim_status.clone(),
+        host_ip: previous.host_ip.clone(),
+        host_ips: previous.host_ips.clone(),
+        init_container_statuses: None,
+        message: previous.message.clone(),
+        node_allocatable_resource_claim_statuses: previous
+            .node_allocatable_resource_claim_statuses
+            .clone(),
+        nominated_node_name: previous.nominated_node_name.clone(),
+        observed_generation: previous.observed_generation,
+        phase: previous.phase.clone(),
+        pod_ip: previous.pod_ip.clone(),
+        pod_ips: previous.pod_ips.clone(),
+        qos_class: previous.qos_class.clone(),
+        reason: previous.reason.clone(),
+        resize: previous.resize.clone(),
+        resource_claim_statuses: previous.resource_claim_statuses.clone(),
+        resources: None,
+        start_time: previous.start_time.clone(),
+    }
 }
 
 /// What was reported before about one container.

@@ -213,6 +213,9 @@ pub(crate) fn start(
                     keep_log: true,
                 });
                 restart_count = unused.attempt;
+                // It was decided by whoever made the record.
+                let ended = look.last_exit(member.name());
+                plan.owed.extend(ended.map(|(record, _)| record.id.clone()));
             }
             plan.because(
                 Some(member.name()),

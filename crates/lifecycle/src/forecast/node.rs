@@ -66,6 +66,8 @@ pub struct Node<W> {
     /// The agent has just begun. It reports only when it has decided what to do, so that it does not take back what was decided
     /// before it.
     is_new: bool,
+    /// Something has changed since the last report. One that follows from the same again would be the same.
+    pub(super) is_changed: bool,
     is_finished: bool,
 }
 
@@ -91,6 +93,7 @@ impl<W: Watch> Node<W> {
             queue: VecDeque::new(),
             wake_at: None,
             is_new: true,
+            is_changed: true,
             is_finished: false,
         }
     }
@@ -101,8 +104,11 @@ impl<W: Watch> Node<W> {
     /// When the plans never come to rest.
     pub fn live_until(&mut self, until: Timestamp) -> Result<(), Restless> {
         let (mut looks, mut moment) = (0, self.now);
+        // By whatever happened from outside.
+        self.is_changed = true;
         loop {
             looks = if self.now == moment { looks + 1 } else { 0 };
+            self.is_changed |= self.now != moment;
             moment = self.now;
             if looks > MANY_LOOKS {
                 return Err(Restless { at: self.now });
@@ -126,8 +132,8 @@ impl<W: Watch> Node<W> {
 
     /// One look: takes in what has happened, reports, plans and acts. Whether it acted.
     fn turn(&mut self) -> bool {
-        self.take_in();
-        self.probe();
+        self.is_changed |= self.take_in();
+        self.is_changed |= self.probe();
         if !self.is_new {
             self.report();
         }
@@ -158,6 +164,7 @@ impl<W: Watch> Node<W> {
                 break;
             }
             if !matches!(step, Step::Event(_)) {
+                self.is_changed = true;
                 self.report();
             }
             if self.starting.is_some() {
@@ -182,14 +189,21 @@ impl<W: Watch> Node<W> {
             wake_at,
             restarts,
             start_errors,
+            owed,
             termination,
             told,
             restarting_all,
             ..
         } = plan;
+        self.is_changed |= phase != memory.phase
+            || !start_errors.is_empty()
+            || !owed.is_empty()
+            || restarting_all != memory.restarting_all
+            || termination.is_some();
         memory.phase = phase;
         memory.restarts.extend(restarts);
         memory.start_errors.extend(start_errors);
+        memory.owed.extend(owed);
         memory.told = told;
         memory.restarting_all = restarting_all;
         memory.termination = termination.or(memory.termination.take());
@@ -213,6 +227,7 @@ impl<W: Watch> Node<W> {
         if has_verdict || self.seen.gone || self.pod.metadata.deletion_timestamp.is_some() {
             self.show_starting();
             self.queue.clear();
+            self.is_changed = true;
         }
     }
 
@@ -224,8 +239,8 @@ impl<W: Watch> Node<W> {
     }
 
     /// Computes the status and writes it.
-    pub fn report(&mut self) {
-        if self.seen.gone {
+    fn report(&mut self) {
+        if self.seen.gone || !std::mem::take(&mut self.is_changed) {
             return;
         }
         let status = status::status(&self.pod, &self.seen, self.now);
@@ -249,11 +264,12 @@ impl<W: Watch> Node<W> {
         ends.chain(hooks).chain(starting).chain(wake).min()
     }
 
-    /// Takes in what has happened by now.
-    fn take_in(&mut self) {
+    /// Takes in what has happened by now; whether anything has.
+    fn take_in(&mut self) -> bool {
         let now = self.now;
         let ends = self.ends.iter().filter(|(_, (at, _))| *at <= now);
         let due: Vec<_> = ends.map(|(id, end)| (id.clone(), *end)).collect();
+        let mut has_any = !due.is_empty();
         for (id, (at, code)) in due {
             self.end(&id, at, code);
         }
@@ -263,12 +279,15 @@ impl<W: Watch> Node<W> {
                 && let Some(hook) = pre_stops.get_mut(id)
             {
                 hook.is_over = true;
+                has_any = true;
             }
             *over > now
         });
         if let Some((record, _)) = self.starting.take_if(|(_, over)| *over <= now) {
             self.hook_is_over(record);
+            has_any = true;
         }
+        has_any
     }
 
     /// Ends a run.
@@ -314,6 +333,7 @@ impl<W: Watch> Node<W> {
     pub fn agent_dies(&mut self) {
         self.dies_after = None;
         self.is_new = true;
+        self.is_changed = true;
         self.watch.agent_died();
         self.show_starting();
         self.queue.clear();

@@ -15,7 +15,7 @@ use super::node::{Node, POD_IP};
 use super::watch::Watch;
 use crate::events;
 use crate::image::{self, Decision, Presence};
-use crate::kinds::{self, Member};
+use crate::kinds::{self, Found, Member};
 use crate::observed::{ContainerKind, PreStopping, StartError, Stopping, VolumesSeen};
 use crate::plan::{Event, PreStop, Start, Step, Stop};
 use crate::text;
@@ -147,8 +147,8 @@ impl<W: Watch> Node<W> {
 
     /// Whether the container was started.
     fn start(&mut self, start: &Start) -> bool {
-        let pod = self.pod.clone();
-        let Some(found) = kinds::find(&pod, &start.container) else {
+        let found = kinds::find(&self.pod, &start.container).map(Found::into_owned);
+        let Some(found) = found else {
             return false;
         };
         let member = found.member();
@@ -276,10 +276,9 @@ impl<W: Watch> Node<W> {
                 at: self.now,
             };
             memory.start_errors.insert(name.clone(), error);
-            let pod = self.pod.clone();
-            if let Some(found) = kinds::find(&pod, &name) {
-                self.tell(&events::hook_failed(&found.member(), "PostStart"));
-            }
+            let found = kinds::find(&self.pod, &name);
+            let event = found.map(|found| events::hook_failed(&found.member(), "PostStart"));
+            event.iter().for_each(|event| self.tell(event));
         }
         self.seen.containers.push(record);
     }
@@ -293,6 +292,7 @@ impl<W: Watch> Node<W> {
             if self.seen.memory.failed_hooks.contains(&stop.id) {
                 self.watch.about_to(step, &self.pod, &self.seen, self.now);
                 self.take(step);
+                self.is_changed = true;
             }
         }
     }

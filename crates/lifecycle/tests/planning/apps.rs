@@ -236,3 +236,37 @@ fn the_newest_run_is_the_one_with_the_greatest_number() {
         ),
     ]);
 }
+
+#[test]
+fn what_was_about_to_start_again_starts() {
+    let ended = || vec![exited("a", 0, 1, 9, 0)];
+    let pods = || one().policy("OnFailure").app("b");
+    let begun = seen([ended(), vec![created("a", 1, 20), running("b", 0, 1)]].concat());
+    check(vec![(
+        "its number is free §1.9",
+        pods(),
+        begun.clone(),
+        21,
+        "remove a-1, keep its log
+         start container a #1",
+        None,
+    )]);
+    let plan = planned(pods(), &begun, 21);
+    assert_eq!(plan.owed, ["a-0".to_owned()].into());
+    // The record that said so is gone.
+    let left = with([ended(), vec![running("b", 0, 1)]].concat(), |seen| {
+        seen.memory.owed = plan.owed;
+    });
+    check(vec![(
+        "whatever its policy",
+        pods(),
+        left.clone(),
+        21,
+        "start container a #1",
+        None,
+    )]);
+    let status = lifecycle::status(&pods().build(), &left, at(21));
+    let shown = &status.container_statuses.unwrap_or_default()[0];
+    let is_waiting = shown.state.as_ref().is_some_and(|s| s.waiting.is_some());
+    assert!(is_waiting, "§3.7: {shown:?}");
+}

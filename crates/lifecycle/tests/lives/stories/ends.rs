@@ -186,3 +186,38 @@ fn a_failed_post_start_hook_shows_when_its_run_has_ended() {
     // The other container waits for the hook, and not for the end of the run.
     assert_eq!(world.watch.started, ["a#0", "b#0", "a#1"]);
 }
+
+#[test]
+fn a_container_that_never_ran_gets_its_end_once() {
+    let pods = pod().deadline(3).app("a").app("b");
+    let world = lived(pods, &[("a", &[Run::fails(Starts::NoImage)])], 10);
+    let lost = "The container could not be located when the pod was terminated";
+    shows(
+        &world,
+        &lines(
+            "Failed",
+            &FAILED,
+            &[
+                &format!("a #0: terminated ContainerStatusUnknown 137 ({lost})"),
+                "b #0: terminated Completed 0",
+            ],
+        ),
+    );
+}
+
+#[test]
+fn a_restart_goes_on_although_the_agent_died_in_it() {
+    // A probe ends each run, and asked to stop it returns 0, which its policy alone would leave at that.
+    let sick = Run {
+        healthy: (4, 5),
+        ..Run::on()
+    };
+    let pods = pod().app("a").liveness(testkit::probe(2, 2)).app("b");
+    let mut world = World::new(pods.policy("OnFailure").build(), &[("a", &[sick])]);
+    world.run_to(16);
+    world.outside(Outside::AgentDies(5));
+    world.run_to(60);
+    assert_eq!(world.watch.agent_deaths, 1);
+    assert_eq!(world.watch.phases, ["Pending", "Running"]);
+    assert!(world.watch.started.len() > 3, "{:?}", world.watch.started);
+}
