@@ -1,10 +1,12 @@
-//! The workload-independent controllers every cluster has: what a namespace is given when it is made, and its end.
+//! The workload-independent controllers every cluster has: what a namespace is given when it is made, and its end; and who has to
+//! leave a node.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
 
 mod namespace;
 mod provision;
+mod taints;
 
 use std::sync::Arc;
 
@@ -39,7 +41,8 @@ impl Controllers {
     /// Runs every controller until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
-            namespace::run(self.client.clone(), self.clock, shutdown.clone()),
+            namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            taints::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
         );

@@ -92,7 +92,7 @@ fn mismatch(pod: &core::Pod, node: &core::Node, room: &Room) -> Option<Rejection
         ("NodeName", fit::OTHER_NAME)
     } else if room.is_port_taken(uid, &Share::of(pod)) {
         ("NodePorts", fit::PORTS_TAKEN)
-    } else if !fit::tolerates_all(pod, node, &["NoExecute"]) {
+    } else if !fit::tolerates_all(pod, node, &[fit::NO_EXECUTE]) {
         ("TaintToleration", UNTOLERATED)
     } else {
         return None;

@@ -7,6 +7,9 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
 };
 
+/// The effect of a taint that Pods have to leave for.
+pub const NO_EXECUTE: &str = "NoExecute";
+
 /// What is said of a node with another name than the Pod's spec has.
 pub const OTHER_NAME: &str = "node(s) didn't match the requested node name";
 /// What is said of a node that is not [affine](is_affine).
@@ -23,9 +26,47 @@ pub fn is_named(pod: &Pod, node: &Node) -> bool {
 
 /// Whether the Pod tolerates the node's taints of these effects.
 pub fn tolerates_all(pod: &Pod, node: &Node, effects: &[&str]) -> bool {
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref());
-    let mut taints = taints.unwrap_or_default().iter();
+    let mut taints = taints(node).iter();
     taints.all(|t| !effects.contains(&t.effect.as_str()) || tolerates(tolerations(pod), t))
+}
+
+/// How long a Pod may stay on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// As long as it likes.
+    Forever,
+    /// So many seconds from when the node was tainted.
+    For(u64),
+}
+
+/// How long the Pod tolerates the node's NoExecute taints: of each taint the first toleration that covers it counts, and the shortest
+/// of them all.
+pub fn stay(pod: &Pod, node: &Node) -> Stay {
+    let mut least = Stay::Forever;
+    for taint in taints(node).iter().filter(|t| t.effect == NO_EXECUTE) {
+        let mut covering = tolerations(pod).iter().filter(|t| covers(t, taint));
+        let Some(toleration) = covering.next() else {
+            return Stay::For(0);
+        };
+        let seconds = toleration.toleration_seconds;
+        let seconds = seconds.map(|seconds| u64::try_from(seconds).unwrap_or(0));
+        least = match (least, seconds) {
+            (least, None) => least,
+            (Stay::Forever, Some(seconds)) => Stay::For(seconds),
+            (Stay::For(least), Some(seconds)) => Stay::For(least.min(seconds)),
+        };
+    }
+    least
+}
+
+/// Whether the node has a taint of this effect.
+pub fn has_taint(node: &Node, effect: &str) -> bool {
+    taints(node).iter().any(|taint| taint.effect == effect)
+}
+
+fn taints(node: &Node) -> &[Taint] {
+    let spec = node.spec.as_ref();
+    spec.and_then(|s| s.taints.as_deref()).unwrap_or_default()
 }
 
 /// The Pod's tolerations.
@@ -37,20 +78,23 @@ pub fn tolerations(pod: &Pod) -> &[Toleration] {
 
 /// Whether one of these tolerations covers the taint.
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|t| {
-        let effect = t.effect.as_deref().unwrap_or_default();
-        let key = t.key.as_deref().unwrap_or_default();
-        let value_fits = match t.operator.as_deref().unwrap_or_default() {
-            "" | "Equal" => {
-                t.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-            }
-            "Exists" => true,
-            _ => false,
-        };
-        (effect.is_empty() || effect == taint.effect)
-            && (key.is_empty() || key == taint.key)
-            && value_fits
-    })
+    tolerations.iter().any(|t| covers(t, taint))
+}
+
+fn covers(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    let key = toleration.key.as_deref().unwrap_or_default();
+    let value_fits = match toleration.operator.as_deref().unwrap_or_default() {
+        "" | "Equal" => {
+            let value = toleration.value.as_deref().unwrap_or_default();
+            value == taint.value.as_deref().unwrap_or_default()
+        }
+        "Exists" => true,
+        _ => false,
+    };
+    (effect.is_empty() || effect == taint.effect)
+        && (key.is_empty() || key == taint.key)
+        && value_fits
 }
 
 /// Whether the node is one that `nodeSelector` and the required node affinity of the Pod select.
@@ -107,5 +151,51 @@ fn requirement_holds(requirement: &NodeSelectorRequirement, value: Option<&str>)
             .zip(number(values.first().map(String::as_str)))
             .is_some_and(|(a, b)| a < b),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_shortest_toleration_ends_a_stay() {
+        let until = |key: &str, seconds: Option<i64>| json!({"key": key, "operator": "Exists", "tolerationSeconds": seconds});
+        let a = json!({"key": "a", "effect": "NoExecute"});
+        let b = json!({"key": "b", "effect": "NoExecute"});
+        let soft = json!({"key": "s", "effect": "NoSchedule"});
+        let table = [
+            (json!([]), json!([soft]), Stay::Forever),
+            (json!([]), json!([soft, a]), Stay::For(0)),
+            (json!([until("a", None)]), json!([a]), Stay::Forever),
+            (json!([until("a", Some(5))]), json!([a]), Stay::For(5)),
+            (json!([until("a", Some(-5))]), json!([a]), Stay::For(0)),
+            (json!([until("a", Some(5))]), json!([a, b]), Stay::For(0)),
+            (
+                json!([until("a", Some(5)), until("b", Some(3))]),
+                json!([a, b]),
+                Stay::For(3),
+            ),
+            (
+                json!([until("a", Some(5)), until("b", None)]),
+                json!([a, b]),
+                Stay::For(5),
+            ),
+            (
+                json!([until("a", Some(5)), until("a", Some(3))]),
+                json!([a]),
+                Stay::For(5),
+            ),
+        ];
+        for (tolerations, taints, want) in table {
+            let pod = serde_json::from_value(
+                json!({"spec": {"containers": [], "tolerations": tolerations}}),
+            );
+            let node = serde_json::from_value(json!({"spec": {"taints": taints}}));
+            let got = stay(&pod.unwrap(), &node.unwrap());
+            assert_eq!(got, want, "{tolerations} {taints}");
+        }
     }
 }

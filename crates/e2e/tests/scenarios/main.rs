@@ -18,6 +18,7 @@ mod security;
 mod shared;
 mod sidecar;
 mod streams;
+mod taints;
 mod terminal;
 mod volumes;
 
@@ -110,11 +111,12 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 4] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 5] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
+        ("taints_evict", taints::evict),
     ];
     let trial = |(name, scenario): (&str, fn(&Outside) -> anyhow::Result<()>)| {
         let outside = outside.clone();

@@ -1,0 +1,243 @@
+//! Who has to leave a node that has a NoExecute taint (upstream's taint-eviction-controller): Pods that do not tolerate it at once,
+//! those that tolerate it for a while when that is over, unless the taint goes before.
+//!
+//! Pods are watched only while a node has such a taint. When the time began to run is not kept: a later controller begins anew, as
+//! upstream's does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Event as Told, EventSource, Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::{Api, Client, ResourceExt};
+use lifecycle::fit::{self, Stay};
+use ports::clock::Clock;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Who the events are from.
+const COMPONENT: &str = "taint-eviction-controller";
+/// A Pod that could not be deleted is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+
+/// Evicts Pods until `shutdown`.
+pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let mut nodes: Watch<Node> = watcher(Api::all(client.clone()), Config::default())
+        .default_backoff()
+        .boxed();
+    let mut pods: Option<Watch<Pod>> = None;
+    let mut evictions = Evictions {
+        client,
+        clock,
+        tainted: BTreeMap::new(),
+        pods: BTreeMap::new(),
+        due: BTreeMap::new(),
+    };
+    loop {
+        let next = evictions.due.values().min().copied();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(event) = nodes.next() => match event {
+                Ok(event) => evictions.node(event).await,
+                Err(error) => tracing::warn!(%error, "watching nodes"),
+            },
+            Some(event) = next_of(&mut pods) => match event {
+                Ok(event) => evictions.pod(event).await,
+                Err(error) => tracing::warn!(%error, "watching pods"),
+            },
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => evictions.evict().await,
+        }
+        match (evictions.tainted.is_empty(), pods.is_some()) {
+            (false, false) => {
+                let bound = Config::default().fields("spec.nodeName!=");
+                let all = Api::all(evictions.client.clone());
+                pods = Some(watcher(all, bound).default_backoff().boxed());
+            }
+            (true, true) => {
+                pods = None;
+                evictions.pods.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn next_of(pods: &mut Option<Watch<Pod>>) -> Option<Result<Event<Pod>, watcher::Error>> {
+    match pods {
+        Some(pods) => pods.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Evictions {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    /// Nodes with a NoExecute taint.
+    tainted: BTreeMap<String, Node>,
+    /// Bound Pods by UID, while there are such nodes.
+    pods: BTreeMap<String, Pod>,
+    /// When Pods have to leave, by UID.
+    due: BTreeMap<String, Instant>,
+}
+
+impl Evictions {
+    async fn node(&mut self, event: Event<Node>) {
+        match event {
+            Event::InitApply(node) | Event::Apply(node) => {
+                let name = node.name_any();
+                if fit::has_taint(&node, fit::NO_EXECUTE) {
+                    self.tainted.insert(name.clone(), node);
+                } else if self.tainted.remove(&name).is_none() {
+                    return;
+                }
+                let here = |pod: &&Pod| node_of(pod) == name;
+                let here = self.pods.values().filter(here).map(uid);
+                for uid in here.collect::<Vec<_>>() {
+                    self.judge(&uid).await;
+                }
+            }
+            Event::Delete(node) => {
+                self.tainted.remove(&node.name_any());
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+
+    async fn pod(&mut self, event: Event<Pod>) {
+        match event {
+            Event::InitApply(pod) | Event::Apply(pod) => {
+                let uid = uid(&pod);
+                self.pods.insert(uid.clone(), pod);
+                self.judge(&uid).await;
+            }
+            Event::Delete(pod) => {
+                self.pods.remove(&uid(&pod));
+                self.due.remove(&uid(&pod));
+            }
+            Event::Init => self.pods.clear(),
+            Event::InitDone => {}
+        }
+    }
+
+    /// Decides when a Pod has to leave.
+    async fn judge(&mut self, uid: &str) {
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
+        let stay = match self.tainted.get(node_of(pod)) {
+            Some(node) if pod.metadata.deletion_timestamp.is_none() => fit::stay(pod, node),
+            _ => Stay::Forever,
+        };
+        match stay {
+            Stay::Forever => {
+                if self.due.remove(uid).is_some() && pod.metadata.deletion_timestamp.is_none() {
+                    self.tell(pod, "Cancelling deletion of Pod").await;
+                }
+            }
+            Stay::For(seconds) => {
+                let end = Instant::now() + Duration::from_secs(seconds);
+                // Its time has begun to run before.
+                let due = self.due.entry(uid.to_owned()).or_insert(end);
+                *due = (*due).min(end);
+            }
+        }
+    }
+
+    /// Evicts who has to leave by now.
+    async fn evict(&mut self) {
+        let now = Instant::now();
+        let over = self.due.iter().filter(|(_, due)| **due <= now);
+        let over: Vec<String> = over.map(|(uid, _)| uid.clone()).collect();
+        for uid in over {
+            self.due.remove(&uid);
+            let Some(pod) = self.pods.get(&uid) else {
+                continue;
+            };
+            self.tell(pod, "Marking for deletion Pod").await;
+            match self.delete(pod).await {
+                Ok(()) => {}
+                // It is another by now, or none.
+                Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => {}
+                Err(error) => {
+                    tracing::warn!(pod = uid, %error, "evicting");
+                    self.due.insert(uid, now + AGAIN);
+                }
+            }
+        }
+    }
+
+    async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
+        let api: Api<Pod> =
+            Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let condition = serde_json::json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": Time(self.clock.now()),
+            "observedGeneration": pod.metadata.generation,
+        });
+        let patch = serde_json::json!({"metadata": {"uid": uid(pod)}, "status": {"conditions": [condition]}});
+        let (name, patch) = (pod.name_any(), Patch::Strategic(&patch));
+        api.patch_status(&name, &PatchParams::default(), &patch)
+            .await?;
+        let this = DeleteParams::default().preconditions(Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        });
+        api.delete(&name, &this).await.map(drop)
+    }
+
+    async fn tell(&self, pod: &Pod, what: &str) {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let now = self.clock.now();
+        let event = Told {
+            metadata: ObjectMeta {
+                name: Some(format!("{name}.{:016x}", now.as_nanosecond())),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            involved_object: ObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("Pod".into()),
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
+                ..ObjectReference::default()
+            },
+            type_: Some("Normal".into()),
+            reason: Some("TaintManagerEviction".into()),
+            message: Some(format!("{what} {namespace}/{name}")),
+            count: Some(1),
+            first_timestamp: Some(Time(now)),
+            last_timestamp: Some(Time(now)),
+            source: Some(EventSource {
+                component: Some(COMPONENT.into()),
+                host: None,
+            }),
+            reporting_component: Some(COMPONENT.into()),
+            ..Told::default()
+        };
+        let api: Api<Told> = Api::namespaced(self.client.clone(), &namespace);
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
+            tracing::warn!(%error, "reporting an eviction");
+        }
+    }
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap_or_default()
+}
+
+fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default()
+}
