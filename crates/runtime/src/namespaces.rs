@@ -22,7 +22,7 @@ impl Namespaces {
             let all = UnshareFlags::NEWNET | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
             // SAFETY: CLONE_FILES is not among the flags.
             unsafe { rustix::thread::unshare_unsafe(all)? };
-            raise_loopback()?;
+            ready_network()?;
             let own = |name| File::open(format!("/proc/thread-self/ns/{name}")).map(OwnedFd::from);
             Ok(Self {
                 network: own("net")?,
@@ -59,8 +59,15 @@ impl Namespaces {
     }
 }
 
-/// Brings the loopback interface of this thread's network namespace up.
-pub(crate) fn raise_loopback() -> io::Result<()> {
+/// Makes this thread's new network namespace ready for use: the loopback interface is up, and other interfaces will have their IPv6
+/// addresses at once. Nobody else can have them, as the network gives out each interface's hardware address.
+pub(crate) fn ready_network() -> io::Result<()> {
+    // Not there without IPv6.
+    let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+    raise_loopback()
+}
+
+fn raise_loopback() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let socket = socket_with(
         AddressFamily::INET,

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::users::{self, Users};
 use crate::cgroup::Layout;
 use crate::launch::Scratch;
-use crate::namespaces::{Namespaces, raise_loopback};
+use crate::namespaces::{Namespaces, ready_network};
 use crate::wire::{PauseSpec, SOCKET_NAME, VERSION};
 
 /// Why a pause did not come up.
@@ -164,7 +164,7 @@ fn configure(spec: &PauseSpec) -> Result<(), SetupError> {
                 .map_err(SetupError::step("set the host name"))?;
         }
         if !spec.has_namespaces {
-            raise_loopback().map_err(SetupError::step("bring up lo"))?;
+            ready_network().map_err(SetupError::step("bring up lo"))?;
         }
     }
     for (name, value) in &spec.sysctls {

@@ -113,7 +113,7 @@ async fn a_container_sees_its_sandbox() {
         .expect("sandbox")
         .id;
     let script = "hostname; echo $HOSTNAME $A $B $HOME; id -u; pwd; cat /etc/hostname /etc/resolv.conf; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
-                  echo $$; cat /sys/class/net/lo/flags; echo shared > /dev/shm/file; stat -c %a /dev/shm";
+                  echo $$; cat /sys/class/net/lo/flags; cat /proc/sys/net/ipv6/conf/default/accept_dad || echo 0; echo shared > /dev/shm/file; stat -c %a /dev/shm";
     let command = vec!["sh".into(), "-c".into(), script.into()];
     let id = world
         .start(
@@ -129,7 +129,7 @@ async fn a_container_sees_its_sandbox() {
     let seen = world.log(&id).await.join("\n").replace("stdout F ", "");
     assert_eq!(
         seen,
-        "web-0\nweb-0 image pod /home/web\n1000\n/srv/new\nweb-0\nnameserver 10.96.0.10\n80\n1\n0x9\n1777"
+        "web-0\nweb-0 image pod /home/web\n1000\n/srv/new\nweb-0\nnameserver 10.96.0.10\n80\n1\n0x9\n0\n1777"
     );
     assert_eq!(world.status(&id).await.user.expect("user").uid, 1000);
     let other = world.script(&sandbox, "two", "cat /dev/shm/file").await;

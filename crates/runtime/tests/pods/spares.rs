@@ -42,16 +42,17 @@ async fn a_pod_lives_in_the_place_made_for_it() {
     assert_eq!(ahead, [&*sandbox.id]);
     assert_eq!(sandbox.ips, [POD_IP]);
     let script = "hostname; cat /proc/sys/kernel/shm_rmid_forced /sys/class/net/lo/flags; \
+                  cat /proc/sys/net/ipv6/conf/default/accept_dad || echo 0; \
                   for n in net uts ipc; do readlink /proc/self/ns/$n; done";
     let id = world.script(&sandbox.id, "app", script).await;
     assert_eq!(world.exit(&id).await.0, 0);
     let log = world.log(&id).await;
     assert_eq!(
-        log[..3],
-        ["stdout F ahead", "stdout F 1", "stdout F 0x9"],
-        "the name, a sysctl, and the loopback interface, up"
+        log[..4],
+        ["stdout F ahead", "stdout F 1", "stdout F 0x9", "stdout F 0"],
+        "the name, a sysctl, the loopback interface, up, and no probing for addresses"
     );
-    let namespaces: BTreeSet<_> = log[3..].iter().cloned().collect();
+    let namespaces: BTreeSet<_> = log[4..].iter().cloned().collect();
     let own = ["net", "uts", "ipc"]
         .map(|name| fs::read_link(format!("/proc/self/ns/{name}")).expect("namespace"))
         .map(|link| format!("stdout F {}", link.display()));
