@@ -159,6 +159,9 @@ fn containers(
     }
     collect_old(look, &mut plan);
     resize::settle(look, sandbox, &mut plan);
+    // Who is stopped waits for no start (§1.4 steps 2 and 9).
+    plan.steps
+        .sort_by_key(|step| !matches!(step, Step::PreStop(_) | Step::Stop(_)));
     Ok(plan)
 }
 

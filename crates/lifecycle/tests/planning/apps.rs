@@ -270,3 +270,24 @@ fn what_was_about_to_start_again_starts() {
     let is_waiting = shown.state.as_ref().is_some_and(|s| s.waiting.is_some());
     assert!(is_waiting, "§3.7: {shown:?}");
 }
+
+#[test]
+fn who_is_stopped_waits_for_no_start() {
+    let pods = one().app("b").liveness(testkit::probe(1, 3)).pre_stop();
+    let sick = with(vec![running("b", 0, 1)], |seen| {
+        let bad = (
+            lifecycle::probe::Kind::Liveness,
+            lifecycle::probe::Health::Bad,
+        );
+        seen.probes.insert("b-0".to_owned(), [bad].into());
+    });
+    check(vec![(
+        "§1.4",
+        pods,
+        sick,
+        9,
+        "run the preStop hook to stop container b (b-0) within 30 s: Container b failed liveness probe, will be restarted
+         start container a #0",
+        None,
+    )]);
+}

@@ -145,6 +145,7 @@ impl Watch for Watcher {
             }
             Step::PreStop(PreStop(stop)) => {
                 self.check_probed(stop);
+                self.check_alone_cause(stop, seen);
                 let memory = &seen.memory;
                 let is_new = !memory.stopping.contains_key(&stop.id)
                     && !memory.pre_stops.contains_key(&stop.id);
@@ -157,6 +158,7 @@ impl Watch for Watcher {
             Step::Stop(stop) => {
                 assert!(stop.grace_seconds >= 2, "16: {stop} leaves less than 2 s");
                 self.check_probed(stop);
+                self.check_alone_cause(stop, seen);
                 let hook = seen.memory.pre_stops.get(&stop.id);
                 let waited = hook.is_none_or(|hook| {
                     let grace = SignedDuration::from_secs(hook.stop.grace_seconds);
@@ -309,6 +311,41 @@ impl Watcher {
         }
     }
 
+    /// 13: while the Pod lives, a container is stopped for what it did itself, and not for what became of another.
+    fn check_alone_cause(&self, stop: &Stop, seen: &Observed) {
+        let memory = &seen.memory;
+        let is_sound = seen
+            .sandboxes
+            .iter()
+            .any(|s| s.state == SandboxState::Ready);
+        let is_alone = memory.phase == lifecycle::WorkerPhase::Syncing && is_sound;
+        if !is_alone || memory.restarting_all {
+            return;
+        }
+        let mut kinds = Kind::ALL.iter();
+        let is_sick =
+            kinds.any(|kind| self.probes.get(&(stop.id.clone(), *kind)) == Some(&Health::Bad));
+        let is_begun = memory.pre_stops.contains_key(&stop.id);
+        let is_taken_back = memory.failed_hooks.contains(&stop.id);
+        assert!(
+            is_sick || is_begun || is_taken_back,
+            "13: {stop} for no fault of its own"
+        );
+    }
+
+    /// 13: an init container that has succeeded runs again in a new sandbox only.
+    fn check_once(start: &Start, sandbox: &str, seen: &Observed) {
+        let mut own = seen.containers.iter();
+        let done = own.find(|c| {
+            let is_it = c.name == start.container && c.sandbox_id == sandbox;
+            is_it && matches!(c.state, ContainerState::Exited { exit_code: 0, .. })
+        });
+        assert!(
+            start.kind != ContainerKind::Init || done.is_none(),
+            "13: {start} has succeeded in this sandbox"
+        );
+    }
+
     /// 1, 2 and 3: who may start, by what ran in the newest sandbox.
     fn check_order(&self, start: &Start, pod: &Pod, seen: &Observed) {
         let sandbox = seen
@@ -322,6 +359,7 @@ impl Watcher {
             "6: {} starts in a dead sandbox",
             start.container
         );
+        Self::check_once(start, &sandbox.id, seen);
         let here = |name: &str| -> Vec<_> {
             seen.containers
                 .iter()
