@@ -22,7 +22,8 @@ spec:
   containers:
   - name: app
     image: "busybox:1.36"
-    command: [sh, -c, "cat /proc/sys/kernel/random/uuid; until [ -e /end ]; do sleep 0.05; done; exit 3"]
+    command: [sh, -c, "cat /proc/sys/kernel/random/uuid; touch /told; until [ -e /end ]; do sleep 0.05; done; exit 3"]
+    readinessProbe: {exec: {command: [test, -e, /told]}, periodSeconds: 1}
 "#;
 
 /// How often it is ended and starts again.
