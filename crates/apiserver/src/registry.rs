@@ -98,9 +98,9 @@ pub(crate) fn shown_bytes(kind: &Resource, object: &Bytes) -> Bytes {
 }
 
 /// Admission that looks things up, on create, after defaulting.
-pub(crate) fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> {
+pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> {
     match rest.kind.plural {
-        "pods" => pod::admit(rest, object),
+        "pods" => pod::admit(rest, object).await,
         _ => Ok(()),
     }
 }

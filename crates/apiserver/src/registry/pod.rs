@@ -1,12 +1,14 @@
 //! Pods: service accounts on create, binding, eviction.
 
+use std::time::Duration;
+
 use admission::binding::{self, Conflict};
 use admission::pod::{self, AdmitContext, PriorityClass};
 use admission::runtimeclass;
 use api::gvk::{GroupKind, GroupResource};
 use api::status::{self, Status, StatusError};
 use http::Response;
-use ports::store::StoreError;
+use ports::store::{Entry, StoreError};
 use serde_json::Value;
 
 use crate::respond::{self, Body};
@@ -15,6 +17,11 @@ use crate::rest::{DeleteOptions, Rest, Stored, meta, put, random_suffix};
 /// Tries to bind a Pod whose object others change at the same time.
 const TRIES: usize = 20;
 
+/// The ServiceAccount of Pods that name none.
+const DEFAULT_ACCOUNT: &str = "default";
+/// How long a Pod waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The two classes every cluster has.
 const CLASSES: [(&str, i32); 2] = [
     ("system-cluster-critical", 2_000_000_000),
@@ -22,19 +29,16 @@ const CLASSES: [(&str, i32); 2] = [
 ];
 
 /// The admission plugins: service account, priority, tolerations, RuntimeClass.
-pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
+pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
     let namespace = rest.target.namespace.as_str();
     let named = |field: &str| pod["spec"][field].as_str().unwrap_or_default().to_owned();
     let account = named("serviceAccountName");
     let account = if account.is_empty() {
-        "default".to_owned()
+        DEFAULT_ACCOUNT.to_owned()
     } else {
         account
     };
-    let entry = rest
-        .inner
-        .store
-        .get(&format!("/registry/serviceaccounts/{namespace}/{account}"));
+    let entry = service_account(rest, &account).await;
     let account = entry.map(Stored::decode).transpose()?.map(|s| s.object);
     let wanted = named("priorityClassName");
     let class = CLASSES.iter().find(|(name, _)| *name == wanted);
@@ -56,6 +60,27 @@ pub(super) fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
     pod::admit(pod, &context).map_err(|why| refuse(pod, why.to_string()))?;
     let class = runtime_class(rest, pod)?;
     runtimeclass::admit(pod, class.as_ref()).map_err(|why| refuse(pod, why.to_string()))
+}
+
+/// A ServiceAccount of the Pod's namespace, if it exists. A new namespace is given `default` in a moment, which is waited for.
+async fn service_account(rest: &Rest, name: &str) -> Option<Entry> {
+    let store = &rest.inner.store;
+    let key = format!("/registry/serviceaccounts/{}/{name}", rest.target.namespace);
+    let revision = store.revision();
+    let found = store.get(&key);
+    if found.is_some() || name != DEFAULT_ACCOUNT {
+        return found;
+    }
+    let mut changes = store.watch(&key, revision).ok()?;
+    let given = async {
+        while changes.recv().await.is_some() {
+            if let Some(found) = store.get(&key) {
+                return Some(found);
+            }
+        }
+        None
+    };
+    tokio::time::timeout(PATIENCE, given).await.ok().flatten()
 }
 
 /// The RuntimeClass that a Pod names, if it exists.

@@ -58,7 +58,7 @@ impl Rest {
         if books == Books::Open {
             self.own_changes(Subresource::Main, None, &mut object)?;
         }
-        registry::admit(self, &mut object)?;
+        registry::admit(self, &mut object).await?;
         self.set_metadata(&mut object);
         admission::prepare_create(&resource, &mut object);
         for _ in 0..TRIES {

@@ -35,6 +35,27 @@ pub(crate) async fn bind(server: &Server, name: &str) -> crate::support::Answer 
 }
 
 #[tokio::test]
+async fn a_pod_waits_for_the_account_of_a_new_namespace() {
+    let server = Server::start().await;
+    let body = json!({"metadata":{"name":"early"},"spec":{"containers":[{"name":"c","image":"busybox:1.36"}]}});
+    let account = async {
+        // The Pod is asked for first: both are polled in order, by one task.
+        tokio::task::yield_now().await;
+        pod(&server, "late").await
+    };
+    let (early, _) = tokio::join!(server.ask("POST", PODS, body), account);
+    assert_eq!(early.code, 201, "{early:?}");
+    assert_eq!(early.body["spec"]["serviceAccountName"], "default");
+    // Nobody else's account is waited for, and none for ever.
+    let mut other =
+        json!({"metadata":{"name":"other"},"spec":{"containers":[{"name":"c","image":"i"}]}});
+    other["spec"]["serviceAccountName"] = json!("robot");
+    let refused = server.ask("POST", PODS, other).await;
+    let text = r#"pods "other" is forbidden: error looking up service account default/robot: serviceaccount "robot" not found"#;
+    assert_eq!((refused.code, refused.message()), (403, text));
+}
+
+#[tokio::test]
 async fn a_bound_pod_leaves_gracefully() {
     let server = Server::start().await;
     let made = pod(&server, "web").await;
