@@ -151,16 +151,13 @@ spec:
         "{:?}",
         user.rows("healed")
     );
-    let events = user.events()?;
+    // Events come after the status they go with.
     for start in [
         "Normal Pulling healed: Pulling image \"busybox:no-such-tag\"",
         "Warning Failed healed: Failed to pull image \"busybox:no-such-tag\"",
         "Normal BackOff healed: Back-off pulling image",
     ] {
-        ensure!(
-            events.iter().any(|event| event.starts_with(start)),
-            "no event {start:?} in {events:?}"
-        );
+        user.wait_event(start)?;
     }
     let asked = Instant::now();
     user.run(&[
