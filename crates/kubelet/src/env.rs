@@ -235,6 +235,9 @@ fn one_service(service: &Service, variables: &mut BTreeMap<String, String>) {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

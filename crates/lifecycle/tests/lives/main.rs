@@ -19,7 +19,7 @@
 //! | 39 | `world::invariants` | `check::machine` | |
 //! | 40, 41 | `rules` | | |
 //! | 42 | | | `volumes`: `tests/kernel.rs` |
-//! | 43 | | | `kubelet`: `env` |
+//! | 43 | | | `kubelet`: `env::properties` |
 
 mod properties;
 mod rules;
