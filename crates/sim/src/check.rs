@@ -28,8 +28,8 @@ struct Known {
     is_gone: bool,
     /// It left the API before its agent was done, as its user wished.
     is_forced: bool,
-    /// Its spec was changed.
-    is_edited: bool,
+    /// Containers whose image was changed.
+    edited: BTreeSet<String>,
     /// A final phase was stored.
     is_over: bool,
     sandbox_deaths: u32,
@@ -52,8 +52,10 @@ struct Past {
     started_up: BTreeSet<String>,
     /// Sandboxes in which its `postStart` hook succeeded.
     hooked: BTreeSet<String>,
-    /// A probe or hook of the run that is on failed.
-    is_bad: bool,
+    /// A probe of the run that is on failed.
+    is_sick: bool,
+    /// The `postStart` hook of the run that is on failed.
+    has_failed_hook: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<(Duration, Timestamp)>,

@@ -3,6 +3,15 @@
 use super::{Checks, Known, Past, ensure};
 use crate::machine::{Machine, Made};
 
+impl Known {
+    /// Whether the container has done, or was done, what it may be stopped for by itself.
+    pub(super) fn has_cause(&self, name: &str) -> bool {
+        let past = self.containers.get(name);
+        self.edited.contains(name)
+            || past.is_some_and(|past: &Past| past.is_sick || past.has_failed_hook)
+    }
+}
+
 impl Checks {
     /// 7: a program begins in a container that runs.
     pub(crate) fn begins(&self, made: &Made, what: &str, agent: Option<u64>) -> Result<(), String> {
@@ -30,7 +39,8 @@ impl Checks {
             return;
         }
         match what {
-            "startupProbe" | "livenessProbe" | "postStart" if !is_well => past.is_bad = true,
+            "startupProbe" | "livenessProbe" if !is_well => past.is_sick = true,
+            "postStart" if !is_well => past.has_failed_hook = true,
             "startupProbe" => drop(past.started_up.insert(status.sandbox_id.clone())),
             "postStart" => drop(past.hooked.insert(status.sandbox_id.clone())),
             _ => {}
@@ -51,11 +61,10 @@ impl Checks {
         let ends = pod.metadata.deletion_timestamp.is_some() || known.is_gone || known.is_over;
         let own_sandbox = machine.sandboxes.get(&status.sandbox_id);
         let is_sound = own_sandbox.is_some_and(|s| s.state == ports::runtime::SandboxState::Ready);
-        if !is_app || has_deadline || ends || known.is_edited || !is_sound {
+        if !is_app || has_deadline || ends || !is_sound {
             return Ok(());
         }
-        let past = known.containers.get(&status.name);
-        ensure(past.is_some_and(|past: &Past| past.is_bad), || {
+        ensure(known.has_cause(&status.name), || {
             format!("14: {} is stopped and did nothing", status.name)
         })
     }

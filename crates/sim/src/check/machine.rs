@@ -73,12 +73,13 @@ impl Checks {
         self.has_reason(known, made, machine)?;
         // Before the first signal there may have been hooks.
         let seen = self.deletion_seen(known).unwrap_or(passed);
-        let Some(known) = self.pods.get_mut(uid) else {
+        if known.pod.metadata.deletion_timestamp.is_none() {
+            return check_completed(known, made, machine, passed);
+        }
+        let Some(known) = self.pods.get_mut(uid).filter(|known| !known.is_gone) else {
+            // Who has left the API has a second, which may be over.
             return Ok(());
         };
-        if known.pod.metadata.deletion_timestamp.is_none() || known.is_gone {
-            return Ok(());
-        }
         let began = *known.kill.get_or_insert(seen.min(passed));
         check_sidecar(known, made, machine, passed.saturating_sub(began), now)
     }
@@ -101,7 +102,9 @@ fn check_sidecar(
     now: Timestamp,
 ) -> Result<(), String> {
     let (uid, name) = (&made.status.pod_uid, &made.status.name);
-    if kinds::kind_of(&known.pod, name) != ContainerKind::Sidecar {
+    // One that has had its signal, for a fault of its own, is only given less time.
+    let is_told = made.signalled_by.is_some();
+    if is_told || kinds::kind_of(&known.pod, name) != ContainerKind::Sidecar {
         return Ok(());
     }
     let meta = &known.pod.metadata;
@@ -116,6 +119,40 @@ fn check_sidecar(
     if over || since_kill.as_secs() >= grace {
         return Ok(());
     }
+    all_later_ended(known, uid, name, machine)
+}
+
+/// 17, where nobody deletes: a sidecar without a cause of its own is stopped with its Pod, whose other containers are done. Its
+/// grace is counted from the last of their ends at the earliest.
+fn check_completed(
+    known: &Known,
+    made: &Made,
+    machine: &Machine,
+    passed: Duration,
+) -> Result<(), String> {
+    let (uid, name) = (&made.status.pod_uid, &made.status.name);
+    let spec = known.pod.spec.clone().unwrap_or_default();
+    let own_sandbox = machine.sandboxes.get(&made.status.sandbox_id);
+    let is_sound = own_sandbox.is_some_and(|s| s.state == SandboxState::Ready);
+    // A deadline ends a Pod at any time, and its grace begins then.
+    let is_other = known.is_gone || spec.active_deadline_seconds.is_some() || !is_sound;
+    let is_sidecar = kinds::kind_of(&known.pod, name) == ContainerKind::Sidecar;
+    if !is_sidecar || is_other || known.has_cause(name) {
+        return Ok(());
+    }
+    let served = |of: &&String| kinds::kind_of(&known.pod, of) != ContainerKind::Sidecar;
+    let others = known.containers.iter().filter(|(of, _)| served(of));
+    let ends = others.filter_map(|(_, past)| past.last_end.map(|(at, ..)| at));
+    let grace = spec.termination_grace_period_seconds.unwrap_or(30);
+    let over = ends.max().unwrap_or_default() + Duration::from_secs(grace.unsigned_abs());
+    if passed >= over {
+        return Ok(());
+    }
+    all_later_ended(known, uid, name, machine)
+}
+
+/// The containers after a sidecar do not run any more.
+fn all_later_ended(known: &Known, uid: &str, name: &str, machine: &Machine) -> Result<(), String> {
     let members = kinds::members(&known.pod);
     let later = members.iter().skip_while(|m| m.name() != name).skip(1);
     for other in later.filter(|m| m.kind != ContainerKind::Init) {

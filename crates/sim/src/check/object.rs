@@ -7,10 +7,13 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondit
 use lifecycle::{ContainerKind, kinds, restart};
 
 use super::{Checks, Known, ensure};
-use crate::machine::Machine;
+use crate::machine::{Machine, Made};
 
 /// Longer than any `postStart` hook, and the telling of it.
 const HOOKED: Duration = Duration::from_secs(10);
+
+/// Longer than the pace of reports holds back a start beside another.
+const TOLD: Duration = Duration::from_secs(2);
 
 type Found = (Option<String>, Result<(), String>);
 
@@ -25,7 +28,7 @@ impl Checks {
             known.deleted_at.get_or_insert(passed);
         }
         if old.metadata.uid.is_some() {
-            known.is_edited |= images(&old) != images(pod);
+            known.edited.extend(edited(&old, pod));
         }
         let grace = |pod: &Pod| pod.metadata.deletion_grace_period_seconds;
         if grace(&old) != grace(pod) {
@@ -90,9 +93,10 @@ impl Checks {
                     summary(&known.pod)
                 )
             })?;
-            // A start is told when its postStart hook is over.
-            let is_new = |began: Duration| passed.saturating_sub(began) < HOOKED;
-            for made in machine.running(uid).filter(|made| !is_new(made.began)) {
+            for made in machine.running(uid) {
+                if is_untold(known, made, passed) {
+                    continue;
+                }
                 let shown = all(known.pod.status.as_ref()).find(|c| c.name == made.status.name);
                 let is_shown = shown.is_some_and(|c| state(c).running.is_some());
                 ensure(is_shown, || {
@@ -132,6 +136,22 @@ impl Checks {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a run is not to be said to run yet: a start is told when its `postStart` hook is over, and not at all when that failed
+/// (§6). The pace of reports holds others back for two seconds at most.
+fn is_untold(known: &Known, made: &Made, passed: Duration) -> bool {
+    let name = &made.status.name;
+    let members = kinds::members(&known.pod);
+    let member = members.iter().find(|m| m.name() == name);
+    let hooks = member.and_then(|m| m.spec.lifecycle.as_ref());
+    let has_hook = hooks.is_some_and(|hooks| hooks.post_start.is_some());
+    let has_failed = known
+        .containers
+        .get(name)
+        .is_some_and(|past| past.has_failed_hook);
+    let wait = if has_hook { HOOKED } else { TOLD };
+    has_failed || passed.saturating_sub(made.began) < wait
 }
 
 /// 19: what a deleted Pod must have left behind before it leaves the API.
@@ -403,9 +423,12 @@ fn is_final(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-fn images(pod: &Pod) -> Vec<Option<String>> {
-    let members = kinds::members(pod);
-    members.iter().map(|m| m.spec.image.clone()).collect()
+/// Containers that have another image now.
+fn edited(old: &Pod, new: &Pod) -> Vec<String> {
+    let (old, new) = (kinds::members(old), kinds::members(new));
+    let pairs = old.iter().zip(&new);
+    let changed = pairs.filter(|(old, new)| old.spec.image != new.spec.image);
+    changed.map(|(_, new)| new.name().to_owned()).collect()
 }
 
 /// Whether a container's back-off explains that the Pod is Pending: all others are cured by the calm.

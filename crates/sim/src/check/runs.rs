@@ -247,7 +247,10 @@ fn check_restart(
         .as_ref()
         .and_then(|s| s.restart_policy.as_deref());
     let policy = member.spec.restart_policy.as_deref().or(pods);
-    let may_run_again = known.sandbox_deaths > 0 || known.is_edited || member.is_sidecar();
+    let is_edited = known.edited.contains(name);
+    // A new sandbox runs init containers again (39), and others that had not ended well.
+    let is_replaced = known.sandbox_deaths > 0;
+    let is_init = member.kind == ContainerKind::Init;
     let past = known.containers.entry(name.clone()).or_default();
     ensure(past.attempts.insert(attempt), || {
         format!("12: {name} runs as #{attempt} again")
@@ -256,19 +259,22 @@ fn check_restart(
         format!("12: {name} runs as #{attempt} after {} runs", past.runs)
     })?;
     past.runs += 1;
-    let was_bad = std::mem::take(&mut past.is_bad);
+    // Who is stopped for a probe is started again, whatever it returns (§1.7).
+    let was_sick = std::mem::take(&mut past.is_sick);
+    past.has_failed_hook = false;
     let Some((ended, shown, code)) = past.last_end else {
         return Ok(());
     };
-    ensure(may_run_again || policy != Some("Never"), || {
-        format!("9: {name} runs twice")
-    })?;
     ensure(
-        may_run_again || policy != Some("OnFailure") || code != 0 || was_bad,
+        policy != Some("Never") || is_edited || (is_init && is_replaced),
+        || format!("9: {name} runs twice"),
+    )?;
+    ensure(
+        policy != Some("OnFailure") || code != 0 || was_sick || is_edited || is_replaced,
         || format!("9: {name} runs again after success"),
     )?;
     let ran_long = |at: (Duration, Timestamp)| since(&at, ended, shown) > FORGOTTEN;
-    if known.is_edited || past.restarted_at.is_some_and(ran_long) {
+    if is_edited || past.restarted_at.is_some_and(ran_long) {
         past.restarts = 0;
     }
     let least = DELAYS[past.restarts.min(DELAYS.len() - 1)];
