@@ -188,6 +188,7 @@ impl Worker {
     /// Refuses the Pod for good, as the node cannot take it (spec `§1.2`). One that is not refused begins with its allocation.
     pub(crate) fn refuse(&mut self, rejection: &lifecycle::Rejection) {
         let status = rejection.status(&self.pod, self.agent.now());
+        self.has_left = true;
         self.agent.recorder.record(&self.pod, rejection.event());
         Arc::make_mut(&mut self.pod).status = Some(status);
     }

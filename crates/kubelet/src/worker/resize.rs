@@ -41,11 +41,16 @@ impl Worker {
         if !matches!(phase, Some("Succeeded" | "Failed")) {
             self.agent.allocations.hold(&self.uid, Share::of(&self.pod));
             self.want(wanted);
+        } else {
+            self.has_left = true;
         }
     }
 
-    /// Takes in what the spec of the Pod wants to be allocated.
+    /// Takes in what the spec of the Pod wants to be allocated. One that is over is allocated nothing any more.
     pub(super) fn want(&mut self, wanted: Allocation) {
+        if self.has_left {
+            return;
+        }
         let asked = self.seen.memory.resizing.pending.as_ref();
         if asked.is_some_and(|pending| pending.wanted.is_same(&wanted)) {
             return;

@@ -50,7 +50,11 @@ async fn what_does_not_fit_is_refused_and_what_is_in_stays() {
         api.events().contains(&event).then_some(())
     };
     world.api.until("told", told).await;
-    // What was refused holds nothing.
+    // What was refused holds nothing, also when it asks for less.
+    let mut smaller = world.api.get(&path("second")).unwrap();
+    smaller["metadata"]["generation"] = json!(2);
+    smaller["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("400m");
+    put(&world.api, smaller);
     put(&world.api, asking("third", "500m", json!({})));
     assert_eq!(decided(&world, "third").await["phase"], "Running");
     let made = |world: &World| {
