@@ -454,12 +454,12 @@ mod tests {
         let link = Link::serve(Connected::unheard(stream, netns.into()), Nobody);
         let container = "c".to_owned();
         let answer = link.call(Request::Acknowledge { container }).await;
-        let error = answer.err().expect("no answer").to_string();
+        let error = answer.expect_err("no answer").to_string();
         assert_eq!(error, "no answer from the Pod's pause after 120 s");
         drop(silent);
         let container = "c".to_owned();
         let answer = link.call(Request::Acknowledge { container }).await;
-        let error = answer.err().expect("no answer").to_string();
+        let error = answer.expect_err("no answer").to_string();
         assert_eq!(error, "the Pod's pause is gone");
     }
 }

@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn a_point_for_each_mount_that_needs_one() {
         let always = [("dev", true), ("proc", true), ("sys", true)];
-        let table: &[(&[&str], &[(&str, bool)])] = &[
+        type Row<'a> = (&'a [&'a str], &'a [(&'a str, bool)]);
+        let table: &[Row<'_>] = &[
             (&[], &[]),
             (&["/data/in"], &[("data/in", true)]),
             (&["/data", "/data/in"], &[("data", true)]),
