@@ -221,3 +221,38 @@ fn a_restart_goes_on_although_the_agent_died_in_it() {
     assert_eq!(world.watch.phases, ["Pending", "Running"]);
     assert!(world.watch.started.len() > 3, "{:?}", world.watch.started);
 }
+
+#[test]
+fn what_ended_while_another_started_runs_no_hook() {
+    let failing = Run {
+        post_start: (0, true),
+        ..Run::on()
+    };
+    let slow = |seconds| Run {
+        post_start: (seconds, false),
+        ..Run::on()
+    };
+    let sick = Run {
+        healthy: (4, 4),
+        ..Run::ends(7, 0)
+    };
+    let pods = pod()
+        .app("a")
+        .post_start()
+        .app("b")
+        .startup(testkit::probe(1, 3))
+        .pre_stop();
+    let pods = pods.app("c").post_start().grace(0);
+    let scripts: &[(&str, &[Run])] = &[
+        ("a", &[failing, slow(6)]),
+        ("b", &[sick]),
+        ("c", &[slow(3)]),
+    ];
+    let world = lived(pods, scripts, 60);
+    // The world has checked that no hook began in what had ended.
+    assert!(
+        world.watch.started.contains(&"b#1".to_owned()),
+        "{:?}",
+        world.watch.started
+    );
+}
