@@ -134,10 +134,11 @@ impl<W: Watch> Node<W> {
     fn turn(&mut self) -> bool {
         self.is_changed |= self.take_in();
         self.is_changed |= self.probe();
+        // Nothing is reported before a start that is abandoned is seen.
+        self.interrupt();
         if !self.is_new {
             self.report();
         }
-        self.interrupt();
         if self.starting.is_some() {
             return false;
         }

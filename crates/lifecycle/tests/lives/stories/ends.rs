@@ -256,3 +256,26 @@ fn what_ended_while_another_started_runs_no_hook() {
         world.watch.started
     );
 }
+
+#[test]
+fn a_restart_that_a_deletion_abandons_is_seen() {
+    // A probe has ended the run before, which returned 0.
+    let sick = Run {
+        hook: 5,
+        post_start: (1, false),
+        healthy: (4, 26),
+        ..Run::on()
+    };
+    let slow = Run {
+        post_start: (7, false),
+        ..Run::on()
+    };
+    let pods = pod().app("a").liveness(testkit::probe(2, 2)).pre_stop();
+    let pods = pods.post_start().policy("OnFailure").grace(5);
+    let mut world = World::new(pods.build(), &[("a", &[sick, slow])]);
+    world.run_to(34);
+    world.outside(Outside::Delete(1));
+    world.run_to(60);
+    assert!(world.seen.gone);
+    assert_eq!(world.watch.started, ["a#0", "a#1"]);
+}
