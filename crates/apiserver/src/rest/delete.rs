@@ -402,6 +402,9 @@ fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

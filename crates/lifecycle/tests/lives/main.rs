@@ -9,7 +9,7 @@
 //! | 9, 11, 12, 14–16 | `world::invariants` | `check::{runs, exec, machine, object}` | |
 //! | 13 | `world::invariants` | | |
 //! | 17–19, 21 | `world::invariants`, `properties` | `check::{machine, runs, object}` | |
-//! | 20 | | `check::object` | |
+//! | 20 | | `check::object` | `apiserver`: `rest::delete::properties` |
 //! | 22, 23, 25–31 | `world::invariants` | `check::object` | |
 //! | 24 | `world::invariants`, `properties` | `check::object` | |
 //! | 32 | `rules` | `check::object` | |
@@ -18,7 +18,7 @@
 //! | 38 | | | there are no disruption budgets |
 //! | 39 | `world::invariants` | `check::machine` | |
 //! | 40, 41 | `rules` | | |
-//! | 42 | | | `volumes`: `tests/kernel.rs` |
+//! | 42 | | | `volumes`: `tests/versions.rs` |
 //! | 43 | | | `kubelet`: `env::properties` |
 
 mod properties;

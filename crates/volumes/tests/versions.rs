@@ -1,0 +1,109 @@
+//! 42 of the lifecycle specification's §16, over generated contents: who resolves a volume's `..data` once and reads through that sees
+//! the files of one version, or none of those it removes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File as Handle};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ports::clock::SystemClock;
+use ports::volumes::{File, VolumeSpec, Volumes};
+use proptest::prelude::*;
+use volumes::LocalVolumes;
+
+/// Names a version may have files of.
+const NAMES: [&str; 4] = ["a", "b", "d/e", "d/f"];
+
+/// Of each version: which names it has, and how long its files are.
+type Version = (BTreeMap<&'static str, ()>, usize);
+
+fn versions() -> impl Strategy<Value = Vec<Version>> {
+    let names = proptest::sample::subsequence(&NAMES, 1..=NAMES.len());
+    let names = names.prop_map(|names| names.into_iter().map(|name| (name, ())).collect());
+    proptest::collection::vec((names, 8_usize..10_000), 2..12)
+}
+
+/// All that a file of a version says: its number, again and again.
+fn text(number: usize, length: usize) -> String {
+    format!("{number:08}").repeat(length.div_ceil(8))
+}
+
+fn spec((number, (names, length)): (usize, &Version)) -> VolumeSpec {
+    let file = File {
+        data: text(number, *length).into(),
+        mode: 0o644,
+        uid: None,
+    };
+    let files = names.keys().map(|name| ((*name).to_owned(), file.clone()));
+    VolumeSpec::Files {
+        files: files.collect(),
+        memory: false,
+        fs_group: None,
+    }
+}
+
+/// Reads what one look at `..data` leads to, and says what is wrong with it.
+fn look(volume: &Path, versions: &[Version]) -> Result<(), String> {
+    let data = match Handle::open(volume.join("..data")) {
+        Ok(data) => data,
+        // The version was removed between reading the link and going there.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("..data: {error}")),
+    };
+    let below = format!("/proc/self/fd/{}", data.as_raw_fd());
+    let mut seen: Option<usize> = None;
+    for name in NAMES {
+        // It may never have been there, or be removed by now.
+        let Ok(found) = fs::read_to_string(Path::new(&below).join(name)) else {
+            continue;
+        };
+        let number = found.get(..8).and_then(|head| head.parse().ok());
+        let number: usize = number.ok_or_else(|| format!("{name} has {} bytes", found.len()))?;
+        let (names, length) = &versions[number];
+        if found != text(number, *length) || !names.contains_key(name) {
+            return Err(format!("{name} is not that of version {number}"));
+        }
+        match seen {
+            Some(other) if other != number => {
+                return Err(format!("{name} is of version {number}, others of {other}"));
+            }
+            _ => seen = Some(number),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn one_look_sees_one_version(versions in versions()) {
+        let root = tempfile::tempdir().expect("a directory");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+        let bring = |version| runtime.block_on(volumes.ensure("u", "v", &spec(version))).expect("a volume");
+        let volume = bring((0, &versions[0]));
+        let (over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+        let wrong = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| loop {
+                // Whatever was there before the end was looked at.
+                let last = over.load(Ordering::Acquire);
+                let looked = look(&volume, &versions);
+                looks.fetch_add(1, Ordering::Relaxed);
+                if last || looked.is_err() {
+                    return looked.err();
+                }
+            });
+            for version in versions.iter().enumerate().skip(1) {
+                bring(version);
+            }
+            over.store(true, Ordering::Release);
+            reader.join().expect("the reader")
+        });
+        prop_assert_eq!(wrong, None);
+        prop_assert!(looks.into_inner() > 0);
+    }
+}
