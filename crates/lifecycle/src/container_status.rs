@@ -350,7 +350,6 @@ fn start_error(
         .is_some_and(|t| t.exit_code == 0);
     // What nobody starts any more has got its end already.
     let is_over = look.seen.memory.phase >= WorkerPhase::Terminated
-        && newest.is_none()
         && status
             .state
             .as_ref()

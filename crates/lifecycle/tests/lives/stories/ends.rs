@@ -279,3 +279,23 @@ fn a_restart_that_a_deletion_abandons_is_seen() {
     assert!(world.seen.gone);
     assert_eq!(world.watch.started, ["a#0", "a#1"]);
 }
+
+#[test]
+fn a_pod_that_ends_shows_ends_and_not_why_it_would_have_waited() {
+    // Its own policy goes on, and the Pod's does not once the sandbox is gone.
+    let run = Run {
+        post_start: (0, true),
+        ..Run::ends(0, 0)
+    };
+    let pods = pod().policy("Never").grace(0).app("a");
+    let pods = pods.own_policy("Always").post_start();
+    let mut world = World::new(pods.build(), &[("a", &[run])]);
+    world.run_to(71);
+    world.outside(Outside::AgentDies(4));
+    world.run_to(151);
+    world.outside(Outside::SandboxDies);
+    world.run_to(160);
+    assert_eq!(world.watch.agent_deaths, 1);
+    let end = "a #5: terminated Completed 0, last terminated Completed 0";
+    shows(&world, &lines("Succeeded", &COMPLETED, &[end]));
+}
