@@ -26,7 +26,9 @@ pub(crate) fn play(
         return crate::block_on(cli::run(Verb::Play(args), &global));
     }
     crate::require_root()?;
-    let had_pods = has_pods(&settings);
+    // Pods that an earlier engine left are not ours to end.
+    let had_pods = runtime::has_sandboxes(&settings.paths.runtime())
+        .context("look for Pods of an earlier engine")?;
     settings.listen.set_port(0);
     let played = crate::block_on(async {
         // From here on nothing ends without having cleaned up.
@@ -41,9 +43,4 @@ pub(crate) fn play(
         crate::block_on(down::clear(&settings))?;
     }
     played
-}
-
-/// Whether an earlier engine left Pods, which are not ours to end.
-fn has_pods(settings: &Settings) -> bool {
-    std::fs::read_dir(settings.paths.runtime()).is_ok_and(|mut entries| entries.next().is_some())
 }

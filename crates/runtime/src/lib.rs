@@ -16,4 +16,4 @@ pub mod pause;
 pub mod seccomp;
 pub mod wire;
 
-pub use engine::{Config, PauseCommand, Runtime, image_users};
+pub use engine::{Config, PauseCommand, Runtime, has_sandboxes, image_users};

@@ -47,7 +47,7 @@ use crate::launch::{Scratch, SeccompProgram};
 
 use container::Container;
 use record::Directories;
-pub use record::image_users;
+pub use record::{has_sandboxes, image_users};
 use sandbox::Sandbox;
 pub use spawn::PauseCommand;
 

@@ -263,6 +263,15 @@ pub fn image_users(state_dir: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(users)
 }
 
+/// Whether an engine left sandboxes in `state_dir`.
+///
+/// # Errors
+/// It is there but cannot be read.
+pub fn has_sandboxes(state_dir: &Path) -> io::Result<bool> {
+    let found = subdirectories(state_dir)?;
+    Ok(found.iter().any(|(id, _)| id != MOUNT_POINTS))
+}
+
 /// What vanishes meanwhile was not there.
 fn find<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match load(path) {
@@ -299,6 +308,9 @@ mod tests {
         let state = tempfile::tempdir().expect("a directory");
         let users = || image_users(state.path());
         assert!(users().expect("nothing yet").is_empty());
+        let has_any = || has_sandboxes(state.path()).expect("reads");
+        std::fs::create_dir(state.path().join(MOUNT_POINTS)).expect("makes");
+        assert!(!has_any());
         let directories = Directories {
             state: state.path().to_path_buf(),
             run: state.path().join("run"),
@@ -306,6 +318,7 @@ mod tests {
         let container = directories.container_state("s", "c");
         std::fs::create_dir_all(container.join("upper")).expect("makes");
         assert!(users().expect("no record yet").is_empty(), "half-made");
+        assert!(has_any());
         let sandbox = SandboxRecord {
             id: "s".into(),
             config: sandbox_config("default", "web"),
