@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api::status::{self, StatusError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tower::Service;
 
 use crate::identity::{self, UserInfo};
@@ -24,6 +24,8 @@ use crate::{impersonate, negotiate, rest, system};
 
 /// Bytes a request body may have.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// Bytes of a body that are read to refuse it.
+const READ_ON: usize = 16 * BODY_LIMIT;
 /// A request that is no stream must be done by then; upstream's limit for writes.
 const TIMEOUT: Duration = Duration::from_secs(34);
 
@@ -158,17 +160,39 @@ where
     if method == Method::GET || method == Method::HEAD {
         return Ok(Bytes::new());
     }
-    let read = tokio::time::timeout(TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await;
-    match read {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(status::request_entity_too_large(
-            format_args!("limit is {BODY_LIMIT}"),
-        )),
+    match tokio::time::timeout(TIMEOUT, read(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(status::request_entity_too_large(format_args!(
+            "limit is {BODY_LIMIT}"
+        ))),
         Ok(Err(error)) => Err(status::bad_request(format!(
             "unable to read the body: {error}"
         ))),
         Err(_) => Err(status::timeout("the body was not sent in time", 0)),
     }
+}
+
+/// The whole body; `None` if it is too large. That is read on for a while, since who still sends would meet a closed connection instead of
+/// the refusal.
+async fn read<B>(body: B) -> Result<Option<Bytes>, BoxError>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut body = std::pin::pin!(body);
+    let (mut whole, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Into::into)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length <= BODY_LIMIT {
+            whole.extend_from_slice(&data);
+        } else if length > READ_ON {
+            break;
+        }
+    }
+    Ok((length <= BODY_LIMIT).then(|| whole.freeze()))
 }
 
 impl<B> Service<Request<B>> for Router

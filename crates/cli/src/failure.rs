@@ -127,8 +127,10 @@ fn invalid(details: &StatusDetails) -> String {
 
 /// Whether the reader of standard output went away, which is nothing to tell.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    // A server that hangs up is something to tell.
     error
         .chain()
+        .take_while(|cause| cause.downcast_ref::<kube::Error>().is_none())
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -141,6 +143,18 @@ mod tests {
     fn told(status: serde_json::Value, prefix: &str) -> String {
         let status: Status = serde_json::from_value(status).expect("a status");
         server_error(&status, prefix)
+    }
+
+    #[test]
+    fn only_readers_that_go_away_are_not_told_of() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(
+            &anyhow::Error::from(broken()).context("write")
+        ));
+        let by_server = kube::Error::Service(Box::new(broken()));
+        assert!(!is_broken_pipe(
+            &anyhow::Error::from(by_server).context("create")
+        ));
     }
 
     #[test]
