@@ -43,9 +43,9 @@ spec:
         ..Wait::default()
     })?;
     let inside = |command: &str| user.run(&["exec", "scratch", "--", "sh", "-c", command]);
+    let runs = "until [ $(wc -l < /disk/runs) -ge 2 ]; do sleep 0.05; done; cat /disk/runs";
     ensure!(
-        inside("until [ $(wc -l < /disk/runs) -ge 2 ]; do sleep 0.05; done; cat /disk/runs")?
-            == "run\nrun\n",
+        inside(runs)? == "run\nrun\n",
         "it is kept over restarts of the container"
     );
     ensure!(inside("mount | grep /memory")?.starts_with("tmpfs on /memory type tmpfs"));
@@ -64,7 +64,7 @@ spec:
         ..Wait::default()
     })?;
     ensure!(
-        inside("cat /disk/runs")? == "run\nrun\n",
+        inside(runs)? == "run\nrun\n",
         "a new Pod begins with an empty directory"
     );
     Ok(())
