@@ -208,9 +208,8 @@ impl Directories {
 
     /// Every sandbox that left a directory; with `None` for a record that cannot be read.
     pub(crate) fn load_sandboxes(&self) -> io::Result<Vec<(Id, Option<SandboxRecord>)>> {
-        Ok(subdirectories(&self.state)?
+        Ok(sandboxes(&self.state)?
             .into_iter()
-            .filter(|(id, _)| id != MOUNT_POINTS)
             .map(|(id, path)| (id, load(&path.join(SANDBOX_FILE)).ok()))
             .collect())
     }
@@ -244,7 +243,7 @@ impl Directories {
 /// A record that is there but cannot be read: without it nobody knows what is in use.
 pub fn image_users(state_dir: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut users = BTreeMap::new();
-    for (_, sandbox) in subdirectories(state_dir)? {
+    for (_, sandbox) in sandboxes(state_dir)? {
         for (_, container) in subdirectories(&sandbox)? {
             let Some(record) = find::<ContainerRecord>(&container.join(CONTAINER_FILE))? else {
                 continue;
@@ -268,8 +267,7 @@ pub fn image_users(state_dir: &Path) -> io::Result<BTreeMap<String, String>> {
 /// # Errors
 /// It is there but cannot be read.
 pub fn has_sandboxes(state_dir: &Path) -> io::Result<bool> {
-    let found = subdirectories(state_dir)?;
-    Ok(found.iter().any(|(id, _)| id != MOUNT_POINTS))
+    Ok(!sandboxes(state_dir)?.is_empty())
 }
 
 /// What vanishes meanwhile was not there.
@@ -279,6 +277,13 @@ fn find<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io::Error::other(format!("{}: {error}", path.display()))),
     }
+}
+
+/// Directories of sandboxes in a state directory.
+fn sandboxes(state_dir: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
+    let mut found = subdirectories(state_dir)?;
+    found.retain(|(id, _)| id != MOUNT_POINTS);
+    Ok(found)
 }
 
 fn subdirectories(path: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
@@ -309,7 +314,11 @@ mod tests {
         let users = || image_users(state.path());
         assert!(users().expect("nothing yet").is_empty());
         let has_any = || has_sandboxes(state.path()).expect("reads");
-        std::fs::create_dir(state.path().join(MOUNT_POINTS)).expect("makes");
+        // A container may have anything mounted, also on such a name.
+        let layer = state.path().join(MOUNT_POINTS).join("layer");
+        std::fs::create_dir_all(&layer).expect("makes");
+        std::fs::write(layer.join(CONTAINER_FILE), "").expect("writes");
+        assert!(users().expect("no containers").is_empty());
         assert!(!has_any());
         let directories = Directories {
             state: state.path().to_path_buf(),
