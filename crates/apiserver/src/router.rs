@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api::status::{self, StatusError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Method, Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::Service;
 
 use crate::identity::{self, UserInfo};
@@ -24,7 +24,7 @@ use crate::{impersonate, negotiate, rest, system};
 
 /// Bytes a request body may have.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// Bytes of a body that are read to refuse it.
+/// Bytes beyond it that are read before it is refused.
 const READ_ON: usize = 16 * BODY_LIMIT;
 /// A request that is no stream must be done by then; upstream's limit for writes.
 const TIMEOUT: Duration = Duration::from_secs(34);
@@ -180,19 +180,18 @@ where
     B::Error: Into<BoxError>,
 {
     let mut body = std::pin::pin!(body);
-    let (mut whole, mut length) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Into::into)?.into_data() else {
-            continue;
-        };
-        length += data.len();
-        if length <= BODY_LIMIT {
-            whole.extend_from_slice(&data);
-        } else if length > READ_ON {
-            break;
-        }
+    match Limited::new(body.as_mut(), BODY_LIMIT).collect().await {
+        Ok(collected) => return Ok(Some(collected.to_bytes())),
+        Err(error) if !error.is::<LengthLimitError>() => return Err(error),
+        Err(_) => {}
     }
-    Ok((length <= BODY_LIMIT).then(|| whole.freeze()))
+    let mut more = 0;
+    while more < READ_ON
+        && let Some(frame) = body.frame().await
+    {
+        more += frame.map_err(Into::into)?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(None)
 }
 
 impl<B> Service<Request<B>> for Router
