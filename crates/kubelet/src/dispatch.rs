@@ -58,7 +58,8 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            event = events.recv() => match event {
+            // Before there is a worker for every Pod that was found, nobody would hear of an end.
+            event = events.recv(), if dispatcher.knows_its_pods() => match event {
                 Ok(event) => dispatcher.runtime(event),
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "runtime events were missed; listing");
@@ -228,6 +229,11 @@ impl Dispatcher {
         if let Some(worker) = self.workers.get(uid) {
             drop(worker.send(message));
         }
+    }
+
+    /// Whether the Pods of this node have been listed, and each has its worker.
+    fn knows_its_pods(&self) -> bool {
+        *self.agent.listed.borrow()
     }
 
     async fn all_listed(&mut self) {

@@ -285,6 +285,29 @@ async fn a_new_agent_adopts_what_runs_without_a_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_before_the_pods_are_listed_is_heard_of() {
+    let (api, runtime) = {
+        let world = start();
+        world
+            .api
+            .put(P, pod("p", json!([container("a")]), json!({})));
+        world.api.until("running", running).await;
+        (world.api.clone(), world.runtime.clone())
+    };
+    api.hold_lists();
+    let world = start_with(api, runtime);
+    world.api.list_is_held().await;
+    world.runtime.exit("a", 0);
+    world.api.answer_lists();
+    world
+        .api
+        .until("restarted", |api| {
+            (api.get(P)?["status"]["containerStatuses"][0]["restartCount"] == 1).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn orphans_are_killed_and_forced_deletions_clean_up() {
     let (api, runtime) = {
         let world = start();

@@ -10,7 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 type Out = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -22,6 +22,10 @@ struct Shared {
     state: Mutex<State>,
     changes: broadcast::Sender<(u64, String, &'static str, Value)>,
     revision: watch::Sender<u64>,
+    /// Whether lists of Pods are not answered now.
+    held: watch::Sender<bool>,
+    /// Rung when a list of Pods is asked for and held.
+    asked: Notify,
 }
 
 #[derive(Default)]
@@ -43,6 +47,8 @@ impl FakeApi {
             state: Mutex::default(),
             changes,
             revision: watch::Sender::new(0),
+            held: watch::Sender::new(false),
+            asked: Notify::new(),
         }))
     }
 
@@ -74,6 +80,21 @@ impl FakeApi {
     /// From now on refuses statuses with this in them.
     pub(crate) fn refuse(&self, text: &str) {
         self.0.state.lock().unwrap().refused = Some(text.to_owned());
+    }
+
+    /// Answers no list of Pods from now on.
+    pub(crate) fn hold_lists(&self) {
+        self.0.held.send_replace(true);
+    }
+
+    /// Waits until somebody waits for a list of Pods.
+    pub(crate) async fn list_is_held(&self) {
+        self.0.asked.notified().await;
+    }
+
+    /// Answers lists of Pods again.
+    pub(crate) fn answer_lists(&self) {
+        self.0.held.send_replace(false);
     }
 
     /// Takes an object away.
@@ -185,12 +206,25 @@ impl FakeApi {
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         match parts.method {
             Method::GET if query.contains("watch=true") => self.watch(&path, &query),
-            Method::GET => self.read(&path, &query),
+            Method::GET => {
+                if path.ends_with("/pods") {
+                    self.may_list().await;
+                }
+                self.read(&path, &query)
+            }
             Method::POST => self.create(&path, body),
             Method::PATCH => self.patch(&path, &body),
             Method::DELETE => self.delete(&path, &body),
             other => panic!("{other} {path}"),
         }
+    }
+
+    async fn may_list(&self) {
+        let mut held = self.0.held.subscribe();
+        if *held.borrow() {
+            self.0.asked.notify_one();
+        }
+        held.wait_for(|held| !held).await.unwrap();
     }
 
     fn read(&self, path: &str, query: &str) -> Response<Out> {
