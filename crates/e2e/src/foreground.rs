@@ -46,11 +46,16 @@ impl Foreground {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).await?;
         if !line.starts_with("ready ") {
-            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let last: Vec<&str> = said.lines().rev().take(5).collect();
-            bail!("the engine did not start:\n{}", last.join("\n"));
+            bail!("the engine did not start:\n{}", self.said(5));
         }
         Api::from_kubeconfig(&self.kubeconfig).await
+    }
+
+    /// The last lines of what it and the engines before it have said.
+    pub fn said(&self, lines: usize) -> String {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let all: Vec<&str> = said.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
     }
 
     /// Kills it without a word.

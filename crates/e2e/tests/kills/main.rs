@@ -22,6 +22,8 @@ use crate::workload::{Begin, Workload};
 const MOMENTS: usize = 30;
 /// When the last engine is left alone, every Pod comes to its end within this.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// For an answer of an engine that a Pod has come to no end under.
+const ANSWER: Duration = Duration::from_secs(10);
 
 struct Args {
     moments: usize,
@@ -148,10 +150,24 @@ async fn come_to_the_end(engine: &Engine, workload: &mut Workload) -> anyhow::Re
             changed_since(&api, &seen.revision).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all)
-        .await
-        .context("a Pod did not come to its end")??;
+    match tokio::time::timeout(PATIENCE, all).await {
+        Ok(ended) => ended?,
+        Err(_) => bail!(
+            "a Pod did not come to its end\n{}\n{}",
+            left(engine)
+                .await
+                .unwrap_or_else(|error| format!("{error:#}")),
+            victim.said(40)
+        ),
+    }
     victim.stop().await
+}
+
+/// The Pods that are left, as the API shows them.
+async fn left(engine: &Engine) -> anyhow::Result<String> {
+    let api = Api::from_kubeconfig(&engine.kubeconfig()).await?;
+    let list = tokio::time::timeout(ANSWER, api.get(workload::PODS)).await??;
+    Ok(format!("{:#}", list["items"]))
 }
 
 /// Returns when a Pod has changed since, or the engine has gone.
