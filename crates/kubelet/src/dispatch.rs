@@ -172,12 +172,12 @@ impl Dispatcher {
                 }
             }
             watcher::Event::Apply(pod) => self.upsert(pod).await,
-            watcher::Event::Delete(pod) => self.tell(&uid(&pod), Message::Gone),
+            watcher::Event::Delete(pod) => self.gone(&uid(&pod)),
             watcher::Event::InitDone => self.all_listed().await,
         }
     }
 
-    /// Whether a Pod is to be let in: nothing of it was made, and nothing reported.
+    /// Whether a Pod is to be let in: nothing of it was made, nothing reported, and it is not over.
     fn is_new(&self, pod: &Pod) -> bool {
         let uid = uid(pod);
         let has_sandbox = |found: &Found| {
@@ -188,6 +188,7 @@ impl Dispatcher {
         !self.workers.contains_key(&uid)
             && !has_sandbox(&self.found)
             && status.is_none_or(|s| s.start_time.is_none())
+            && !lifecycle::is_over(pod)
     }
 
     async fn upsert(&mut self, pod: Pod) {
@@ -224,10 +225,13 @@ impl Dispatcher {
         });
     }
 
-    /// A worker that is not there has nothing to hear.
-    fn tell(&self, uid: &str, message: Message) {
+    /// A Pod has left the API. Who places Pods takes its room for free from now on, so the next that is let in must find it free:
+    /// that does not wait until its worker hears of it.
+    fn gone(&self, uid: &str) {
+        self.agent.allocations.leave(uid);
+        // A worker that is not there has nothing to hear.
         if let Some(worker) = self.workers.get(uid) {
-            drop(worker.send(message));
+            drop(worker.send(Message::Gone));
         }
     }
 
@@ -246,7 +250,7 @@ impl Dispatcher {
             self.upsert(pod).await;
         }
         for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)) {
-            self.tell(uid, Message::Gone);
+            self.gone(uid);
         }
         self.agent.listed.send_replace(true);
         self.agent.allocations.whole();

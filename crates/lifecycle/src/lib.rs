@@ -45,6 +45,7 @@ pub mod text;
 pub use admit::{Rejection, admit, is_about_labels};
 pub use container_status::RUNTIME_NAME;
 pub use decide::plan;
+pub use look::is_over;
 pub use observed::{
     BackOff, ContainerKind, Memory, Observed, PreStopping, PullBackOff, Retry, StartError,
     Stopping, Termination, Verdict, VolumesSeen, WorkerPhase,

@@ -155,6 +155,12 @@ impl<'a> Look<'a> {
     }
 }
 
+/// Whether the API has it that the Pod is over for good: its phase is final (spec `§3.1`).
+pub fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    phase.is_some_and(is_terminal)
+}
+
 /// Whether a phase is final.
 pub(crate) fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")

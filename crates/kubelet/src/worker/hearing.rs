@@ -19,7 +19,6 @@ impl Worker {
             Message::Gone => {
                 self.seen.gone = true;
                 self.writing = None;
-                // Who places Pods takes its room for free from now on.
                 self.leave_allocations();
             }
             Message::Runtime(RuntimeEvent::LogGrown { id, .. }) => self.rotate_log(&id),

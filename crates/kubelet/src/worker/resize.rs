@@ -37,12 +37,11 @@ impl Worker {
         if let Some(noted) = noted.filter(|noted| !noted.is_same(&wanted)) {
             noted.apply(Arc::make_mut(&mut self.pod));
         }
-        let phase = self.pod.status.as_ref().and_then(|s| s.phase.as_deref());
-        if !matches!(phase, Some("Succeeded" | "Failed")) {
+        if lifecycle::is_over(&self.pod) {
+            self.has_left = true;
+        } else {
             self.agent.allocations.hold(&self.uid, Share::of(&self.pod));
             self.want(wanted);
-        } else {
-            self.has_left = true;
         }
     }
 

@@ -119,3 +119,25 @@ async fn a_node_is_asked_for_as_it_is_now() {
     put(&world.api, picky("after"));
     assert_eq!(decided(&world, "after").await["phase"], "Running");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_over_or_gone_holds_nothing() {
+    let world = start();
+    put(&world.api, asking("first", "1500m", json!({})));
+    assert_eq!(decided(&world, "first").await["phase"], "Running");
+    // It never began; nobody asks whether it would fit.
+    let mut over = asking("over", "1500m", json!({}));
+    over["status"] = json!({"phase": "Failed", "reason": "Evicted"});
+    put(&world.api, over);
+    // Removed by force, with its containers still there: the scheduler counts on its room.
+    world.runtime.refuse_stops(3);
+    world.api.remove(&path("first"));
+    put(&world.api, asking("second", "1500m", json!({})));
+    assert_eq!(decided(&world, "second").await["phase"], "Running");
+    let status = world.api.get(&path("over")).unwrap()["status"].clone();
+    assert_eq!(status["reason"], "Evicted", "{status:#}");
+    // Nor does an end that was there from the beginning count.
+    world.api.remove(&path("second"));
+    put(&world.api, asking("third", "2", json!({})));
+    assert_eq!(decided(&world, "third").await["phase"], "Running");
+}
