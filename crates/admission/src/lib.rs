@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod binding;
 mod configmap;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod event;
@@ -88,6 +89,7 @@ pub fn rules(resource: &str) -> Rules {
         "events.events.k8s.io" => event::EVENTS_RULES,
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
+        "poddisruptionbudgets.policy" => disruption::RULES,
         "leases.coordination.k8s.io" => lease::RULES,
         "runtimeclasses.node.k8s.io" => runtimeclass::RULES,
         _ => generic::RULES,

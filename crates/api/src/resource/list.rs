@@ -23,6 +23,11 @@ const EVICTION: Gvk = Gvk {
     version: "v1",
     kind: "Eviction",
 };
+const BUDGET: Gvk = Gvk {
+    group: "policy",
+    version: "v1",
+    kind: "PodDisruptionBudget",
+};
 const TOKEN_REQUEST: Gvk = Gvk {
     group: "authentication.k8s.io",
     version: "v1",
@@ -171,6 +176,16 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .verbs(CREATE),
+    Resource::new(
+        "policy",
+        "v1",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        "poddisruptionbudget",
+    )
+    .short(&["pdb"])
+    .sub(&[sub("status", BUDGET, WRITE)])
+    .generation(),
     Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease").put_creates(),
     Resource::new(
         "discovery.k8s.io",

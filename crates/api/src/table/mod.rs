@@ -127,6 +127,7 @@ fn printer(resource: &str) -> Printer {
         "configmaps" => simple::CONFIG_MAPS,
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
+        "poddisruptionbudgets.policy" => simple::DISRUPTION_BUDGETS,
         "leases.coordination.k8s.io" => simple::LEASES,
         "runtimeclasses.node.k8s.io" => simple::RUNTIME_CLASSES,
         _ => simple::GENERIC,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Column, Printer, age, entries, name, text, text_or};
+use super::{Column, Printer, age, entries, integer, name, text, text_or};
 
 pub(super) const NAMESPACES: Printer = Printer {
     columns: &[Column::NAME, Column::text("Status"), Column::AGE],
@@ -48,6 +48,34 @@ pub(super) const SERVICE_ACCOUNTS: Printer = Printer {
     columns: &[Column::NAME, Column::AGE],
     cells: |object, now| vec![name(object), age(object, now)],
 };
+
+pub(super) const DISRUPTION_BUDGETS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::text("Min Available"),
+        Column::text("Max Unavailable"),
+        Column::integer("Allowed Disruptions"),
+        Column::AGE,
+    ],
+    cells: |object, now| {
+        vec![
+            name(object),
+            number_or_percent(&object["spec"]["minAvailable"]),
+            number_or_percent(&object["spec"]["maxUnavailable"]),
+            json!(integer(object, "/status/disruptionsAllowed")),
+            age(object, now),
+        ]
+    },
+};
+
+/// A number or a percentage as text.
+fn number_or_percent(value: &Value) -> Value {
+    match value {
+        Value::Null => "N/A".into(),
+        Value::String(percent) => percent.as_str().into(),
+        number => number.to_string().into(),
+    }
+}
 
 pub(super) const LEASES: Printer = Printer {
     columns: &[Column::NAME, Column::text("Holder"), Column::AGE],

@@ -346,6 +346,18 @@ fn rows_of_other_kinds() {
             "l|h|<unknown>",
         ),
         (
+            "a budget that keeps some",
+            "poddisruptionbudgets.policy",
+            json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 2}, "status": {"disruptionsAllowed": 1}}),
+            "b|2|N/A|1|<unknown>",
+        ),
+        (
+            "a budget that spares some",
+            "poddisruptionbudgets.policy",
+            json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": "50%"}}),
+            "b|N/A|50%|0|<unknown>",
+        ),
+        (
             "kinds without printer",
             "roles.rbac.authorization.k8s.io",
             json!({"metadata": {"name": "r", "creationTimestamp": "2026-01-02T03:04:05Z"}}),

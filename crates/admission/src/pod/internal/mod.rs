@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     ResourceClaim,
     /// A node selector term.
     NodeSelectorTerm,
+    /// A PodDisruptionBudget's `spec`.
+    DisruptionBudgetSpec,
 }
 
 impl Kind {
@@ -56,6 +58,7 @@ impl Kind {
             Self::SeccompProfile => spec::SECCOMP_PROFILE,
             Self::ResourceClaim => spec::POD_RESOURCE_CLAIM,
             Self::NodeSelectorTerm => spec::NODE_SELECTOR_TERM,
+            Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,
         }
     }
 }

@@ -422,6 +422,17 @@ pub(super) const NODE_SELECTOR_TERM: Layout = &[
     ),
 ];
 
+pub(super) const DISRUPTION_BUDGET_SPEC: Layout = &[
+    ("MinAvailable", "minAvailable", Pointer(&IntOrString)),
+    ("Selector", "selector", Pointer(&Raw)),
+    ("MaxUnavailable", "maxUnavailable", Pointer(&IntOrString)),
+    (
+        "UnhealthyPodEvictionPolicy",
+        "unhealthyPodEvictionPolicy",
+        Pointer(&Text),
+    ),
+];
+
 const NODE_SELECTOR: Layout = &[(
     "NodeSelectorTerms",
     "nodeSelectorTerms",
