@@ -4,6 +4,7 @@
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
 
+mod endpoints;
 mod namespace;
 mod provision;
 mod taints;
@@ -42,6 +43,7 @@ impl Controllers {
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
             namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            endpoints::run(self.client.clone(), shutdown.clone()),
             taints::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),

@@ -1,0 +1,131 @@
+//! Objects of a kind as a watch tells them, by namespace and name. No I/O.
+
+use std::collections::BTreeMap;
+
+use kube::Resource;
+use kube::runtime::watcher::Event;
+
+use super::state::{Key, key_of, revision_of};
+
+/// What is known of a kind.
+pub(super) struct Mirror<T> {
+    objects: BTreeMap<Key, T>,
+    /// The objects of a list that is not complete yet, which will replace the others.
+    coming: Option<BTreeMap<Key, T>>,
+    is_synced: bool,
+    seen: u64,
+}
+
+/// What an event has changed.
+pub(super) enum Heard<T> {
+    Nothing,
+    /// One object, which was `old` before.
+    One {
+        key: Key,
+        old: Option<T>,
+        is_there: bool,
+    },
+    /// A list was read: anything may have changed, and these are gone.
+    All {
+        vanished: Vec<Key>,
+    },
+}
+
+impl<T> Default for Mirror<T> {
+    fn default() -> Self {
+        Mirror {
+            objects: BTreeMap::new(),
+            coming: None,
+            is_synced: false,
+            seen: 0,
+        }
+    }
+}
+
+impl<T> Mirror<T> {
+    /// Takes an event of the watch; `look` is what is kept of an object.
+    pub(super) fn hear<K: Resource>(
+        &mut self,
+        event: Event<K>,
+        look: impl FnOnce(K) -> T,
+    ) -> Heard<T> {
+        match event {
+            Event::Init => {
+                self.coming = Some(BTreeMap::new());
+                Heard::Nothing
+            }
+            Event::InitApply(object) => {
+                self.seen = self.seen.max(revision_of(&object));
+                let key = key_of(&object);
+                self.coming
+                    .get_or_insert_default()
+                    .insert(key, look(object));
+                Heard::Nothing
+            }
+            Event::InitDone => {
+                let new = self.coming.take().unwrap_or_default();
+                let old = std::mem::replace(&mut self.objects, new);
+                self.is_synced = true;
+                let mut vanished: Vec<Key> = old.into_keys().collect();
+                vanished.retain(|key| !self.objects.contains_key(key));
+                Heard::All { vanished }
+            }
+            Event::Apply(object) => {
+                self.seen = self.seen.max(revision_of(&object));
+                let key = key_of(&object);
+                let old = self.objects.insert(key.clone(), look(object));
+                Heard::One {
+                    key,
+                    old,
+                    is_there: true,
+                }
+            }
+            Event::Delete(object) => {
+                self.seen = self.seen.max(revision_of(&object));
+                let key = key_of(&object);
+                let old = self.objects.remove(&key);
+                Heard::One {
+                    key,
+                    old,
+                    is_there: false,
+                }
+            }
+        }
+    }
+
+    /// Whether a list has been read.
+    pub(super) fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// The latest revision that was told.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&T> {
+        self.objects.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+        self.objects.iter()
+    }
+
+    /// The objects of one namespace.
+    pub(super) fn of_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a T)> {
+        let first = (namespace.to_owned(), String::new());
+        let rest = self.objects.range(first..);
+        rest.take_while(move |((of, _), _)| of == namespace)
+    }
+}
