@@ -8,6 +8,7 @@
 //! Rules are cited by section of the Pod lifecycle specification (`§1.6` and so on).
 
 mod admit;
+pub mod budget;
 mod cause;
 mod conditions;
 mod container_status;

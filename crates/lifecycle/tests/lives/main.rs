@@ -15,12 +15,13 @@
 //! | 32 | `rules` | `check::object` | |
 //! | 33 | `world::invariants` | `check::object` | |
 //! | 34–37 | | `check::object` (35, 37) | `admission`: `tests/properties.rs` |
-//! | 38 | | | there are no disruption budgets |
+//! | 38 | `budgets` | | `apiserver`: `tests/api/evictions.rs` |
 //! | 39 | `world::invariants` | `check::machine` | |
 //! | 40, 41 | `rules` | | |
 //! | 42 | | | `volumes`: `tests/versions.rs` |
 //! | 43 | | | `kubelet`: `env::properties` |
 
+mod budgets;
 mod properties;
 mod rules;
 mod stories;
