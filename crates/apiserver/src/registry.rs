@@ -1,5 +1,6 @@
 //! The kinds served, and what only one of them needs.
 
+mod eviction;
 mod namespace;
 mod pod;
 mod podsecurity;
@@ -169,7 +170,7 @@ pub(crate) async fn subresource(rest: &Rest, name: &str) -> Result<Response<Body
         ("pods", "ephemeralcontainers") => rest.part(Subresource::EphemeralContainers).await,
         ("pods", "resize") => rest.part(Subresource::Resize).await,
         ("pods", "binding") if rest.call.info.verb == "create" => pod::bind(rest).await,
-        ("pods", "eviction") if rest.call.info.verb == "create" => pod::evict(rest).await,
+        ("pods", "eviction") if rest.call.info.verb == "create" => eviction::evict(rest).await,
         ("pods", "log") if rest.call.info.verb == "get" => crate::streaming::logs(rest).await,
         ("pods", "exec" | "attach") => crate::streaming::connect(rest, name).await,
         ("pods", "portforward") => crate::streaming::port_forward(rest).await,

@@ -1,4 +1,4 @@
-//! Pods: service accounts on create, binding, eviction.
+//! Pods: service accounts on create, binding, resizes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use ports::store::{Entry, StoreError};
 use serde_json::Value;
 
 use crate::respond::{self, Body};
-use crate::rest::{DeleteOptions, Rest, Stored, meta, put, random_suffix};
+use crate::rest::{Rest, Stored, meta, put, random_suffix};
 
 /// Tries to bind a Pod whose object others change at the same time.
 const TRIES: usize = 20;
@@ -141,47 +141,6 @@ async fn bind_to(rest: &Rest, name: &str, body: &Value) -> Result<Response<Body>
 
 fn created() -> Response<Body> {
     respond::status(&Status::success(201, None))
-}
-
-/// `POST pods/…/eviction`: a deletion with the options in the body, said in a condition first. There are no disruption budgets to
-/// hold it up.
-pub(super) async fn evict(rest: &Rest) -> Result<Response<Body>, StatusError> {
-    let body = rest.decode_as("policy", "v1", "Eviction")?;
-    let name = meta(&body, "name");
-    if name != rest.target.name {
-        return Err(status::bad_request(
-            "name in URL does not match name in Eviction object",
-        ));
-    }
-    let options: DeleteOptions = match body.get("deleteOptions") {
-        Some(options) => serde_json::from_value(options.clone())
-            .map_err(|e| status::bad_request(e.to_string()))?,
-        None => DeleteOptions::default(),
-    };
-    let dry = rest.is_dry_run()? || options.is_dry_run();
-    for _ in 0..TRIES {
-        let stored = Stored::decode(rest.entry()?)?;
-        rest.check_delete(&stored, name, &options)?;
-        if dry || pod::is_evicted(&stored.object) {
-            rest.delete_entry(stored.entry, &options).await?;
-            return Ok(created());
-        }
-        let mut pod = stored.object.clone();
-        pod::evict(&mut pod, &rest.now());
-        match put(&rest.inner, &rest.key(), stored.expect(), pod).await {
-            Ok(entry) => {
-                rest.delete_entry(entry, &options.checked()).await?;
-                return Ok(created());
-            }
-            Err(StoreError::Conflict { .. }) => {}
-            Err(other) => return Err(crate::rest::store_error(other)),
-        }
-    }
-    Err(status::conflict(
-        &rest.group_resource(),
-        name,
-        status::MODIFIED,
-    ))
 }
 
 /// A resize must be possible on the Pod's node at all (the plugin PodResizeValidator).

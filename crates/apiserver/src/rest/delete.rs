@@ -5,7 +5,7 @@ use api::gvk::GroupKind;
 use api::status::{self, Status, StatusDetails, StatusError};
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
-use ports::store::{Entry, StoreError};
+use ports::store::{Entry, Revision, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -68,13 +68,21 @@ impl DeleteOptions {
         !self.dry_run.is_empty()
     }
 
-    /// The same, its resourceVersion being the object's: that was checked by who changed the object since.
-    pub(crate) fn checked(&self) -> DeleteOptions {
-        let mut checked = self.clone();
-        if let Some(preconditions) = &mut checked.preconditions {
-            preconditions.resource_version = None;
+    /// Whether only a certain revision of the object is meant.
+    pub(crate) fn names_revision(&self) -> bool {
+        let preconditions = self.preconditions.as_ref();
+        preconditions.is_some_and(|p| p.resource_version.is_some())
+    }
+
+    /// The same, for this object, and for this revision of it or, without, for any: who asks has checked it.
+    pub(crate) fn of(&self, uid: &str, revision: Option<Revision>) -> DeleteOptions {
+        DeleteOptions {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: revision.map(|r| r.to_string()),
+            }),
+            ..self.clone()
         }
-        checked
     }
 
     fn validate(&self) -> Result<(), StatusError> {

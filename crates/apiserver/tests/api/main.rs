@@ -1,6 +1,7 @@
 //! The API server on a real store: in process, and once over HTTPS.
 
 mod apply;
+mod evictions;
 mod https;
 mod objects;
 mod pods;
