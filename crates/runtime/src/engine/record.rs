@@ -7,11 +7,14 @@
 //! <run>/<sandbox>/                                  pause's files, shm/, resolv.conf, hostname
 //! ```
 //!
-//! Each file is replaced as a whole (written aside, renamed) before anybody relies on what it says. Nothing is synced: after a power
-//! cut no container runs, and a record that was lost is one whose remains the next start removes.
+//! A record is a file of lines, each the whole of what there is to say; the last that can be read holds. A line is appended before
+//! anybody relies on what it says: that is ten times cheaper than to replace a file, which makes ext4 write its contents out. A line
+//! that was cut short counts for nothing. Nothing is synced: after a power cut no container runs, and a record that was lost is one
+//! whose remains the next start removes.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +33,8 @@ use crate::wire::{ContainerReport, ExitRecord, Started};
 const SANDBOX_FILE: &str = "sandbox.json";
 /// Name of a container's record.
 const CONTAINER_FILE: &str = "container.json";
+/// A record larger than this, in bytes, is replaced by its last line.
+const LONG: u64 = 64 * 1024;
 /// What is beside the sandboxes; no id looks like it.
 const MOUNT_POINTS: &str = "mount-points";
 
@@ -160,13 +165,26 @@ impl ContainerRecord {
 
 /// Writes a record so that a reader sees the old one or the new one.
 fn save<T: Serialize>(record: &T, directory: &Path, name: &str) -> io::Result<()> {
-    let temporary = directory.join(format!("{name}.tmp"));
-    std::fs::write(&temporary, serde_json::to_vec(record)?)?;
-    std::fs::rename(&temporary, directory.join(name))
+    // Begins a line of its own, whatever the last one was cut short to.
+    let mut line = vec![b'\n'];
+    serde_json::to_writer(&mut line, record)?;
+    let path = directory.join(name);
+    let mut file = File::options().append(true).create(true).open(&path)?;
+    if file.metadata()?.len() > LONG {
+        let aside = directory.join(format!("{name}.tmp"));
+        std::fs::write(&aside, line)?;
+        return std::fs::rename(&aside, path);
+    }
+    file.write_all(&line)
 }
 
+/// The last line that can be read: none that was cut short is a record.
 fn load<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    let text = std::fs::read(path)?;
+    let mut lines = text.rsplit(|byte| *byte == b'\n');
+    lines
+        .find_map(|line| serde_json::from_slice(line).ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "holds no readable record"))
 }
 
 /// Where sandboxes' files are.
@@ -307,6 +325,35 @@ fn subdirectories(path: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
 mod tests {
     use super::*;
     use crate::engine::testing::{container_config, sandbox_config};
+
+    #[test]
+    fn the_last_whole_line_of_a_record_holds() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("r.json");
+        let save = |n: u32, text: &str| save(&(n, text), dir.path(), "r.json").expect("writes");
+        let holds = || load::<(u32, String)>(&path).expect("reads").0;
+        save(1, "a\nb");
+        save(2, "");
+        assert_eq!(holds(), 2);
+        // The disk was full in the midst of a line, then it was not.
+        let cut = |text: &str| {
+            let mut file = File::options().append(true).open(&path).expect("opens");
+            file.write_all(text.as_bytes()).expect("writes");
+        };
+        cut("\n[3,\"");
+        assert_eq!(holds(), 2);
+        save(4, "");
+        assert_eq!(holds(), 4);
+        cut("\n");
+        assert_eq!(holds(), 4);
+        // What was changed often does not grow for ever.
+        let long = "x".repeat(1000);
+        (0..200).for_each(|n| save(n, &long));
+        assert_eq!(holds(), 199);
+        let length = std::fs::metadata(&path).expect("is there").len();
+        assert!(length < LONG + 2000, "{length} bytes");
+        assert!(!dir.path().join("r.json.tmp").exists());
+    }
 
     #[test]
     fn records_tell_which_images_are_used() {
