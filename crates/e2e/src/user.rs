@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::board::{Board, Wait, watch_rows};
 use crate::client::Api;
@@ -18,6 +19,9 @@ use crate::engine::Engine;
 
 /// Longest wait for an event.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest wait for an object.
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// Which program the user types.
 #[derive(Debug, Clone)]
@@ -254,6 +258,30 @@ impl User {
             .context("the Pod has no address")
     }
 
+    /// Watches objects from now on, the ones that are there first: those of `("/api/v1", "endpoints?labelSelector=a=b")`.
+    pub fn watch(&self, group: &str, objects: &str) -> Watching {
+        let sign = if objects.contains('?') { '&' } else { '?' };
+        let path = format!(
+            "{group}/namespaces/{}/{objects}{sign}watch=1",
+            self.namespace
+        );
+        let (told, events) = tokio::sync::mpsc::unbounded_channel();
+        let api = self.api.clone();
+        let task = self.runtime.spawn(async move {
+            // Whoever waited has gone otherwise.
+            let each = |event| drop(told.send(event));
+            if let Err(error) = api.watch(&path, "application/json", each).await {
+                eprintln!("{error:#}");
+            }
+        });
+        Watching {
+            runtime: self.runtime.clone(),
+            events,
+            seen: Vec::new(),
+            task,
+        }
+    }
+
     /// Waits for an event whose line, as [`User::events`] has them, begins so.
     pub fn wait_event(&self, start: &str) -> anyhow::Result<()> {
         let path = format!("/api/v1/namespaces/{}/events?watch=1", self.namespace);
@@ -302,6 +330,56 @@ impl Drop for User {
         let _ = self
             .engine
             .kubectl(["delete", "namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+/// A watch of objects.
+pub struct Watching {
+    runtime: Arc<Runtime>,
+    events: UnboundedReceiver<Value>,
+    seen: Vec<String>,
+    task: JoinHandle<()>,
+}
+
+impl Watching {
+    /// Waits until `look` makes of an object what is `wanted`; later waits begin behind it.
+    pub fn until(&mut self, wanted: &str, look: impl Fn(&Value) -> String) -> anyhow::Result<()> {
+        self.until_event(wanted, |event| look(&event["object"]))
+    }
+
+    /// Waits until an object is deleted.
+    pub fn until_gone(&mut self) -> anyhow::Result<()> {
+        self.until_event("DELETED", |event| {
+            event["type"].as_str().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn until_event(&mut self, wanted: &str, look: impl Fn(&Value) -> String) -> anyhow::Result<()> {
+        let end = Instant::now() + A_MINUTE;
+        loop {
+            let next = async { timeout_at(end, self.events.recv()).await };
+            match self.runtime.block_on(next) {
+                Ok(Some(event)) => {
+                    let looks = look(&event);
+                    let is_right = looks == wanted;
+                    self.seen.push(looks);
+                    if is_right {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => bail!(
+                    "waited for {wanted:?}, the watch ended; seen: {:?}",
+                    self.seen
+                ),
+                Err(_) => bail!("waited for {wanted:?}; seen: {:?}", self.seen),
+            }
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod debug;
+mod endpoints;
 mod files;
 mod hooks;
 mod init;
@@ -50,6 +51,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         shared::SCENARIOS,
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
+        endpoints::SCENARIOS,
         limits::SCENARIOS,
         security::SCENARIOS,
         volumes::SCENARIOS,
