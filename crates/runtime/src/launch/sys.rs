@@ -6,6 +6,7 @@
 
 use std::ffi::{CStr, c_long};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
@@ -72,23 +73,35 @@ macro_rules! call {
 }
 pub(super) use call;
 
-/// An anonymous mapping used as a child's stack.
-pub(super) struct Stack {
-    base: *mut libc::c_void,
-    size: usize,
-}
+/// Memory used as a child's stack.
+pub(super) struct Stack(Memory);
+
+struct Memory(*mut libc::c_void);
+
+// SAFETY: whoever has it is the only one that knows the mapping.
+unsafe impl Send for Memory {}
+
+/// The memory used last, for the next child: giving it back to the kernel would interrupt every processor this process runs on.
+static KEPT: Mutex<Option<Memory>> = Mutex::new(None);
 
 impl Stack {
     /// Untouched pages cost nothing, so the size is generous: unoptimised builds have deep frames.
     const SIZE: usize = 256 * 1024;
 
     pub(super) fn new() -> Result<Self, Errno> {
+        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Self(kept.map_or_else(Memory::new, Ok)?))
+    }
+}
+
+impl Memory {
+    fn new() -> Result<Self, Errno> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: a new anonymous mapping touches no memory in use.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                Self::SIZE,
+                Stack::SIZE,
                 libc::PROT_READ | libc::PROT_WRITE,
                 flags,
                 -1,
@@ -98,17 +111,20 @@ impl Stack {
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error().into());
         }
-        Ok(Self {
-            base,
-            size: Self::SIZE,
-        })
+        Ok(Self(base))
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and the child that ran on it has called execve or ended.
-        unsafe { libc::munmap(self.base, self.size) };
+        let memory = Memory(self.0.0);
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            *kept = Some(memory);
+        } else {
+            // SAFETY: the mapping is ours, and the child that ran on it has called execve or ended.
+            unsafe { libc::munmap(memory.0, Self::SIZE) };
+        }
     }
 }
 
@@ -145,8 +161,8 @@ pub(super) unsafe fn clone_vm(
     let mut pidfd: RawFd = -1;
     args.flags |= CLONE_VM | CLONE_PIDFD;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.stack = stack.base as u64;
-    args.stack_size = stack.size as u64;
+    args.stack = stack.0.0 as u64;
+    args.stack_size = Stack::SIZE as u64;
     // SAFETY: the caller's promise; the kernel reads `args` before the child runs.
     let result = unsafe { raw_clone3(&args, entry, data) };
     if result < 0 {
