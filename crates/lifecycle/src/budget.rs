@@ -44,13 +44,15 @@ pub enum SyncError {
 pub struct Outlook {
     /// The status it should have.
     pub status: PodDisruptionBudgetStatus,
+    /// How many Pods it selects.
+    pub selected: usize,
     /// When it has to be looked at again if nothing happens: an eviction is no longer believed then.
     pub recheck: Option<Timestamp>,
     /// Pods without a controller, which a budget by percentage or by `maxUnavailable` does not count.
     pub unmanaged: Vec<String>,
     /// Pods whose eviction was believed and has not come about.
     pub overdue: Vec<String>,
-    /// Why nothing is allowed although nothing was counted.
+    /// Why nothing could be counted; nothing is allowed then.
     pub failed: Option<SyncError>,
 }
 
@@ -78,6 +80,7 @@ pub fn look<'a>(
             condition::set_failed(&mut status, error.to_string(), now);
             return Outlook {
                 status,
+                selected: 0,
                 recheck: None,
                 unmanaged: Vec::new(),
                 overdue: Vec::new(),
@@ -103,6 +106,7 @@ pub fn look<'a>(
     condition::set(&mut status, now);
     Outlook {
         status,
+        selected: pods.len(),
         recheck,
         unmanaged: wanted.unmanaged,
         overdue,
