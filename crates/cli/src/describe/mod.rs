@@ -42,6 +42,7 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
             service::namespace(&mut out, object);
             with_events = false;
         }
+        ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),
         _ => other::generic(&mut out, object),
     }

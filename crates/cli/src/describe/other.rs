@@ -1,9 +1,10 @@
-//! ConfigMaps, Secrets, and kinds that have no layout of their own (§15.6, §14.2).
+//! ConfigMaps, Secrets, ServiceAccounts, PodDisruptionBudgets, and kinds that have no layout of their own (§15.6, §14.2).
 
+use api::selector::Selector;
 use serde_json::{Map, Value};
 
 use super::tabs::Tabs;
-use super::{labels_and_annotations, list, name_and_namespace, text};
+use super::{is_set, labels_and_annotations, list, name_and_namespace, shown, text};
 
 /// Parts of an object that stand at the top, or say nothing to people.
 const AT_THE_TOP: [&str; 5] = [
@@ -52,6 +53,41 @@ pub(super) fn service_account(out: &mut Tabs, object: &Value) {
         .map(|secret| text(&secret["name"]).to_owned())
         .collect();
     out.column("Image pull secrets", &names);
+}
+
+/// What it asks for and what it allows.
+pub(super) fn disruption_budget(out: &mut Tabs, object: &Value) {
+    name_and_namespace(out, object);
+    let spec = &object["spec"];
+    if is_set(&spec["minAvailable"]) {
+        out.field(0, "Min available", shown(&spec["minAvailable"]));
+    } else if is_set(&spec["maxUnavailable"]) {
+        out.field(0, "Max unavailable", shown(&spec["maxUnavailable"]));
+    }
+    out.field(0, "Selector", label_selector(&spec["selector"]));
+    out.line(0, "Status:");
+    for (name, count) in [
+        ("Allowed disruptions", "disruptionsAllowed"),
+        ("Current", "currentHealthy"),
+        ("Desired", "desiredHealthy"),
+        ("Total", "expectedPods"),
+    ] {
+        let count = object["status"][count].as_i64().unwrap_or(0);
+        out.field(2, name, count.to_string());
+    }
+}
+
+/// A LabelSelector in one line.
+fn label_selector(selector: &Value) -> String {
+    if selector.is_null() {
+        return "<unset>".into();
+    }
+    let selector = serde_json::from_value(selector.clone());
+    match selector.map(|selector| Selector::from_object(Some(&selector))) {
+        Ok(Ok(selector)) if selector.is_everything() => "<none>".into(),
+        Ok(Ok(selector)) => selector.to_string(),
+        _ => "<error>".into(),
+    }
 }
 
 fn decoded_length(base64: &str) -> usize {
