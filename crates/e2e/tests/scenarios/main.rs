@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod debug;
+mod disruption;
 mod endpoints;
 mod files;
 mod hooks;
@@ -61,6 +62,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         streams::SCENARIOS,
         debug::SCENARIOS,
         bad_input::SCENARIOS,
+        disruption::SCENARIOS,
     ]
     .concat()
 }
@@ -97,7 +99,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (client, program) in &clients {
         let own = match program {
             Program::Carob(_) => debug::OWN,
-            Program::Kubectl(_) | Program::OlderKubectl(_) => &[],
+            Program::Kubectl(_) | Program::OlderKubectl(_) => disruption::KUBECTL,
         };
         for (name, scenario) in scenarios().into_iter().chain(own.iter().copied()) {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
