@@ -23,13 +23,13 @@ use futures::stream::{BoxStream, FuturesUnordered};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, PostParams, Preconditions};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use slices::Changes;
-use state::{Key, Legacy, State, Work, Written, key_of, revision_of};
+use state::{Found, Key, Legacy, State, Work, Written, key_of, revision_of};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,9 @@ type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 /// Keeps EndpointSlices and Endpoints until `shutdown`.
 pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
     let mut state = State::default();
-    let mut services: Watch<Service> = watch(&client, Config::default());
+    let kind = ApiResource::erase::<Service>(&());
+    let found: Api<Found> = Api::all_with(client.clone(), &kind);
+    let mut services: Watch<Found> = watch(found, Config::default());
     let mut pods: Option<Watch<Pod>> = None;
     let mut kept: Option<(Watch<EndpointSlice>, Watch<Endpoints>)> = None;
     let mut writes = FuturesUnordered::new();
@@ -93,7 +95,10 @@ fn open_and_close(
 ) {
     match (state.wants_pods(), pods.is_some()) {
         // Those that are on no node have no address.
-        (true, false) => *pods = Some(watch(client, Config::default().fields("spec.nodeName!="))),
+        (true, false) => {
+            let bound = Config::default().fields("spec.nodeName!=");
+            *pods = Some(watch(Api::all(client.clone()), bound));
+        }
         (false, true) => {
             *pods = None;
             state.forget_pods();
@@ -104,8 +109,14 @@ fn open_and_close(
         (true, false) => {
             let ours = |label, manager| Config::default().labels(&format!("{label}={manager}"));
             *kept = Some((
-                watch(client, ours(slices::MANAGED_BY, slices::MANAGER)),
-                watch(client, ours(legacy::MANAGED_BY, legacy::MANAGER)),
+                watch(
+                    Api::all(client.clone()),
+                    ours(slices::MANAGED_BY, slices::MANAGER),
+                ),
+                watch(
+                    Api::all(client.clone()),
+                    ours(legacy::MANAGED_BY, legacy::MANAGER),
+                ),
             ));
         }
         (false, true) => {
@@ -116,13 +127,11 @@ fn open_and_close(
     }
 }
 
-fn watch<K>(client: &Client, config: Config) -> Watch<K>
+fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(Api::all(client.clone()), config)
-        .default_backoff()
-        .boxed()
+    watcher(api, config).default_backoff().boxed()
 }
 
 async fn next_of<K>(watch: Option<&mut Watch<K>>) -> Option<Result<Event<K>, watcher::Error>> {

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::{NotUsed, Object};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
@@ -14,6 +15,10 @@ use super::backend::Backend;
 use super::slices::{self, Changes};
 use super::{legacy, mirror};
 use mirror::{Heard, Mirror};
+
+/// A Service without its status. Nothing here depends on that, and users may write there what cannot be read: conditions without a
+/// time.
+pub(super) type Found = Object<ServiceSpec, NotUsed>;
 
 /// Namespace and name.
 pub(super) type Key = (String, String);
@@ -93,8 +98,13 @@ impl State {
         self.expected.clear();
     }
 
-    pub(super) fn service(&mut self, event: Event<Service>) {
-        match self.services.hear(event, |service| service) {
+    pub(super) fn service(&mut self, event: Event<Found>) {
+        let without_status = |found: Found| Service {
+            metadata: found.metadata,
+            spec: Some(found.spec),
+            status: None,
+        };
+        match self.services.hear(event, without_status) {
             Heard::Nothing => {}
             Heard::One { key, old, is_there } => {
                 let selects = |service: &Service| slices::selector(service).is_some();

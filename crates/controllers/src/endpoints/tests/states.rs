@@ -6,7 +6,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::super::state::{Key, Legacy, State, Work, Written, key_of};
+use super::super::state::{Found, Key, Legacy, State, Work, Written, key_of};
 use super::{endpoints_of, pod, service};
 
 /// A server that writes what it is asked to, and tells of it when it is told to.
@@ -17,6 +17,11 @@ struct Server {
     names: u32,
     untold: Vec<Event<EndpointSlice>>,
     untold_endpoints: Vec<Event<Endpoints>>,
+}
+
+/// A Service as a watch of it has it.
+fn found(service: &Service) -> Found {
+    serde_json::from_value(serde_json::to_value(service).unwrap()).unwrap()
 }
 
 fn key() -> Key {
@@ -55,7 +60,7 @@ impl Server {
 
     fn service(&mut self, mut service: Service) {
         self.stamp(&mut service);
-        self.state.service(Event::Apply(service));
+        self.state.service(Event::Apply(found(&service)));
     }
 
     fn pod(&mut self, changes: Value) {
@@ -175,6 +180,18 @@ fn what_does_not_matter_writes_nothing() {
 }
 
 #[test]
+fn a_status_that_cannot_be_read_does_not_matter() {
+    let mut service = serde_json::to_value(service(json!({}))).unwrap();
+    service["status"] =
+        json!({"conditions": [{"type": "Mine", "status": "True", "lastTransitionTime": null}]});
+    assert!(serde_json::from_value::<Service>(service.clone()).is_err());
+    let found: Found = serde_json::from_value(service).unwrap();
+    let mut server = Server::new();
+    server.state.service(Event::Apply(found));
+    assert!(server.state.wants_pods());
+}
+
+#[test]
 fn one_write_at_a_time_on_what_the_watches_have_shown() {
     let mut server = Server::settled();
     server.pod(unready());
@@ -231,7 +248,9 @@ fn a_slice_that_others_change_is_set_right() {
 #[test]
 fn all_goes_with_the_service() {
     let mut server = Server::settled();
-    server.state.service(Event::Delete(service(json!({}))));
+    server
+        .state
+        .service(Event::Delete(found(&service(json!({})))));
     assert!(!server.state.wants_pods() && server.state.wants_slices());
     server.state.forget_pods();
     let work = server.work().unwrap();
