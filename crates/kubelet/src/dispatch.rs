@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
+use kube::api::ApiResource;
+use kube::core::{NotUsed, Object};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -22,6 +24,9 @@ use crate::orphans::{self, Found};
 use crate::records::Records;
 use crate::worker::{Message, Worker};
 
+/// A Service without its status: users may write there what cannot be read, conditions without a time.
+type StatelessService = Object<ServiceSpec, NotUsed>;
+
 type Watch<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 
 fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
@@ -31,11 +36,16 @@ where
     watcher(api, config).default_backoff().boxed()
 }
 
+fn watch_services(client: Client) -> Watch<StatelessService> {
+    let kind = ApiResource::erase::<Service>(&());
+    watch(Api::all_with(client, &kind), Config::default())
+}
+
 /// Runs the agent.
 pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     let mut events = agent.runtime.events();
     let found = orphans::look(&agent).await;
-    let mut services = watch(Api::<Service>::all(agent.client.clone()), Config::default());
+    let mut services = watch_services(agent.client.clone());
     let node = tokio::select! {
         () = shutdown.cancelled() => return,
         (node, ()) = async { tokio::join!(register(&agent), list_services(&agent, &mut services)) } => node,
@@ -108,7 +118,7 @@ async fn report_images(agent: &Agent) {
 }
 
 /// Pods start only once Services are known (spec `§9.2`).
-async fn list_services(agent: &Agent, services: &mut Watch<Service>) {
+async fn list_services(agent: &Agent, services: &mut Watch<StatelessService>) {
     while let Some(event) = services.next().await {
         match event {
             Ok(event) => {
@@ -123,8 +133,8 @@ async fn list_services(agent: &Agent, services: &mut Watch<Service>) {
     }
 }
 
-fn service(agent: &Agent, event: watcher::Event<Service>) {
-    let key = |s: &Service| (s.namespace().unwrap_or_default(), s.name_any());
+fn service(agent: &Agent, event: watcher::Event<StatelessService>) {
+    let key = |s: &StatelessService| (s.namespace().unwrap_or_default(), s.name_any());
     let mut services = agent
         .services
         .write()
@@ -132,7 +142,12 @@ fn service(agent: &Agent, event: watcher::Event<Service>) {
     match event {
         watcher::Event::Init => services.clear(),
         watcher::Event::InitApply(s) | watcher::Event::Apply(s) => {
-            services.insert(key(&s), s);
+            let service = Service {
+                metadata: s.metadata.clone(),
+                spec: Some(s.spec.clone()),
+                status: None,
+            };
+            services.insert(key(&s), service);
         }
         watcher::Event::Delete(s) => {
             services.remove(&key(&s));

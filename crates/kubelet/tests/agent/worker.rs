@@ -1,8 +1,11 @@
 //! Pods from the first look to the last, among fakes and on paused time.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
+use crate::support::ports::FakeRuntime;
 use crate::support::{container, pod, start, start_with};
 
 const P: &str = "/api/v1/namespaces/n/pods/p";
@@ -282,6 +285,25 @@ async fn a_new_agent_adopts_what_runs_without_a_write() {
             (api.get(P)?["status"]["containerStatuses"][0]["restartCount"] == 1).then_some(())
         })
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_whose_status_cannot_be_read_hold_nothing_up() {
+    let api = FakeApi::new();
+    let condition = json!({"type": "Odd", "status": "True", "lastTransitionTime": null});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"},
+        "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}, "status": {"conditions": [condition]},
+    });
+    api.put("/api/v1/namespaces/n/services/s", service);
+    let world = start_with(api, Arc::new(FakeRuntime::new()));
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    world.api.until("running", running).await;
+    let env = world.runtime.newest("a").1.env;
+    let host = env.iter().find(|e| e.0 == "S_SERVICE_HOST");
+    assert_eq!(host.map(|e| e.1.as_str()), Some("10.96.0.7"), "{env:?}");
 }
 
 #[tokio::test(start_paused = true)]
