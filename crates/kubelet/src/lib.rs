@@ -12,6 +12,7 @@ mod allocations;
 mod blocking;
 mod config;
 mod container;
+mod disk;
 mod dispatch;
 mod door;
 mod env;

@@ -13,6 +13,7 @@ mod perform;
 mod reporting;
 mod resize;
 mod stops;
+mod storage;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use lifecycle::storage::Usage;
 use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::{mpsc, watch};
@@ -40,6 +42,7 @@ use crate::sources::Tokens;
 
 use pace::Pace;
 use perform::Done;
+use storage::Measuring;
 
 /// How long a failed stop waits before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -91,9 +94,12 @@ pub(crate) struct Worker {
     stops: FuturesUnordered<BoxFuture<'static, Id>>,
     probes: Probes,
     has_probes: bool,
+    /// Something of it is limited that has to be measured.
+    is_measured: bool,
     /// Runs that were found running when this worker began.
     adopted: BTreeSet<Id>,
     refresh: Option<BoxFuture<'static, SetUp>>,
+    measuring: Measuring,
     writing: Option<BoxFuture<'static, Written>>,
     /// What the API holds.
     stored: Arc<PodStatus>,
@@ -119,6 +125,9 @@ enum Event {
     Hooked(Id),
     Stopped(Id),
     Refreshed(SetUp),
+    Measured(Usage),
+    /// It is time to measure.
+    Measure,
     Written(Written),
     VolumeObject,
     StartObject,
@@ -155,6 +164,7 @@ impl Worker {
                 ..Observed::default()
             },
             has_probes: probe::has_probes(&pod),
+            is_measured: lifecycle::storage::is_limited(&pod),
             adopted: records.containers.iter().map(|c| c.id.clone()).collect(),
             probes: Probes::new(),
             agent,
@@ -172,6 +182,7 @@ impl Worker {
             hooks: FuturesUnordered::new(),
             stops: FuturesUnordered::new(),
             refresh: None,
+            measuring: Measuring::default(),
             writing: None,
             stored,
             refused: None,
@@ -325,6 +336,7 @@ impl Worker {
             .due(now)
             .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let report_at = self.report_at;
+        let measure_at = self.measure_at();
         tokio::select! {
             biased;
             message = self.inbox.recv() => Event::Message(message),
@@ -334,6 +346,8 @@ impl Worker {
             Some(id) = self.hooks.next(), if !self.hooks.is_empty() => Event::Hooked(id),
             Some(id) = self.stops.next(), if !self.stops.is_empty() => Event::Stopped(id),
             setup = settled(&mut self.refresh) => Event::Refreshed(setup),
+            usage = settled(&mut self.measuring.running) => Event::Measured(usage),
+            () = sleep_until(measure_at), if measure_at.is_some() => Event::Measure,
             () = any_change(&mut self.volume_objects) => Event::VolumeObject,
             () = any_change(&mut self.start_objects) => Event::StartObject,
             () = sleep(timer), if timer.is_some() => Event::Timer,
@@ -371,6 +385,8 @@ impl Worker {
             Event::Hooked(id) => self.hooked(&id),
             Event::Stopped(id) => self.stopped(&id).await,
             Event::Refreshed(setup) => self.refreshed(setup),
+            Event::Measured(usage) => self.measured(&usage),
+            Event::Measure => self.measure(),
             Event::Written(written) => self.written(written),
             Event::VolumeObject => self.volume_object_changed(),
             Event::StartObject => self.seen.memory.changed_at = Some(self.agent.now()),

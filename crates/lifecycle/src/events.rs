@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::kinds::Member;
-use crate::observed::ContainerKind;
+use crate::observed::{ContainerKind, Verdict};
 use crate::plan::{Event, EventType};
 use crate::probe::{self, Answer};
 use crate::text;
@@ -43,6 +43,14 @@ pub(crate) fn about_pod(reason: &str, message: &str) -> Event {
         reason: reason.to_owned(),
         message: message.to_owned(),
         container: None,
+    }
+}
+
+/// A decision about the Pod.
+pub(crate) fn judged(verdict: &Verdict) -> Event {
+    Event {
+        event_type: verdict.event_type,
+        ..about_pod(&verdict.reason, &verdict.message)
     }
 }
 

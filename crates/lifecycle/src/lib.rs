@@ -38,6 +38,7 @@ pub mod share;
 mod starting;
 mod status;
 mod stopping;
+pub mod storage;
 mod sync;
 mod sysctl;
 pub mod termination;
@@ -48,8 +49,8 @@ pub use container_status::RUNTIME_NAME;
 pub use decide::plan;
 pub use look::is_over;
 pub use observed::{
-    BackOff, ContainerKind, Memory, Observed, PreStopping, PullBackOff, Retry, StartError,
-    Stopping, Termination, Verdict, VolumesSeen, WorkerPhase,
+    BackOff, ContainerKind, Eviction, Memory, Observed, PreStopping, PullBackOff, Retry,
+    StartError, Stopping, Termination, Verdict, VolumesSeen, WorkerPhase,
 };
 pub use plan::{Event, EventType, NodePolicy, Plan, PreStop, Reason, Start, Step, Stop};
 pub use status::status;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use cri::{ContainerStatus, Id, SandboxStatus};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::plan::EventType;
 use crate::probe::Healths;
 use crate::resize::Resizing;
 
@@ -105,6 +106,8 @@ pub struct Memory {
     /// Ended runs, by id, whose containers an agent before this one had begun to start again: their policy is not asked any more.
     /// Grows by [`crate::Plan::owed`].
     pub owed: BTreeSet<Id>,
+    /// What the node has decided about the Pod; it ends then, unless it does already.
+    pub eviction: Option<Eviction>,
     /// The Pod's own end, once it was decided.
     pub termination: Option<Termination>,
     /// Keys of events that must not be repeated while their cause lasts; replaced by [`crate::Plan::told`].
@@ -200,4 +203,15 @@ pub struct Verdict {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// Of the event that tells of it.
+    pub event_type: EventType,
+}
+
+/// The node will not have the Pod any longer (§2.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    /// What is said of it.
+    pub verdict: Verdict,
+    /// Most grace it gets, in seconds.
+    pub grace_seconds: i64,
 }

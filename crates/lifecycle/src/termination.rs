@@ -11,7 +11,7 @@ use crate::events;
 use crate::kinds;
 use crate::look::Look;
 use crate::observed::{ContainerKind, Termination, Verdict, VolumesSeen, WorkerPhase};
-use crate::plan::{NodePolicy, Plan, PreStop, Step, Stop};
+use crate::plan::{EventType, NodePolicy, Plan, PreStop, Step, Stop};
 use crate::stopping::{self, Hook};
 use crate::text;
 
@@ -58,28 +58,34 @@ pub fn deadline_exceeded() -> Verdict {
         phase: "Failed".to_owned(),
         reason: "DeadlineExceeded".to_owned(),
         message: "Pod was active on the node longer than the specified deadline".to_owned(),
+        event_type: EventType::Normal,
     }
 }
 
 /// The Pod's end as far as it is decided from outside its containers, `None` while it lives on.
 pub(crate) fn decide(look: &Look<'_>) -> Option<Termination> {
-    let held = look.seen.memory.termination.as_ref();
-    let late = held.is_none()
-        && !look.stored_terminal()
-        && !look.deleted()
-        && deadline(look.pod).is_some_and(|at| look.now >= at);
+    let memory = &look.seen.memory;
+    let held = memory.termination.as_ref();
+    let may_be_judged = held.is_none() && !look.stored_terminal() && !look.deleted();
+    let late = may_be_judged && deadline(look.pod).is_some_and(|at| look.now >= at);
+    let evicted = memory.eviction.as_ref();
+    let evicted =
+        evicted.filter(|_| may_be_judged && !late && memory.phase == WorkerPhase::Syncing);
     let ends = held.is_some()
-        || look.seen.memory.phase > WorkerPhase::Syncing
+        || memory.phase > WorkerPhase::Syncing
         || look.deleted()
         || look.stored_terminal()
-        || late;
+        || late
+        || evicted.is_some();
+    let limit = held.map(|t| t.grace_seconds);
+    let limit = limit.or(evicted.map(|e| e.grace_seconds.min(spec_grace(look.pod))));
     ends.then(|| Termination {
         since: held.map_or(look.now, |t| t.since),
-        grace_seconds: grace(look.pod, held.map(|t| t.grace_seconds), look.seen.gone),
-        verdict: if late {
-            Some(deadline_exceeded())
-        } else {
-            held.and_then(|t| t.verdict.clone())
+        grace_seconds: grace(look.pod, limit, look.seen.gone),
+        verdict: match (late, evicted, held) {
+            (true, ..) => Some(deadline_exceeded()),
+            (_, Some(eviction), _) => Some(eviction.verdict.clone()),
+            _ => held.and_then(|t| t.verdict.clone()),
         },
     })
 }
@@ -94,10 +100,7 @@ pub(crate) fn plan(look: &Look<'_>, end: Termination, policy: &NodePolicy) -> Pl
     if memory.termination.is_none()
         && let Some(verdict) = &end.verdict
     {
-        plan.steps.push(Step::Event(events::about_pod(
-            &verdict.reason,
-            &verdict.message,
-        )));
+        plan.steps.push(Step::Event(events::judged(verdict)));
     }
     if memory.termination.as_ref() != Some(&end) {
         plan.termination = Some(end.clone());

@@ -4,6 +4,7 @@
 //! signal and image configuration are resolved by the runtime from the image port.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -139,6 +140,8 @@ pub trait ContainerRuntime: Send + Sync {
     ) -> Result<ContainerStatus, RuntimeError>;
     /// Its usage.
     async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError>;
+    /// The directory that holds what a container has written beside its volumes.
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError>;
     /// The kernel's figures for a Pod's cgroup.
     async fn sandbox_stats(&self, id: &str) -> Result<Stats, RuntimeError>;
     /// The kernel's figures for the whole machine.

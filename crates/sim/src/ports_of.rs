@@ -466,6 +466,10 @@ impl ContainerRuntime for Ports {
         Ok(Stats::default())
     }
 
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        Ok(PathBuf::from("/nowhere").join(id))
+    }
+
     async fn sandbox_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
         Ok(Stats::default())
     }

@@ -11,6 +11,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("limits::too_much_cpu", too_much_cpu),
     ("limits::top", top),
     ("limits::too_large_for_the_node", too_large_for_the_node),
+    ("limits::too_much_disk", too_much_disk),
 ];
 
 /// Reads a limit where this machine's controllers are: of version 2, or of version 1.
@@ -234,4 +235,82 @@ spec:
     ensure!(lines.len() == 2 && lines[0].starts_with("NAME "), "{node}");
     ensure!(lines[1].matches('%').count() == 2, "{node}");
     Ok(())
+}
+
+/// Who uses more of the node's disk than allowed has to go: by a volume, by a container's own files, by its log.
+fn too_much_disk(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: volume}
+spec:
+  volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}]
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "head -c 3000000 /dev/urandom > /scratch/file; sleep 3600"]
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: files}
+spec:
+  containers:
+  - name: modest
+    image: busybox:1.36
+    command: [sleep, "3600"]
+    resources: {limits: {ephemeral-storage: 10Mi}}
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "head -c 3000000 /dev/urandom > /file; sleep 3600"]
+    resources: {limits: {ephemeral-storage: 1Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: log}
+spec:
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "head -c 1500000 /dev/urandom | base64; sleep 3600"]
+    resources: {limits: {ephemeral-storage: 1Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: modest}
+spec:
+  volumes: [{name: scratch, emptyDir: {sizeLimit: 10Mi}}]
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sh, -c, "head -c 3000000 /dev/urandom > /scratch/file; sleep 3600"]
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+"#,
+    )?;
+    for (pod, why) in [
+        (
+            "volume",
+            "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". ",
+        ),
+        (
+            "files",
+            "Container app exceeded its local ephemeral storage limit \"1Mi\". ",
+        ),
+        (
+            "log",
+            "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ",
+        ),
+    ] {
+        user.wait_phase(pod, "Failed")?;
+        let shown = user.pod(pod)?;
+        let status = &shown["status"];
+        ensure!(
+            status["reason"] == "Evicted" && status["message"] == why,
+            "{pod}: {status:#}"
+        );
+        user.wait_event(&format!("Warning Evicted {pod}: {why}"))?;
+    }
+    // It was measured as often as the others.
+    user.wait("modest", "Running", "1/1")
 }

@@ -536,3 +536,31 @@ async fn only_the_pods_asked_for_are_measured() {
         world.runtime.measured()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_fills_a_volume_beyond_its_limit_is_evicted() {
+    let world = start();
+    let more = json!({"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}]});
+    let mut a = container("a");
+    a["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+    world.api.put(P, pod("p", json!([a]), more));
+    world.volumes.fill("scratch", 1 << 19);
+    world.api.until("running", running).await;
+    tokio::time::sleep(std::time::Duration::from_secs(25)).await;
+    assert!(running(&world.api).is_some());
+    world.volumes.fill("scratch", 3 << 19);
+    let status = world.api.until("evicted", |api| {
+        let status = api.get(P)?["status"].clone();
+        (status["phase"] == "Failed").then_some(status)
+    });
+    let status = status.await;
+    assert_eq!(status["reason"], "Evicted");
+    let why = "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". ";
+    assert_eq!(status["message"], why);
+    let told = |api: &FakeApi| {
+        api.events()
+            .contains(&format!("Evicted: {why}"))
+            .then_some(())
+    };
+    world.api.until("told", told).await;
+}

@@ -362,3 +362,39 @@ fn an_active_deadline_ends_the_pod() {
         "told once"
     );
 }
+
+#[test]
+fn the_node_may_evict_a_pod() {
+    let evicted = |grace_seconds| Eviction {
+        verdict: Verdict {
+            phase: "Failed".to_owned(),
+            reason: "Evicted".to_owned(),
+            message: "Too much. ".to_owned(),
+            event_type: EventType::Warning,
+        },
+        grace_seconds,
+    };
+    let with = |grace_seconds| {
+        let mut seen = seen(vec![running("a", 0, 1)]);
+        seen.memory.eviction = Some(evicted(grace_seconds));
+        seen
+    };
+    let plan = planned(one(), &with(1), 5);
+    assert_eq!(
+        plan.to_string(),
+        "event Warning Evicted: Too much. \nstop container a (a-0) within 2 s: Stopping container a",
+        "§2.9"
+    );
+    let end = plan.termination.clone().expect("an end");
+    assert_eq!(end.verdict, Some(evicted(1).verdict));
+    // What the Pod itself has is not made longer.
+    let plan = planned(one(), &with(60), 5);
+    assert_eq!(plan.termination.map(|t| t.grace_seconds), Some(30));
+    // Its end is decided once.
+    let mut after = with(1);
+    after.memory.termination = Some(end);
+    after.memory.phase = WorkerPhase::Terminating;
+    assert!(!planned(one(), &after, 6).to_string().contains("Evicted"));
+    let deleted = planned(one().deleted(4, 20), &with(1), 5);
+    assert_eq!(deleted.termination.and_then(|t| t.verdict), None);
+}

@@ -14,8 +14,8 @@ mod whole;
 use cri::{ContainerStatus, SandboxState};
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::{
-    BackOff, NodePolicy, Observed, Plan, PullBackOff, Retry, StartError, Stopping, Termination,
-    VolumesSeen, WorkerPhase, plan,
+    BackOff, EventType, Eviction, NodePolicy, Observed, Plan, PullBackOff, Retry, StartError,
+    Stopping, Termination, Verdict, VolumesSeen, WorkerPhase, plan,
 };
 use testkit::{PodBuilder, at, created, exited, pod, running, sandbox, unknown};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ports::images::ImageConfig;
 use ports::runtime::{ContainerConfig, Mount, MountPropagation, NamespaceMode, RuntimeError};
 
-use super::record::{ContainerRecord, SandboxRecord};
+use super::record::{self, ContainerRecord, SandboxRecord};
 use super::signal;
 use crate::cgroup::Group;
 use crate::launch::capabilities;
@@ -133,7 +133,7 @@ pub(crate) fn start(
         id: record.id.clone(),
         root: Root {
             layers: record.layers.clone(),
-            upper: directory.join("upper"),
+            upper: directory.join(record::UPPER),
             work: directory.join("work"),
             readonly: security.readonly_rootfs,
         },

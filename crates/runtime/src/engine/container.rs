@@ -18,7 +18,7 @@ use ports::runtime::{
 use tokio::sync::watch;
 
 use super::link::{Link, LinkError};
-use super::record::ContainerRecord;
+use super::record::{self, ContainerRecord};
 use super::sandbox::{Sandbox, remove_tree};
 use super::{Inner, assemble, blocking, cgroup_error, io_error, lock};
 use crate::wire::{ContainerReport, ExitRecord, Refusal, Reply, Request, exit_file_name};
@@ -233,10 +233,10 @@ pub(super) async fn create(
     let directory = inner.directories.container_state(&sandbox.id, &id);
     let write = || {
         fs::create_dir(&directory)?;
-        fs::create_dir(directory.join("upper"))?;
+        fs::create_dir(directory.join(record::UPPER))?;
         // It becomes the container's `/`, whatever the engine's umask is.
         let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(directory.join("upper"), mode)?;
+        fs::set_permissions(directory.join(record::UPPER), mode)?;
         fs::create_dir(directory.join("work"))?;
         inner.directories.save_container(&record)
     };

@@ -361,6 +361,15 @@ impl ContainerRuntime for Runtime {
         container::stats(&self.inner, id)
     }
 
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        let container = self.inner.find_container(id)?;
+        let directory = self
+            .inner
+            .directories
+            .container_state(&container.sandbox.id, id);
+        Ok(directory.join(record::UPPER))
+    }
+
     async fn sandbox_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
         sandbox::stats(&self.inner, id)
     }

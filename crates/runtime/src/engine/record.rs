@@ -35,6 +35,8 @@ const SANDBOX_FILE: &str = "sandbox.json";
 const CONTAINER_FILE: &str = "container.json";
 /// A record larger than this, in bytes, is replaced by its last line.
 const LONG: u64 = 64 * 1024;
+/// What a container writes to its root file system is in this directory beside its record.
+pub(super) const UPPER: &str = "upper";
 /// What is beside the sandboxes; no id looks like it.
 const MOUNT_POINTS: &str = "mount-points";
 

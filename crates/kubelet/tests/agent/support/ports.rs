@@ -342,6 +342,10 @@ impl ContainerRuntime for FakeRuntime {
         Ok(Stats::default())
     }
 
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        Ok(PathBuf::from("/nowhere").join(id))
+    }
+
     async fn sandbox_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
         Ok(Stats::default())
     }
@@ -453,6 +457,13 @@ impl FakeVolumes {
             root,
             specs: Mutex::default(),
         }
+    }
+
+    /// Writes so many bytes to a file of a volume, as a container would.
+    pub(crate) fn fill(&self, volume: &str, bytes: usize) {
+        let dir = self.root.join(volume);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("file"), vec![1; bytes]).unwrap();
     }
 
     /// A file of a volume.
