@@ -32,6 +32,7 @@ mod ownership;
 pub mod pod;
 pub mod podsecurity;
 mod podtemplate;
+pub mod priority;
 mod resources;
 pub mod runtimeclass;
 mod secret;
@@ -90,6 +91,7 @@ pub fn rules(resource: &str) -> Rules {
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
         "poddisruptionbudgets.policy" => disruption::RULES,
+        "priorityclasses.scheduling.k8s.io" => priority::RULES,
         "leases.coordination.k8s.io" => lease::RULES,
         "runtimeclasses.node.k8s.io" => runtimeclass::RULES,
         _ => generic::RULES,

@@ -3,7 +3,7 @@
 use admission::Subresource::{self, EphemeralContainers, Main, Resize, Status};
 use admission::binding::{self, Conflict};
 use admission::namespace::{self, Refusal};
-use admission::pod::{AdmitContext, Denied, PriorityClass, admit, qos_class, warnings};
+use admission::pod::{AdmitContext, Denied, admit, qos_class, warnings};
 use serde_json::{Value, json};
 
 fn pod(spec: Value) -> Value {
@@ -105,11 +105,7 @@ fn a_missing_account_is_told() {
 #[test]
 fn priorities_come_from_classes() {
     let account = json!({});
-    let class = PriorityClass {
-        name: "high".to_owned(),
-        value: 7,
-        preemption_policy: Some("Never".to_owned()),
-    };
+    let class = json!({"metadata": {"name": "high"}, "value": 7, "preemptionPolicy": "Never"});
     let with = |class| AdmitContext {
         priority_class: class,
         ..context(Some(&account))
@@ -133,9 +129,9 @@ fn priorities_come_from_classes() {
         ),
         (&json!(7), &json!("high"), &json!("Never"))
     );
-    let mut system = pod(json!({"priorityClassName": "system-node-critical"}));
-    admit(&mut system, &with(None)).expect("built in");
-    assert_eq!(system["spec"]["priority"], 2_000_001_000);
+    let mut named = pod(json!({"priorityClassName": "high", "priority": 7}));
+    admit(&mut named, &with(Some(&class))).expect("the same priority");
+    assert_eq!(named["spec"]["preemptionPolicy"], "Never");
     assert_eq!(
         admit(&mut pod(json!({"priorityClassName": "none"})), &with(None)),
         Err(Denied::NoPriorityClass {

@@ -1,7 +1,8 @@
-//! The objects every cluster has: the first namespaces, and Service, Endpoints and EndpointSlice `default/kubernetes`.
+//! The objects every cluster has: the first namespaces, the system's priority classes, and Service, Endpoints and EndpointSlice `default/kubernetes`.
 
 use std::sync::Arc;
 
+use admission::priority::SYSTEM_CLASSES;
 use api::status::StatusError;
 use bytes::Bytes;
 use http::{Method, Request};
@@ -26,6 +27,18 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         create(&router, "/api/v1/namespaces", &namespace).await?;
+    }
+    for class in SYSTEM_CLASSES {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": class.name},
+            "value": class.value, "description": class.description,
+        });
+        create(
+            &router,
+            "/apis/scheduling.k8s.io/v1/priorityclasses",
+            &class,
+        )
+        .await?;
     }
     let config = &inner.config;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});

@@ -4,6 +4,7 @@ mod eviction;
 mod namespace;
 mod pod;
 mod podsecurity;
+mod priority;
 mod review;
 mod service;
 mod serviceaccount;
@@ -108,6 +109,9 @@ pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusE
 
 /// Admission that looks things up, on a creation that is valid otherwise.
 pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusError> {
+    if rest.kind.plural == "priorityclasses" {
+        priority::check(rest, object, true)?;
+    }
     podsecurity::review(rest, Subresource::Main, object, None)
 }
 
@@ -120,6 +124,9 @@ pub(crate) fn review_update(
 ) -> Result<(), StatusError> {
     if (rest.kind.plural, part) == ("pods", Subresource::Resize) {
         pod::check_resize(rest, new, old)?;
+    }
+    if rest.kind.plural == "priorityclasses" {
+        priority::check(rest, new, false)?;
     }
     podsecurity::review(rest, part, new, Some(old))
 }

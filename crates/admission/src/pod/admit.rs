@@ -4,19 +4,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::MIRROR;
-use crate::meta;
 use crate::view::{self, dig, entry, get, list, object, text};
-
-/// A PriorityClass, as far as Pods take over from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriorityClass {
-    /// Its name.
-    pub name: String,
-    /// `value`.
-    pub value: i32,
-    /// `preemptionPolicy`; absent means `PreemptLowerPriority`.
-    pub preemption_policy: Option<String>,
-}
+use crate::{meta, priority};
 
 /// What admission needs to know besides the Pod.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +15,7 @@ pub struct AdmitContext<'a> {
     /// The ServiceAccount that the Pod names (`default` when it names none), if it exists.
     pub service_account: Option<&'a Value>,
     /// The PriorityClass that the Pod names, or the global default when it names none, if it exists.
-    pub priority_class: Option<&'a PriorityClass>,
+    pub priority_class: Option<&'a Value>,
     /// Five random characters for the token volume's name, as [`api::names::generate`] makes them.
     pub random_suffix: &'a str,
 }
@@ -193,27 +182,22 @@ fn token_projection() -> Value {
     })
 }
 
+/// What a Pod's class says, or else that it is as important as any other and may take the place of those that are less.
 fn priority(pod: &mut Value, context: &AdmitContext<'_>) -> Result<(), Denied> {
-    const BUILT_IN: [(&str, i32); 2] = [
-        ("system-node-critical", 2_000_001_000),
-        ("system-cluster-critical", 2_000_000_000),
-    ];
     let spec = entry(pod, "spec");
     let name = text(get(spec, "priorityClassName")).to_owned();
-    let built_in = BUILT_IN
-        .iter()
-        .find(|(built_in, _)| *built_in == name)
-        .map(|(_, value)| *value);
-    let (value, policy) = match (context.priority_class, built_in) {
-        (Some(class), _) => (class.value, class.preemption_policy.clone()),
-        (None, Some(value)) => (value, None),
-        (None, None) if name.is_empty() => (0, None),
-        (None, None) => return Err(Denied::NoPriorityClass { name }),
+    let (computed, policy) = match context.priority_class {
+        Some(class) => (
+            get(class, "value").as_i64().unwrap_or(0),
+            text(get(class, "preemptionPolicy")).to_owned(),
+        ),
+        None if name.is_empty() => (0, priority::PREEMPT.to_owned()),
+        None => return Err(Denied::NoPriorityClass { name }),
     };
     if let (true, Some(class)) = (name.is_empty(), context.priority_class) {
-        object(spec).insert("priorityClassName".to_owned(), class.name.clone().into());
+        let name = priority::name(class);
+        object(spec).insert("priorityClassName".to_owned(), name.into());
     }
-    let computed = i64::from(value);
     if let Some(given) = get(spec, "priority")
         .as_i64()
         .filter(|given| *given != computed)
@@ -221,7 +205,6 @@ fn priority(pod: &mut Value, context: &AdmitContext<'_>) -> Result<(), Denied> {
         return Err(Denied::Priority { given, computed });
     }
     object(spec).insert("priority".to_owned(), computed.into());
-    let policy = policy.unwrap_or_else(|| "PreemptLowerPriority".to_owned());
     let given = text(get(spec, "preemptionPolicy"));
     if !given.is_empty() && given != policy {
         return Err(Denied::PreemptionPolicy {

@@ -24,7 +24,7 @@ mod update;
 mod volumes;
 mod volumes_projected;
 
-pub use admit::{AdmitContext, Denied, PriorityClass, admit};
+pub use admit::{AdmitContext, Denied, admit};
 pub use aggregate::qos_class;
 pub(crate) use condition::{Condition, set as set_condition};
 pub use condition::{evict, is_evicted};
@@ -111,7 +111,7 @@ pub(crate) fn taint_effect(at: &At<'_>, may_be_empty: bool) -> ErrorList {
 }
 
 /// One of a set of words; empty is missing.
-fn word(at: &At<'_>, supported: &[&str]) -> ErrorList {
+pub(crate) fn word(at: &At<'_>, supported: &[&str]) -> ErrorList {
     match at.text() {
         "" => vec![Error::required(&at.path, "")],
         known if supported.contains(&known) => ErrorList::new(),

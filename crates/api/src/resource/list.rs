@@ -186,6 +186,16 @@ pub static RESOURCES: &[Resource] = &[
     .short(&["pdb"])
     .sub(&[sub("status", BUDGET, WRITE)])
     .generation(),
+    Resource::new(
+        "scheduling.k8s.io",
+        "v1",
+        "PriorityClass",
+        "priorityclasses",
+        "priorityclass",
+    )
+    .short(&["pc"])
+    .cluster()
+    .generation(),
     Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease").put_creates(),
     Resource::new(
         "discovery.k8s.io",

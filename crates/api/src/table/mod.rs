@@ -128,6 +128,7 @@ fn printer(resource: &str) -> Printer {
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
         "poddisruptionbudgets.policy" => simple::DISRUPTION_BUDGETS,
+        "priorityclasses.scheduling.k8s.io" => simple::PRIORITY_CLASSES,
         "leases.coordination.k8s.io" => simple::LEASES,
         "runtimeclasses.node.k8s.io" => simple::RUNTIME_CLASSES,
         _ => simple::GENERIC,

@@ -68,6 +68,30 @@ pub(super) const DISRUPTION_BUDGETS: Printer = Printer {
     },
 };
 
+pub(super) const PRIORITY_CLASSES: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::integer("Value"),
+        Column {
+            name: "Global-Default",
+            kind: "boolean",
+            format: "",
+            priority: 0,
+        },
+        Column::AGE,
+        Column::text("PreemptionPolicy"),
+    ],
+    cells: |object, now| {
+        vec![
+            name(object),
+            json!(integer(object, "/value")),
+            (object["globalDefault"] == true).into(),
+            age(object, now),
+            text(object, "/preemptionPolicy").into(),
+        ]
+    },
+};
+
 /// A number or a percentage as text.
 fn number_or_percent(value: &Value) -> Value {
     match value {

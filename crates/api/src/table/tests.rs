@@ -358,6 +358,18 @@ fn rows_of_other_kinds() {
             "b|N/A|50%|0|<unknown>",
         ),
         (
+            "a class",
+            "priorityclasses.scheduling.k8s.io",
+            json!({"metadata": {"name": "c"}, "value": -3, "preemptionPolicy": "Never"}),
+            "c|-3|false|<unknown>|Never",
+        ),
+        (
+            "the class of Pods that name none",
+            "priorityclasses.scheduling.k8s.io",
+            json!({"metadata": {"name": "c"}, "globalDefault": true, "preemptionPolicy": "PreemptLowerPriority"}),
+            "c|0|true|<unknown>|PreemptLowerPriority",
+        ),
+        (
             "kinds without printer",
             "roles.rbac.authorization.k8s.io",
             json!({"metadata": {"name": "r", "creationTimestamp": "2026-01-02T03:04:05Z"}}),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use admission::binding::{self, Conflict};
-use admission::pod::{self, AdmitContext, PriorityClass};
+use admission::pod::{self, AdmitContext};
 use admission::runtimeclass;
 use api::gvk::{GroupKind, GroupResource};
 use api::status::{self, Status, StatusError};
@@ -11,6 +11,7 @@ use http::Response;
 use ports::store::{Entry, StoreError};
 use serde_json::Value;
 
+use super::priority;
 use crate::respond::{self, Body};
 use crate::rest::{Rest, Stored, meta, put, random_suffix};
 
@@ -21,12 +22,6 @@ const TRIES: usize = 20;
 const DEFAULT_ACCOUNT: &str = "default";
 /// How long a Pod waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The two classes every cluster has.
-const CLASSES: [(&str, i32); 2] = [
-    ("system-cluster-critical", 2_000_000_000),
-    ("system-node-critical", 2_000_001_000),
-];
 
 /// The admission plugins: service account, priority, tolerations, RuntimeClass.
 pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
@@ -41,12 +36,7 @@ pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusErro
     let entry = service_account(rest, &account).await;
     let account = entry.map(Stored::decode).transpose()?.map(|s| s.object);
     let wanted = named("priorityClassName");
-    let class = CLASSES.iter().find(|(name, _)| *name == wanted);
-    let class = class.map(|(name, value)| PriorityClass {
-        name: (*name).to_owned(),
-        value: *value,
-        preemption_policy: None,
-    });
+    let class = priority::class(rest, &wanted)?;
     let suffix = random_suffix();
     let context = AdmitContext {
         namespace,

@@ -6,6 +6,7 @@ mod https;
 mod objects;
 mod pods;
 mod podsecurity;
+mod priorities;
 mod proxy;
 mod reviews;
 mod support;
