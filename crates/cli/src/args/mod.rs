@@ -24,8 +24,9 @@ pub use self::inspect::{
 pub use self::plan::PlanArgs;
 pub use self::play::PlayArgs;
 pub use self::write::{
-    ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs, CreateSecretArgs,
-    CreateSecretCommand, DeleteArgs, FileArgs, MetadataArgs, PatchArgs, WriteArgs,
+    ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs,
+    CreatePriorityClassArgs, CreateSecretArgs, CreateSecretCommand, DeleteArgs, FileArgs,
+    MetadataArgs, PatchArgs, WriteArgs,
 };
 
 /// Kubernetes Pods on one Linux machine.

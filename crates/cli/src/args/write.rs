@@ -88,6 +88,32 @@ pub enum CreateCommand {
     /// A ServiceAccount
     #[command(visible_alias = "sa", name = "serviceaccount")]
     ServiceAccount(CreateNamedArgs),
+    /// A PriorityClass
+    #[command(visible_alias = "pc", name = "priorityclass")]
+    PriorityClass(CreatePriorityClassArgs),
+}
+
+/// `carob create priorityclass`
+#[derive(Debug, Clone, Args)]
+pub struct CreatePriorityClassArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// How important its Pods are
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub value: i32,
+    /// Whether Pods that name no class are of this one
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub global_default: bool,
+    /// When it should be used
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub description: String,
+    /// Whether its Pods take the place of others: PreemptLowerPriority, Never
+    #[arg(long, default_value = "PreemptLowerPriority")]
+    pub preemption_policy: String,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
 }
 
 /// An object that has a name only.

@@ -43,6 +43,7 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
             with_events = false;
         }
         ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
+        ("scheduling.k8s.io/v1", "PriorityClass") => other::priority_class(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),
         _ => other::generic(&mut out, object),
     }

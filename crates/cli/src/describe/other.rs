@@ -1,10 +1,10 @@
-//! ConfigMaps, Secrets, ServiceAccounts, PodDisruptionBudgets, and kinds that have no layout of their own (§15.6, §14.2).
+//! ConfigMaps, Secrets, ServiceAccounts, PodDisruptionBudgets, PriorityClasses, and kinds that have no layout of their own (§15.6, §14.2).
 
 use api::selector::Selector;
 use serde_json::{Map, Value};
 
 use super::tabs::Tabs;
-use super::{is_set, labels_and_annotations, list, name_and_namespace, shown, text};
+use super::{is_set, labels_and_annotations, list, name_and_namespace, pairs, shown, text};
 
 /// Parts of an object that stand at the top, or say nothing to people.
 const AT_THE_TOP: [&str; 5] = [
@@ -75,6 +75,24 @@ pub(super) fn disruption_budget(out: &mut Tabs, object: &Value) {
         let count = object["status"][count].as_i64().unwrap_or(0);
         out.field(2, name, count.to_string());
     }
+}
+
+/// What Pods of it are worth. Its annotations are shown all, in one line.
+pub(super) fn priority_class(out: &mut Tabs, object: &Value) {
+    out.field(0, "Name", text(&object["metadata"]["name"]));
+    let value = object["value"].as_i64().unwrap_or(0);
+    out.field(0, "Value", value.to_string());
+    let is_default = object["globalDefault"] == true;
+    out.field(0, "GlobalDefault", is_default.to_string());
+    out.field(0, "PreemptionPolicy", text(&object["preemptionPolicy"]));
+    out.field(0, "Description", text(&object["description"]));
+    let annotations = pairs(&object["metadata"]["annotations"]);
+    let shown = if annotations.is_empty() {
+        "<none>".to_owned()
+    } else {
+        annotations.join(",")
+    };
+    out.field(0, "Annotations", shown);
 }
 
 /// A LabelSelector in one line.

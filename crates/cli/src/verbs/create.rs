@@ -18,6 +18,8 @@ use crate::failure;
 use crate::select::Selection;
 
 const MANAGER: &str = "kubectl-create";
+/// The one kind made from flags that is of a group of its own.
+const PRIORITY_CLASS: &str = "priorityclass";
 
 /// `carob create`
 pub(crate) async fn create(server: &Server, args: &CreateArgs) -> anyhow::Result<ExitCode> {
@@ -75,11 +77,13 @@ async fn from_flags(server: &Server, command: &CreateCommand) -> anyhow::Result<
     let (kind, plural, object, write) = build(command)?;
     let writer = Writer::new(write, MANAGER)?;
     let mut object = object;
-    let path = if plural == "namespaces" {
-        "/api/v1/namespaces".to_owned()
-    } else {
-        object["metadata"]["namespace"] = server.namespace.as_str().into();
-        format!("/api/v1/namespaces/{}/{plural}", server.namespace)
+    let path = match kind {
+        "namespace" => "/api/v1/namespaces".to_owned(),
+        PRIORITY_CLASS => format!("/apis/scheduling.k8s.io/v1/{plural}"),
+        _ => {
+            object["metadata"]["namespace"] = server.namespace.as_str().into();
+            format!("/api/v1/namespaces/{}/{plural}", server.namespace)
+        }
     };
     let made = if writer.dry_run == DryRun::Client {
         object
@@ -91,7 +95,11 @@ async fn from_flags(server: &Server, command: &CreateCommand) -> anyhow::Result<
         }
     };
     let name = made["metadata"]["name"].as_str().unwrap_or_default();
-    writer.done(&format!("{kind}/{name}"), "created", &made)?;
+    let group = match kind {
+        PRIORITY_CLASS => ".scheduling.k8s.io",
+        _ => "",
+    };
+    writer.done(&format!("{kind}{group}/{name}"), "created", &made)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,6 +157,19 @@ fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
                 object["data"] = values.into();
             }
             ("secret", "secrets", object, &args.write)
+        }
+        CreateCommand::PriorityClass(args) => {
+            let mut object = named("PriorityClass", &args.name);
+            object["apiVersion"] = "scheduling.k8s.io/v1".into();
+            object["value"] = args.value.into();
+            object["preemptionPolicy"] = args.preemption_policy.as_str().into();
+            if args.global_default {
+                object["globalDefault"] = true.into();
+            }
+            if !args.description.is_empty() {
+                object["description"] = args.description.as_str().into();
+            }
+            (PRIORITY_CLASS, "priorityclasses", object, &args.write)
         }
     })
 }
@@ -292,6 +313,11 @@ mod tests {
             (
                 &["sa", "robot"],
                 json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}),
+            ),
+            (
+                &["pc", "high", "--value=-7", "--description=d"],
+                json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": -7,
+                    "preemptionPolicy": "PreemptLowerPriority", "description": "d"}),
             ),
         ] {
             assert_eq!(built(words).expect("builds"), expected, "{words:?}");
