@@ -11,6 +11,7 @@ mod init;
 mod limits;
 mod namespaces;
 mod prepare;
+mod priority;
 mod proxies;
 mod records;
 mod resize;
@@ -63,6 +64,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         debug::SCENARIOS,
         bad_input::SCENARIOS,
         disruption::SCENARIOS,
+        priority::SCENARIOS,
     ]
     .concat()
 }
