@@ -183,6 +183,10 @@ fn save<T: Serialize>(record: &T, directory: &Path, name: &str) -> io::Result<()
 /// The last line that can be read: none that was cut short is a record.
 fn load<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let text = std::fs::read(path)?;
+    if text.is_empty() {
+        // It was opened to be written to, and whoever did was killed.
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let mut lines = text.rsplit(|byte| *byte == b'\n');
     lines
         .find_map(|line| serde_json::from_slice(line).ok())
@@ -376,6 +380,8 @@ mod tests {
         let container = directories.container_state("s", "c");
         std::fs::create_dir_all(container.join("upper")).expect("makes");
         assert!(users().expect("no record yet").is_empty(), "half-made");
+        std::fs::write(container.join(CONTAINER_FILE), "").expect("writes");
+        assert!(users().expect("no line yet").is_empty(), "half-made");
         assert!(has_any());
         let sandbox = SandboxRecord {
             id: "s".into(),
