@@ -212,13 +212,7 @@ fn ends(since: &Time) -> Timestamp {
 }
 
 fn is_healthy(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && is_ready(pod)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
-    let mut ready = conditions.into_iter().flatten();
-    ready.any(|c| c.type_ == "Ready" && c.status == "True")
+    pod.metadata.deletion_timestamp.is_none() && crate::is_ready(pod)
 }
 
 fn selector(budget: &PodDisruptionBudget) -> Result<Selector, SyncError> {

@@ -161,6 +161,13 @@ pub fn is_over(pod: &Pod) -> bool {
     phase.is_some_and(is_terminal)
 }
 
+/// Whether the API has it that the Pod is ready: its condition `Ready` is True (spec `§3.2`).
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
+    let mut ready = conditions.into_iter().flatten();
+    ready.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
 /// Whether a phase is final.
 pub(crate) fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")

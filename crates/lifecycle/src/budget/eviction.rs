@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thiserror::Error;
 
 use super::condition;
-use super::{is_ready, name, selects};
+use super::{name, selects};
+use crate::{is_over, is_ready};
 
 /// So many evictions may be noted that nobody has seen come about; upstream's `MaxDisruptedPodSize`.
 const MOST_DISRUPTED: usize = 2000;
@@ -78,9 +79,9 @@ pub fn evict<'a>(
 ) -> Result<Permit, Refusal> {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
     let phase = phase.unwrap_or_default();
-    let goes = pod.metadata.deletion_timestamp.is_some();
-    if goes || matches!(phase, "Succeeded" | "Failed" | "Pending") {
-        let unchanged = !goes && phase == "Pending";
+    let goes = pod.metadata.deletion_timestamp.is_some() || is_over(pod);
+    if goes || phase == "Pending" {
+        let unchanged = !goes;
         return Ok(Permit::Unasked { unchanged });
     }
     let mut own = budgets.into_iter().filter(|budget| selects(budget, pod));
