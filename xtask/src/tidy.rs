@@ -17,6 +17,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("spdy", Role::Words),
     ("ports", Role::Ports),
     ("skipverify", Role::Ports),
+    ("informer", Role::Ports),
     ("lifecycle", Role::Rules),
     ("admission", Role::Rules),
     ("store", Role::Effects),

@@ -6,6 +6,7 @@
 
 mod disruption;
 mod endpoints;
+mod event;
 mod namespace;
 mod provision;
 mod taints;

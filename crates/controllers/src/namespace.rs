@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use informer::{Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{
@@ -16,8 +16,7 @@ use kube::api::{
 };
 use kube::core::discovery::{Scope, verbs};
 use kube::discovery::Discovery;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use ports::clock::Clock;
 use tokio::task::JoinSet;
@@ -27,10 +26,7 @@ const FINALIZER: &str = "kubernetes";
 
 /// Ends namespaces until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
-    let api: Api<Namespace> = Api::all(client.clone());
-    let mut events: BoxStream<_> = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events: Watch<Namespace> = watch_all(&client);
     let mut ending: BTreeMap<String, tokio::task::AbortHandle> = BTreeMap::new();
     let mut tasks: JoinSet<()> = JoinSet::new();
     loop {

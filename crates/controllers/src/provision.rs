@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use informer::{Watch, watch, watch_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,13 +76,8 @@ where
 {
     let name = wanted.name_any();
     let only = Config::default().fields(&format!("metadata.name={name}"));
-    let mut namespaces: BoxStream<_> =
-        watcher(Api::<Namespace>::all(client.clone()), Config::default())
-            .default_backoff()
-            .boxed();
-    let mut objects: BoxStream<_> = watcher(Api::<K>::all(client.clone()), only)
-        .default_backoff()
-        .boxed();
+    let mut namespaces: Watch<Namespace> = watch_all(&client);
+    let mut objects: Watch<K> = watch(Api::all(client.clone()), only);
     let mut live: BTreeSet<String> = BTreeSet::new();
     // Namespaces where it could not be put, whether something is there, and when that is tried again.
     let mut failed: BTreeMap<String, bool> = BTreeMap::new();

@@ -9,32 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::{Event as Told, EventSource, Node, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use informer::{Watch, next_of, watch, watch_all};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
 use lifecycle::fit::{self, Stay};
 use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::{Teller, Words};
+
 /// Who the events are from.
 const COMPONENT: &str = "taint-eviction-controller";
 /// A Pod that could not be deleted is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
-type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
-
 /// Evicts Pods until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
-    let mut nodes: Watch<Node> = watcher(Api::all(client.clone()), Config::default())
-        .default_backoff()
-        .boxed();
+    let mut nodes: Watch<Node> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut evictions = Evictions {
+        teller: Teller::new(client.clone(), clock.clone(), COMPONENT),
         client,
         clock,
         tainted: BTreeMap::new(),
@@ -49,7 +47,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
                 Ok(event) => evictions.node(event).await,
                 Err(error) => tracing::warn!(%error, "watching nodes"),
             },
-            Some(event) = next_of(&mut pods) => match event {
+            Some(event) = next_of(pods.as_mut()) => match event {
                 Ok(event) => evictions.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
@@ -58,8 +56,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
         match (evictions.tainted.is_empty(), pods.is_some()) {
             (false, false) => {
                 let bound = Config::default().fields("spec.nodeName!=");
-                let all = Api::all(evictions.client.clone());
-                pods = Some(watcher(all, bound).default_backoff().boxed());
+                pods = Some(watch(Api::all(evictions.client.clone()), bound));
             }
             (true, true) => {
                 pods = None;
@@ -70,14 +67,8 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
     }
 }
 
-async fn next_of(pods: &mut Option<Watch<Pod>>) -> Option<Result<Event<Pod>, watcher::Error>> {
-    match pods {
-        Some(pods) => pods.next().await,
-        None => std::future::pending().await,
-    }
-}
-
 struct Evictions {
+    teller: Teller,
     client: Client,
     clock: Arc<dyn Clock>,
     /// Nodes with a NoExecute taint.
@@ -198,37 +189,19 @@ impl Evictions {
 
     async fn tell(&self, pod: &Pod, what: &str) {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-        let now = self.clock.now();
-        let event = Told {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}.{:016x}", now.as_nanosecond())),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            involved_object: ObjectReference {
-                api_version: Some("v1".into()),
-                kind: Some("Pod".into()),
-                name: Some(name.clone()),
-                namespace: Some(namespace.clone()),
-                ..ObjectReference::default()
-            },
-            type_: Some("Normal".into()),
-            reason: Some("TaintManagerEviction".into()),
-            message: Some(format!("{what} {namespace}/{name}")),
-            count: Some(1),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            source: Some(EventSource {
-                component: Some(COMPONENT.into()),
-                host: None,
-            }),
-            reporting_component: Some(COMPONENT.into()),
-            ..Told::default()
+        let words = Words {
+            type_: "Normal",
+            reason: "TaintManagerEviction",
+            message: format!("{what} {namespace}/{name}"),
         };
-        let api: Api<Told> = Api::namespaced(self.client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(%error, "reporting an eviction");
-        }
+        let about = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            name: Some(name),
+            namespace: Some(namespace),
+            ..ObjectReference::default()
+        };
+        self.teller.tell(about, words).await;
     }
 }
 

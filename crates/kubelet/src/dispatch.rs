@@ -4,13 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
-use kube::api::ApiResource;
-use kube::core::{NotUsed, Object};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, watcher};
-use kube::{Api, Client, ResourceExt};
+use informer::{ServiceSansStatus, Watch, key_of, watch, watch_services};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::runtime::watcher::{self, Config};
 use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -24,28 +21,11 @@ use crate::orphans::{self, Found};
 use crate::records::Records;
 use crate::worker::{Message, Worker};
 
-/// A Service without its status: users may write there what cannot be read, conditions without a time.
-type StatelessService = Object<ServiceSpec, NotUsed>;
-
-type Watch<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
-
-fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
-where
-    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    watcher(api, config).default_backoff().boxed()
-}
-
-fn watch_services(client: Client) -> Watch<StatelessService> {
-    let kind = ApiResource::erase::<Service>(&());
-    watch(Api::all_with(client, &kind), Config::default())
-}
-
 /// Runs the agent.
 pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     let mut events = agent.runtime.events();
     let found = orphans::look(&agent).await;
-    let mut services = watch_services(agent.client.clone());
+    let mut services = watch_services(&agent.client);
     let node = tokio::select! {
         () = shutdown.cancelled() => return,
         (node, ()) = async { tokio::join!(register(&agent), list_services(&agent, &mut services)) } => node,
@@ -118,7 +98,7 @@ async fn report_images(agent: &Agent) {
 }
 
 /// Pods start only once Services are known (spec `§9.2`).
-async fn list_services(agent: &Agent, services: &mut Watch<StatelessService>) {
+async fn list_services(agent: &Agent, services: &mut Watch<ServiceSansStatus>) {
     while let Some(event) = services.next().await {
         match event {
             Ok(event) => {
@@ -133,8 +113,7 @@ async fn list_services(agent: &Agent, services: &mut Watch<StatelessService>) {
     }
 }
 
-fn service(agent: &Agent, event: watcher::Event<StatelessService>) {
-    let key = |s: &StatelessService| (s.namespace().unwrap_or_default(), s.name_any());
+fn service(agent: &Agent, event: watcher::Event<ServiceSansStatus>) {
     let mut services = agent
         .services
         .write()
@@ -142,15 +121,10 @@ fn service(agent: &Agent, event: watcher::Event<StatelessService>) {
     match event {
         watcher::Event::Init => services.clear(),
         watcher::Event::InitApply(s) | watcher::Event::Apply(s) => {
-            let service = Service {
-                metadata: s.metadata.clone(),
-                spec: Some(s.spec.clone()),
-                status: None,
-            };
-            services.insert(key(&s), service);
+            services.insert(key_of(&s), informer::service_of(s));
         }
         watcher::Event::Delete(s) => {
-            services.remove(&key(&s));
+            services.remove(&key_of(&s));
         }
         watcher::Event::InitDone => {}
     }

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -352,7 +351,7 @@ async fn follow<K>(api: Api<K>, only: watcher::Config, sender: watch::Sender<See
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
-    let mut events = watcher(api, only).default_backoff().boxed();
+    let mut events = informer::watch(api, only);
     let mut listed = None;
     while let Some(event) = events.next().await {
         let version = match event {

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::FuturesUnordered;
+use informer::{Watch, watch, watch_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
 use lifecycle::room::Room;
 use lifecycle::share::Share;
@@ -31,8 +31,6 @@ pub const NAME: &str = "default-scheduler";
 
 /// How long a binding waits that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
-
-type Watch<K> = BoxStream<'static, Result<Event<K>, kube::runtime::watcher::Error>>;
 
 /// Binds Pods to nodes through the API.
 pub struct Scheduler {
@@ -87,12 +85,8 @@ impl Scheduler {
     pub async fn run(mut self, shutdown: CancellationToken) {
         // One that has ended holds nothing.
         let alive = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
-        let mut nodes: Watch<Node> = watcher(Api::all(self.client.clone()), Config::default())
-            .default_backoff()
-            .boxed();
-        let mut pods: Watch<Pod> = watcher(Api::all(self.client.clone()), alive)
-            .default_backoff()
-            .boxed();
+        let mut nodes: Watch<Node> = watch_all(&self.client);
+        let mut pods: Watch<Pod> = watch(Api::all(self.client.clone()), alive);
         let (mut nodes_known, mut pods_known) = (false, false);
         loop {
             tokio::select! {

@@ -11,40 +11,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use informer::{Heard, Key, Mirror, Watch, next_of, watch_all};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use kube::api::PostParams;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use lifecycle::budget;
 use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Teller;
+
 /// A status that could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
-type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
-
-/// Namespace and name.
-type Key = (String, String);
-
 /// Keeps the status of budgets until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
-    let mut changes: Watch<PodDisruptionBudget> =
-        watcher(Api::all(client.clone()), Config::default())
-            .default_backoff()
-            .boxed();
+    let mut changes: Watch<PodDisruptionBudget> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut budgets = Budgets {
+        teller: Teller::new(client.clone(), clock.clone(), tell::COMPONENT),
         client,
         clock,
-        budgets: BTreeMap::new(),
-        gone: BTreeSet::new(),
-        pods: None,
-        listed: BTreeMap::new(),
+        budgets: Mirror::default(),
+        pods: Mirror::default(),
         due: BTreeMap::new(),
         told: BTreeMap::new(),
     };
@@ -56,44 +48,30 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
                 Ok(event) => budgets.budget(event),
                 Err(error) => tracing::warn!(%error, "watching disruption budgets"),
             },
-            Some(event) = next_of(&mut pods) => match event {
+            Some(event) = next_of(pods.as_mut()) => match event {
                 Ok(event) => budgets.pod(event),
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => budgets.count().await,
         }
         match (budgets.budgets.is_empty(), pods.is_some()) {
-            (false, false) => {
-                let all = Api::all(budgets.client.clone());
-                pods = Some(watcher(all, Config::default()).default_backoff().boxed());
-            }
+            (false, false) => pods = Some(watch_all(&budgets.client)),
             (true, true) => {
                 pods = None;
-                budgets.pods = None;
-                budgets.listed.clear();
+                budgets.pods = Mirror::default();
             }
             _ => {}
         }
     }
 }
 
-async fn next_of(pods: &mut Option<Watch<Pod>>) -> Option<Result<Event<Pod>, watcher::Error>> {
-    match pods {
-        Some(pods) => pods.next().await,
-        None => std::future::pending().await,
-    }
-}
-
 struct Budgets {
+    teller: Teller,
     client: Client,
     clock: Arc<dyn Clock>,
-    budgets: BTreeMap<Key, PodDisruptionBudget>,
-    /// Budgets that a list, not complete yet, has not named.
-    gone: BTreeSet<Key>,
-    /// Every Pod; `None` until they are known, or while there is no budget.
-    pods: Option<BTreeMap<Key, Pod>>,
-    /// Pods of a list that is not complete yet.
-    listed: BTreeMap<Key, Pod>,
+    budgets: Mirror<PodDisruptionBudget>,
+    /// Every Pod, while there is a budget.
+    pods: Mirror<Pod>,
     /// When budgets have to be counted.
     due: BTreeMap<Key, Instant>,
     /// Reasons of the Events that told how a budget is.
@@ -102,65 +80,41 @@ struct Budgets {
 
 impl Budgets {
     fn budget(&mut self, event: Event<PodDisruptionBudget>) {
-        match event {
-            Event::Init => self.gone = self.budgets.keys().cloned().collect(),
-            Event::InitApply(budget) | Event::Apply(budget) => {
-                let key = key(&budget);
-                self.gone.remove(&key);
-                self.budgets.insert(key.clone(), budget);
+        match self.budgets.hear(event, |budget| budget) {
+            Heard::Nothing => {}
+            Heard::One { key, is_there, .. } if is_there => {
                 self.due.insert(key, Instant::now());
             }
-            Event::Delete(budget) => self.forget(&key(&budget)),
-            Event::InitDone => {
-                for key in std::mem::take(&mut self.gone) {
+            Heard::One { key, .. } => self.forget(&key),
+            Heard::All { vanished } => {
+                for key in vanished {
                     self.forget(&key);
                 }
+                self.note_all();
             }
         }
     }
 
     fn forget(&mut self, key: &Key) {
-        self.budgets.remove(key);
         self.due.remove(key);
         self.told.remove(key);
     }
 
     fn pod(&mut self, event: Event<Pod>) {
-        match event {
-            Event::Init => self.listed.clear(),
-            Event::InitApply(pod) => {
-                self.listed.insert(key(&pod), pod);
+        match self.pods.hear(event, |pod| pod) {
+            Heard::Nothing => {}
+            Heard::One { key, old, .. } => {
+                let either = old.iter().chain(self.pods.get(&key));
+                self.due.extend(concerned(&self.budgets, either));
             }
-            Event::InitDone => {
-                self.pods = Some(std::mem::take(&mut self.listed));
-                let now = Instant::now();
-                let all = self.budgets.keys().cloned();
-                self.due = all.map(|key| (key, now)).collect();
-            }
-            Event::Apply(pod) => {
-                let Some(pods) = &mut self.pods else {
-                    return;
-                };
-                let before = pods.insert(key(&pod), pod.clone());
-                self.note(before.iter().chain([&pod]));
-            }
-            Event::Delete(pod) => {
-                let before = self.pods.as_mut().and_then(|pods| pods.remove(&key(&pod)));
-                self.note(before.iter().chain([&pod]));
-            }
+            Heard::All { .. } => self.note_all(),
         }
     }
 
-    /// Budgets of these Pods have to be counted.
-    fn note<'a>(&mut self, pods: impl Iterator<Item = &'a Pod>) {
-        for pod in pods {
-            let namespace = pod.namespace().unwrap_or_default();
-            let own = of_namespace(&self.budgets, &namespace);
-            let own = own.filter(|(_, budget)| budget::selects(budget, pod));
-            for (key, _) in own {
-                self.due.insert(key.clone(), Instant::now());
-            }
-        }
+    fn note_all(&mut self) {
+        let now = Instant::now();
+        let all = self.budgets.iter();
+        self.due.extend(all.map(|(key, _)| (key.clone(), now)));
     }
 
     /// Counts the budgets whose time has come.
@@ -170,10 +124,10 @@ impl Budgets {
         for key in over.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.due.remove(&key);
             // They are counted when the Pods are known.
-            let (Some(pods), Some(budget)) = (&self.pods, self.budgets.get(&key)) else {
+            let Some(budget) = self.budgets.get(&key).filter(|_| self.pods.is_synced()) else {
                 continue;
             };
-            let pods = of_namespace(pods, &key.0).map(|(_, pod)| pod);
+            let pods = self.pods.of_namespace(&key.0).map(|(_, pod)| pod);
             let time = self.clock.now();
             let seen = budget::look(budget, pods, time);
             if let Some(recheck) = seen.recheck {
@@ -186,9 +140,7 @@ impl Budgets {
                 continue;
             }
             match self.write(budget, seen.status).await {
-                Ok(written) => {
-                    self.budgets.insert(key, written);
-                }
+                Ok(written) => self.budgets.wrote(key, written),
                 // It is gone.
                 Err(kube::Error::Api(error)) if error.code == 404 => self.forget(&key),
                 // It has changed meanwhile, and is counted when the watch says so.
@@ -215,17 +167,17 @@ impl Budgets {
     }
 }
 
-fn key<K: ResourceExt>(object: &K) -> Key {
-    (object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// What is in a namespace.
-fn of_namespace<'a, T>(
-    all: &'a BTreeMap<Key, T>,
-    namespace: &str,
-) -> impl Iterator<Item = (&'a Key, &'a T)> {
-    let first = (namespace.to_owned(), String::new());
-    let namespace = namespace.to_owned();
-    all.range(first..)
-        .take_while(move |((n, _), _)| *n == namespace)
+/// Budgets that have to be counted now because of these Pods.
+fn concerned<'a>(
+    budgets: &'a Mirror<PodDisruptionBudget>,
+    pods: impl Iterator<Item = &'a Pod>,
+) -> Vec<(Key, Instant)> {
+    let now = Instant::now();
+    pods.flat_map(|pod| {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let own = budgets.of_namespace(namespace);
+        own.filter(|(_, budget)| budget::selects(budget, pod))
+            .map(move |(key, _)| (key.clone(), now))
+    })
+    .collect()
 }

@@ -2,79 +2,46 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Event as Told, EventSource, ObjectReference};
+use informer::Key;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
-use kube::api::PostParams;
-use kube::{Api, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
 use lifecycle::budget::Outlook;
 
-use super::{Budgets, Key};
+use super::Budgets;
+use crate::event::Words;
 
 /// Who the events are from.
-const COMPONENT: &str = "controllermanager";
-
-/// Type, reason and message.
-type Words = (&'static str, &'static str, String);
+pub(super) const COMPONENT: &str = "controllermanager";
 
 impl Budgets {
     /// Tells how the budget is, as far as that was not so before, and which evictions have come to nothing.
     pub(super) async fn tell(&mut self, key: &Key, budget: &PodDisruptionBudget, seen: &Outlook) {
         let words = words(budget, seen);
-        let reasons: BTreeSet<_> = words.iter().map(|(_, reason, _)| *reason).collect();
+        let reasons: BTreeSet<_> = words.iter().map(|words| words.reason).collect();
         let before = self.told.insert(key.clone(), reasons).unwrap_or_default();
-        for (type_, reason, message) in words {
-            if !before.contains(reason) {
+        for words in words {
+            if !before.contains(words.reason) {
                 let about = reference(budget, "policy/v1", "PodDisruptionBudget", &key.1);
-                self.send(about, type_, reason, message).await;
+                self.teller.tell(about, words).await;
             }
         }
         for pod in &seen.overdue {
             // Upstream names the namespace twice.
-            let message = format!(
-                "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
-                key.0
-            );
+            let words = Words {
+                type_: "Warning",
+                reason: "NotDeleted",
+                message: format!(
+                    "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
+                    key.0
+                ),
+            };
+            let pod_key = (key.0.clone(), pod.clone());
             let mut about = reference(budget, "v1", "Pod", pod);
-            about.uid = self.uid(&key.0, pod);
+            about.uid = self.pods.get(&pod_key).and_then(ResourceExt::uid);
             about.resource_version = None;
-            self.send(about, "Warning", "NotDeleted", message).await;
-        }
-    }
-
-    fn uid(&self, namespace: &str, pod: &str) -> Option<String> {
-        let key = (namespace.to_owned(), pod.to_owned());
-        let pod = self.pods.as_ref().and_then(|pods| pods.get(&key));
-        pod.and_then(ResourceExt::uid)
-    }
-
-    async fn send(&self, about: ObjectReference, type_: &str, reason: &str, message: String) {
-        let namespace = about.namespace.clone().unwrap_or_default();
-        let name = about.name.clone().unwrap_or_default();
-        let now = self.clock.now();
-        let event = Told {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}.{:016x}", now.as_nanosecond())),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            involved_object: about,
-            type_: Some(type_.into()),
-            reason: Some(reason.into()),
-            message: Some(message),
-            count: Some(1),
-            first_timestamp: Some(Time(now)),
-            last_timestamp: Some(Time(now)),
-            source: Some(EventSource {
-                component: Some(COMPONENT.into()),
-                host: None,
-            }),
-            reporting_component: Some(COMPONENT.into()),
-            ..Told::default()
-        };
-        let api: Api<Told> = Api::namespaced(self.client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(%error, "reporting on a disruption budget");
+            self.teller.tell(about, words).await;
         }
     }
 }
@@ -99,11 +66,19 @@ fn reference(
 fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
     if let Some(why) = &seen.failed {
         let message = format!("Failed to calculate the number of expected pods: {why}");
-        return vec![("Warning", "CalculateExpectedPodCountFailed", message)];
+        return vec![Words {
+            type_: "Warning",
+            reason: "CalculateExpectedPodCountFailed",
+            message,
+        }];
     }
     let mut words = Vec::new();
     if seen.selected == 0 {
-        words.push(("Normal", "NoPods", "No matching pods found".to_owned()));
+        words.push(Words {
+            type_: "Normal",
+            reason: "NoPods",
+            message: "No matching pods found".to_owned(),
+        });
     }
     if !seen.unmanaged.is_empty() {
         let selector = budget.spec.as_ref().and_then(|s| s.selector.as_ref());
@@ -113,7 +88,11 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
              \".spec.minAvailable\" field of the PDB to an integer value.",
             selector.map_or_else(|| "nil".to_owned(), shown)
         );
-        words.push(("Warning", "UnmanagedPods", message));
+        words.push(Words {
+            type_: "Warning",
+            reason: "UnmanagedPods",
+            message,
+        });
     }
     words
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lifecycle::kinds::{self, Member};
 
 /// What there is to know of a Pod behind Services: while this is the same, so are all slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,6 @@ impl Backend {
         let spec = pod.spec.as_ref();
         let status = pod.status.as_ref();
         let text = |value: Option<&String>| value.cloned().unwrap_or_default();
-        let conditions = status.and_then(|s| s.conditions.as_deref());
         let ips = status.and_then(|s| s.pod_ips.as_deref());
         Backend {
             namespace: text(pod.metadata.namespace.as_ref()),
@@ -57,16 +57,10 @@ impl Backend {
                 .iter()
                 .filter_map(|ip| ip.ip.parse().ok())
                 .collect(),
-            is_ready: conditions
-                .unwrap_or_default()
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True"),
+            is_ready: lifecycle::is_ready(pod),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
-            is_over: matches!(
-                status.and_then(|s| s.phase.as_deref()),
-                Some("Succeeded" | "Failed")
-            ),
-            ports: spec.map(named_ports).unwrap_or_default(),
+            is_over: lifecycle::is_over(pod),
+            ports: named_ports(pod),
         }
     }
 
@@ -120,11 +114,10 @@ pub(super) fn protocol(written: Option<&str>) -> &str {
     written.unwrap_or("TCP")
 }
 
-fn named_ports(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<NamedPort> {
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let ports = |container: &Container| container.ports.clone().unwrap_or_default();
-    let all = spec.containers.iter().chain(sidecars).flat_map(ports);
+fn named_ports(pod: &Pod) -> Vec<NamedPort> {
+    let sidecars = kinds::init(pod).into_iter().filter(Member::is_sidecar);
+    let all = kinds::apps(pod).into_iter().chain(sidecars);
+    let all = all.flat_map(|member| member.spec.ports.clone().unwrap_or_default());
     all.filter_map(|port| {
         Some(NamedPort {
             protocol: protocol(port.protocol.as_deref()).to_owned(),

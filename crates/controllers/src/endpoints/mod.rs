@@ -9,7 +9,6 @@
 
 mod backend;
 mod legacy;
-mod mirror;
 mod slices;
 mod state;
 #[cfg(test)]
@@ -19,31 +18,27 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::FuturesUnordered;
+use informer::{Key, Watch, key_of, next_of, revision_of, watch};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{ApiResource, DeleteParams, PostParams, Preconditions};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use slices::Changes;
-use state::{Found, Key, Legacy, State, Work, Written, key_of, revision_of};
+use state::{Legacy, State, Work, Written};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// What could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
-type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
-
 /// Keeps EndpointSlices and Endpoints until `shutdown`.
 pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
     let mut state = State::default();
-    let kind = ApiResource::erase::<Service>(&());
-    let found: Api<Found> = Api::all_with(client.clone(), &kind);
-    let mut services: Watch<Found> = watch(found, Config::default());
+    let mut services = informer::watch_services(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut kept: Option<(Watch<EndpointSlice>, Watch<Endpoints>)> = None;
     let mut writes = FuturesUnordered::new();
@@ -124,20 +119,6 @@ fn open_and_close(
             state.forget_slices();
         }
         _ => {}
-    }
-}
-
-fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
-where
-    K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
-{
-    watcher(api, config).default_backoff().boxed()
-}
-
-async fn next_of<K>(watch: Option<&mut Watch<K>>) -> Option<Result<Event<K>, watcher::Error>> {
-    match watch {
-        Some(watch) => watch.next().await,
-        None => std::future::pending().await,
     }
 }
 

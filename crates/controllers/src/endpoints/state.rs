@@ -5,23 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServiceSpec};
+use informer::{Heard, Key, Mirror, ServiceSansStatus};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::{NotUsed, Object};
+use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt};
 
 use super::backend::Backend;
+use super::legacy;
 use super::slices::{self, Changes};
-use super::{legacy, mirror};
-use mirror::{Heard, Mirror};
-
-/// A Service without its status. Nothing here depends on that, and users may write there what cannot be read: conditions without a
-/// time.
-pub(super) type Found = Object<ServiceSpec, NotUsed>;
-
-/// Namespace and name.
-pub(super) type Key = (String, String);
 
 /// What is to be written for a Service.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,13 +90,8 @@ impl State {
         self.expected.clear();
     }
 
-    pub(super) fn service(&mut self, event: Event<Found>) {
-        let without_status = |found: Found| Service {
-            metadata: found.metadata,
-            spec: Some(found.spec),
-            status: None,
-        };
-        match self.services.hear(event, without_status) {
+    pub(super) fn service(&mut self, event: Event<ServiceSansStatus>) {
+        match self.services.hear(event, informer::service_of) {
             Heard::Nothing => {}
             Heard::One { key, old, is_there } => {
                 let selects = |service: &Service| slices::selector(service).is_some();
@@ -287,17 +274,4 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
 
 fn is_live(slice: &EndpointSlice) -> bool {
     slice.metadata.deletion_timestamp.is_none()
-}
-
-/// An object's key.
-pub(super) fn key_of<K: Resource>(object: &K) -> Key {
-    let meta = object.meta();
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    (text(&meta.namespace), text(&meta.name))
-}
-
-/// The revision an object is of; zero if it cannot be told.
-pub(super) fn revision_of<K: Resource>(object: &K) -> u64 {
-    let version = object.meta().resource_version.as_deref();
-    version.and_then(|v| v.parse().ok()).unwrap_or(0)
 }

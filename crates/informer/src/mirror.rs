@@ -5,10 +5,24 @@ use std::collections::BTreeMap;
 use kube::Resource;
 use kube::runtime::watcher::Event;
 
-use super::state::{Key, key_of, revision_of};
+/// Namespace, empty for what is in none, and name.
+pub type Key = (String, String);
+
+/// An object's key.
+pub fn key_of<K: Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    (text(&meta.namespace), text(&meta.name))
+}
+
+/// The revision an object is of; zero if it cannot be told.
+pub fn revision_of<K: Resource>(object: &K) -> u64 {
+    let version = object.meta().resource_version.as_deref();
+    version.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
 
 /// What is known of a kind.
-pub(super) struct Mirror<T> {
+pub struct Mirror<T> {
     objects: BTreeMap<Key, T>,
     /// The objects of a list that is not complete yet, which will replace the others.
     coming: Option<BTreeMap<Key, T>>,
@@ -17,16 +31,21 @@ pub(super) struct Mirror<T> {
 }
 
 /// What an event has changed.
-pub(super) enum Heard<T> {
+pub enum Heard<T> {
+    /// Nothing yet: a list is being read.
     Nothing,
-    /// One object, which was `old` before.
+    /// One object.
     One {
+        /// Which.
         key: Key,
+        /// What was known of it before.
         old: Option<T>,
+        /// It was not deleted.
         is_there: bool,
     },
-    /// A list was read: anything may have changed, and these are gone.
+    /// A list was read: anything may have changed.
     All {
+        /// What is not there any more.
         vanished: Vec<Key>,
     },
 }
@@ -44,11 +63,7 @@ impl<T> Default for Mirror<T> {
 
 impl<T> Mirror<T> {
     /// Takes an event of the watch; `look` is what is kept of an object.
-    pub(super) fn hear<K: Resource>(
-        &mut self,
-        event: Event<K>,
-        look: impl FnOnce(K) -> T,
-    ) -> Heard<T> {
+    pub fn hear<K: Resource>(&mut self, event: Event<K>, look: impl FnOnce(K) -> T) -> Heard<T> {
         match event {
             Event::Init => {
                 self.coming = Some(BTreeMap::new());
@@ -93,34 +108,43 @@ impl<T> Mirror<T> {
         }
     }
 
+    /// Takes what one has written oneself, ahead of the watch.
+    pub fn wrote(&mut self, key: Key, written: T) {
+        self.objects.insert(key, written);
+    }
+
     /// Whether a list has been read.
-    pub(super) fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         self.is_synced
     }
 
     /// The latest revision that was told.
-    pub(super) fn seen(&self) -> u64 {
+    pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there is none of the kind.
+    pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
-    pub(super) fn has(&self, key: &Key) -> bool {
+    /// Whether there is such an object.
+    pub fn has(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&T> {
+    /// What is known of an object.
+    pub fn get(&self, key: &Key) -> Option<&T> {
         self.objects.get(key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
+    /// All objects, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &T)> {
         self.objects.iter()
     }
 
     /// The objects of one namespace.
-    pub(super) fn of_namespace<'a>(
+    pub fn of_namespace<'a>(
         &'a self,
         namespace: &'a str,
     ) -> impl Iterator<Item = (&'a Key, &'a T)> {

@@ -1,0 +1,66 @@
+//! How services follow what the API holds: a [`Watch`] of a kind, and a [`Mirror`] of what it has told.
+//!
+//! A watch never ends. It lists what there is and goes on from there; when it breaks it says so and begins anew, later each time. It
+//! leaves to its reader what becomes of the events, and starts no task.
+
+mod mirror;
+
+use std::fmt::Debug;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use kube::api::ApiResource;
+use kube::core::{NotUsed, Object};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+pub use mirror::{Heard, Key, Mirror, key_of, revision_of};
+
+/// What happens to the objects of a kind, in order.
+pub type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+
+/// Watches the objects of `api` that `config` selects.
+pub fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api, config).default_backoff().boxed()
+}
+
+/// Watches every object of a kind.
+pub fn watch_all<K>(client: &Client) -> Watch<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watch(Api::all(client.clone()), Config::default())
+}
+
+/// The next event of a watch that may not be open: then none ever.
+pub async fn next_of<K>(watch: Option<&mut Watch<K>>) -> Option<Result<Event<K>, watcher::Error>> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A Service but for its status. Users may write there what cannot be read, conditions without a time, and one such Service would
+/// keep a watch from all others.
+pub type ServiceSansStatus = Object<ServiceSpec, NotUsed>;
+
+/// Watches every Service.
+pub fn watch_services(client: &Client) -> Watch<ServiceSansStatus> {
+    let kind = ApiResource::erase::<Service>(&());
+    watch(Api::all_with(client.clone(), &kind), Config::default())
+}
+
+/// A Service with an empty status.
+pub fn service_of(found: ServiceSansStatus) -> Service {
+    Service {
+        metadata: found.metadata,
+        spec: Some(found.spec),
+        status: None,
+    }
+}
