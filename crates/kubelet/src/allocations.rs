@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use lifecycle::Rejection;
+use lifecycle::preempt::Standing;
 use lifecycle::room::{Answer, Ask, Room};
 use lifecycle::share::Share;
 use tokio::sync::watch;
@@ -25,6 +26,14 @@ struct Table {
     is_whole: bool,
     /// Pods that were granted what they asked for last.
     granted: BTreeSet<String>,
+}
+
+impl Table {
+    fn hold(&mut self, pod: &Pod) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.room.hold(uid, Share::of(pod));
+        self.room.stand(uid, Standing::of(pod));
+    }
 }
 
 impl Allocations {
@@ -68,22 +77,30 @@ impl Allocations {
         }
     }
 
-    /// Lets a Pod in, which is allocated what it asks for then.
+    /// Lets a Pod in, which is allocated what it asks for then; UIDs of the Pods that have to go before it begins.
     ///
     /// # Errors
     /// Why the node does not take it.
-    pub(crate) fn admit(&self, pod: &Pod, node: &Node) -> Result<(), Rejection> {
+    pub(crate) fn admit(&self, pod: &Pod, node: &Node) -> Result<Vec<String>, Rejection> {
         // Nobody else is granted what this one was told to be left.
         let mut table = self.lock();
-        lifecycle::admit(pod, node, &table.room)?;
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        table.room.hold(uid, Share::of(pod));
-        Ok(())
+        let victims = lifecycle::admit(pod, node, &table.room)?;
+        table.hold(pod);
+        Ok(victims)
     }
 
-    /// A Pod was allocated so much.
-    pub(crate) fn hold(&self, uid: &str, share: Share) {
-        self.change(|table| table.room.hold(uid, share));
+    /// A Pod was allocated what its spec says.
+    pub(crate) fn hold(&self, pod: &Pod) {
+        self.change(|table| table.hold(pod));
+    }
+
+    /// Waits until these Pods hold nothing any more.
+    pub(crate) async fn left(&self, uids: &[String]) {
+        let mut changes = self.changes();
+        while uids.iter().any(|uid| self.lock().room.is_held(uid)) {
+            // It never closes: the sender is here.
+            let _ = changes.changed().await;
+        }
     }
 
     /// A Pod is done with what it was allocated.

@@ -193,7 +193,7 @@ impl Dispatcher {
         let admitted = if self.is_new(&pod) {
             self.door.admit(&pod).await
         } else {
-            Ok(())
+            Ok(Vec::new())
         };
         let (sandboxes, containers) = self.found.records.remove(&uid).unwrap_or_default();
         let (sender, inbox) = mpsc::unbounded_channel();
@@ -203,12 +203,25 @@ impl Dispatcher {
             Records::new(sandboxes, containers),
             inbox,
         );
-        match admitted {
-            Ok(()) => worker.begin_allocated(),
-            Err(rejection) => worker.refuse(&rejection),
+        let victims = match admitted {
+            Ok(victims) => {
+                worker.begin_allocated();
+                victims
+            }
+            Err(rejection) => {
+                worker.refuse(&rejection);
+                Vec::new()
+            }
+        };
+        for victim in victims.iter().filter_map(|uid| self.workers.get(uid)) {
+            let preempted = Box::new(lifecycle::preempt::preempted());
+            drop(victim.send(Message::Evict(preempted)));
         }
         self.workers.insert(uid.clone(), sender);
+        let agent = self.agent.clone();
         self.tasks.spawn(async move {
+            // They end within their grace; nothing of this Pod is there before.
+            agent.allocations.left(&victims).await;
             worker.run().await;
             uid
         });

@@ -39,11 +39,11 @@ impl Door {
         self.node = node;
     }
 
-    /// Lets a Pod in.
+    /// Lets a Pod in; UIDs of the Pods that have to go before it begins.
     ///
     /// # Errors
     /// Why it is refused, for good.
-    pub(crate) async fn admit(&mut self, pod: &Pod) -> Result<(), Rejection> {
+    pub(crate) async fn admit(&mut self, pod: &Pod) -> Result<Vec<String>, Rejection> {
         let refused = match self.agent.allocations.admit(pod, &self.node) {
             Err(rejection) if lifecycle::is_about_labels(&rejection) => rejection,
             answer => return answer,

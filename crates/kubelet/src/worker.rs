@@ -27,7 +27,7 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use lifecycle::storage::Usage;
-use lifecycle::{NodePolicy, Observed, Plan, Step, WorkerPhase};
+use lifecycle::{Eviction, NodePolicy, Observed, Plan, Step, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -54,6 +54,8 @@ pub(crate) enum Message {
     Pod(Box<Pod>),
     /// The Pod left the API; its last state.
     Gone,
+    /// The node will not have it any longer.
+    Evict(Box<Eviction>),
     /// Something happened in the runtime.
     Runtime(RuntimeEvent),
     /// The runtime's records, listed after events were missed.

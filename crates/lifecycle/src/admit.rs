@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use crate::fit;
 use crate::plan::{Event, EventType};
+use crate::preempt;
 use crate::room::Room;
-use crate::share::Share;
+use crate::share::{Share, Shortage};
 use crate::sysctl;
 use crate::text;
 
@@ -26,19 +27,34 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// Checks a Pod that was never admitted before, on a node and beside what other Pods hold of it (upstream's `canAdmitPod`).
+/// Checks a Pod that was never admitted before, on a node and beside what other Pods hold of it (upstream's `canAdmitPod`); UIDs of
+/// Pods that have to make room for it.
 ///
 /// # Errors
 /// The first reason to refuse it, to be reported by [`Rejection::status`] and [`Rejection::event`].
-pub fn admit(pod: &core::Pod, node: &core::Node, room: &Room) -> Result<(), Rejection> {
+pub fn admit(pod: &core::Pod, node: &core::Node, room: &Room) -> Result<Vec<String>, Rejection> {
     let obstacles = [sysctl_obstacle, os_obstacle, apparmor_obstacle];
     let [sysctl, os, apparmor] = obstacles.map(|obstacle| obstacle(pod));
-    let first = sysctl
-        .or(os)
-        .or_else(|| shortage(pod, room))
-        .or_else(|| mismatch(pod, node, room))
-        .or(apparmor);
-    first.map_or(Ok(()), Err)
+    if let Some(first) = sysctl.or(os) {
+        return Err(first);
+    }
+    let short = shortages(pod, room);
+    let other = mismatch(pod, node, room);
+    let critical = preempt::is_critical(pod);
+    let shortage = short.first().filter(|_| !critical).and_then(lack);
+    if let Some(first) = shortage.or(other).or(apparmor) {
+        return Err(first);
+    }
+    if short.is_empty() {
+        return Ok(Vec::new());
+    }
+    // All that is wrong is that others are here.
+    preempt::victims(pod, &short, room).map_err(|why| Rejection {
+        reason: "UnexpectedAdmissionError".to_owned(),
+        message: format!(
+            "Unexpected error while attempting to recover from admission failure: {why}"
+        ),
+    })
 }
 
 /// Whether a node that looks different now may take a Pod that it refused for this.
@@ -77,10 +93,13 @@ fn os_obstacle(pod: &core::Pod) -> Option<Rejection> {
     rejection("PodOSNotSupported", text).filter(|_| os.is_some_and(|os| os.name != OS))
 }
 
-fn shortage(pod: &core::Pod, room: &Room) -> Option<Rejection> {
+fn shortages(pod: &core::Pod, room: &Room) -> Vec<Shortage> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let share = Share::of(pod).known_to(room.capacity());
-    let short = room.shortages(uid, &share).into_iter().next()?;
+    room.shortages(uid, &share)
+}
+
+fn lack(short: &Shortage) -> Option<Rejection> {
     rejection(&format!("OutOf{}", short.resource), short.to_string())
 }
 
@@ -257,6 +276,43 @@ mod tests {
                 "{requests}"
             );
         }
+    }
+
+    #[test]
+    fn a_critical_pod_takes_the_place_of_others() {
+        let mut room = room();
+        let critical = |more: serde_json::Value| {
+            let mut spec = asking(json!({"cpu": "1"}));
+            spec["priority"] = json!(2_000_000_000);
+            for (field, value) in more.as_object().into_iter().flatten() {
+                spec[field] = value.clone();
+            }
+            pod(spec)
+        };
+        let admitted = |pod: &core::Pod, room: &Room| {
+            let admitted = admit(pod, &node(json!({})), room);
+            admitted.map_err(|r| format!("{}: {}", r.reason, r.message))
+        };
+        let why = "UnexpectedAdmissionError: Unexpected error while attempting to recover from admission failure: preemption: error \
+                   finding a set of pods to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: 600), ]";
+        assert_eq!(admitted(&critical(json!({})), &room), Err(why.to_owned()));
+        room.stand("other", preempt::Standing::of(&pod(asking(json!({})))));
+        assert_eq!(
+            admitted(&critical(json!({})), &room),
+            Ok(vec!["other".to_owned()])
+        );
+        // What else is wrong would still be.
+        let elsewhere = critical(json!({"nodeSelector": {"disk": "hdd"}}));
+        let refused = admitted(&elsewhere, &room).expect_err("refused");
+        assert!(refused.starts_with("NodeAffinity: "), "{refused}");
+        let profile = json!({"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}});
+        let refused = admitted(&critical(profile), &room).expect_err("refused");
+        assert!(refused.starts_with("AppArmor: "), "{refused}");
+        let fits = critical(json!({"containers": []}));
+        assert_eq!(admitted(&fits, &room), Ok(Vec::new()));
+        let low = pod(asking(json!({"cpu": "1"})));
+        let refused = admitted(&low, &room).expect_err("refused");
+        assert!(refused.starts_with("OutOfcpu: "), "{refused}");
     }
 
     #[test]

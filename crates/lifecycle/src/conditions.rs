@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kinds;
 use crate::look::{self, Look};
+use crate::observed::WorkerPhase;
 use crate::resize;
 use crate::restart_all;
 use crate::text;
@@ -17,6 +18,9 @@ const OWN: [&str; 5] = [
     "ContainersReady",
     "PodScheduled",
 ];
+
+/// That a Pod is ended for the sake of others; whoever ends it writes it.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// Status, reason and message of one condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +90,24 @@ pub(crate) fn build(
         let finding = restarting_all(look, phase);
         all.push(condition(look, restart_all::CONDITION, finding, previous));
     }
+    if let Some(message) = disruption(look).filter(|_| look::is_terminal(phase)) {
+        all.retain(|c| c.type_ != DISRUPTION_TARGET);
+        let finding = Finding {
+            holds: true,
+            reason: Some("TerminationByKubelet"),
+            message: Some(message.clone()),
+        };
+        all.push(condition(look, DISRUPTION_TARGET, finding, previous));
+    }
     all
+}
+
+/// Why the node has ended the Pod for the sake of others, once nothing of it runs any more.
+fn disruption<'a>(look: &Look<'a>) -> Option<&'a String> {
+    let memory = &look.seen.memory;
+    let ended = memory.termination.as_ref();
+    let ended = ended.filter(|_| memory.phase >= WorkerPhase::Terminated);
+    ended?.verdict.as_ref()?.disruption.as_ref()
 }
 
 fn is_own(kind: &str) -> bool {

@@ -26,6 +26,7 @@ pub mod messages;
 mod observed;
 mod phase;
 mod plan;
+pub mod preempt;
 pub mod probe;
 pub mod reference;
 pub mod resize;

@@ -205,6 +205,8 @@ pub struct Verdict {
     pub message: String,
     /// Of the event that tells of it.
     pub event_type: EventType,
+    /// The message of condition `DisruptionTarget`, where the node ends a Pod for the sake of others (§3.2).
+    pub disruption: Option<String>,
 }
 
 /// The node will not have the Pod any longer (§2.9).
@@ -212,6 +214,6 @@ pub struct Verdict {
 pub struct Eviction {
     /// What is said of it.
     pub verdict: Verdict,
-    /// Most grace it gets, in seconds.
-    pub grace_seconds: i64,
+    /// Most grace it gets, in seconds; as much as it has by itself where none is said.
+    pub grace_seconds: Option<i64>,
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::preempt::Standing;
 use crate::resources::{self, Qos};
 use crate::share::{Share, Shortage};
 
@@ -45,6 +46,7 @@ pub enum Answer {
 struct Held {
     share: Share,
     asks: Option<Ask>,
+    standing: Option<Standing>,
 }
 
 /// What a node has, and which Pod holds how much of it. Pods are known by UID.
@@ -76,6 +78,22 @@ impl Room {
     /// A Pod holds so much from now on.
     pub fn hold(&mut self, uid: &str, share: Share) {
         self.held.entry(uid.to_owned()).or_default().share = share;
+    }
+
+    /// A Pod that holds something stands so among the others; without that it is not known whether it may be told to go.
+    pub fn stand(&mut self, uid: &str, standing: Standing) {
+        self.held.entry(uid.to_owned()).or_default().standing = Some(standing);
+    }
+
+    /// Pods that hold something, as they stand.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&str, &Share, Standing)> {
+        let held = self.held.iter();
+        held.filter_map(|(uid, held)| Some((uid.as_str(), &held.share, held.standing?)))
+    }
+
+    /// Whether a Pod holds something.
+    pub fn is_held(&self, uid: &str) -> bool {
+        self.held.contains_key(uid)
     }
 
     /// A Pod holds nothing any more, and wants nothing.

@@ -48,8 +48,9 @@ pub fn judge(pod: &Pod, usage: &Usage) -> Option<Eviction> {
             reason: "Evicted".to_owned(),
             message,
             event_type: EventType::Warning,
+            disruption: None,
         },
-        grace_seconds: GRACE,
+        grace_seconds: Some(GRACE),
     })
 }
 

@@ -59,6 +59,7 @@ pub fn deadline_exceeded() -> Verdict {
         reason: "DeadlineExceeded".to_owned(),
         message: "Pod was active on the node longer than the specified deadline".to_owned(),
         event_type: EventType::Normal,
+        disruption: None,
     }
 }
 
@@ -78,7 +79,8 @@ pub(crate) fn decide(look: &Look<'_>) -> Option<Termination> {
         || late
         || evicted.is_some();
     let limit = held.map(|t| t.grace_seconds);
-    let limit = limit.or(evicted.map(|e| e.grace_seconds.min(spec_grace(look.pod))));
+    let most = evicted.and_then(|e| e.grace_seconds);
+    let limit = limit.or(most.map(|most| most.min(spec_grace(look.pod))));
     ends.then(|| Termination {
         since: held.map_or(look.now, |t| t.since),
         grace_seconds: grace(look.pod, limit, look.seen.gone),

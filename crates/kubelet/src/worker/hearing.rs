@@ -21,6 +21,9 @@ impl Worker {
                 self.writing = None;
                 self.leave_allocations();
             }
+            Message::Evict(eviction) => {
+                self.seen.memory.eviction.get_or_insert(*eviction);
+            }
             Message::Runtime(RuntimeEvent::LogGrown { id, .. }) => self.rotate_log(&id),
             Message::Runtime(event) => {
                 if let Some(id) = self.records.apply(event) {

@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::Pod;
 use lifecycle::WorkerPhase;
 use lifecycle::resize::{self, Allocation, Pending, Progress, Resize, ResizeError, Target};
 use lifecycle::room::{Answer, Ask};
-use lifecycle::share::Share;
 use ports::runtime::{
     ContainerRuntime, ContainerStatus, Resources, RuntimeError, SandboxState, SandboxStatus,
 };
@@ -40,7 +39,7 @@ impl Worker {
         if lifecycle::is_over(&self.pod) {
             self.has_left = true;
         } else {
-            self.agent.allocations.hold(&self.uid, Share::of(&self.pod));
+            self.agent.allocations.hold(&self.pod);
             self.want(wanted);
         }
     }
@@ -78,8 +77,7 @@ impl Worker {
         if std::mem::take(&mut self.has_asked) {
             self.agent.allocations.ask(&self.uid, None);
             if resizing.progress.is_none() {
-                let share = Share::of(&self.pod);
-                self.agent.allocations.hold(&self.uid, share);
+                self.agent.allocations.hold(&self.pod);
             }
         }
     }
@@ -222,7 +220,7 @@ impl Worker {
             let is_over = progress.is_none() && resizing.progress.is_some();
             resizing.progress = progress;
             if is_over {
-                self.agent.allocations.hold(&self.uid, Share::of(&self.pod));
+                self.agent.allocations.hold(&self.pod);
             }
         } else if phase >= WorkerPhase::Terminated {
             self.leave_allocations();

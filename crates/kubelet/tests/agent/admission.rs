@@ -141,3 +141,49 @@ async fn who_is_over_or_gone_holds_nothing() {
     put(&world.api, asking("third", "2", json!({})));
     assert_eq!(decided(&world, "third").await["phase"], "Running");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_critical_pod_takes_the_place_of_another() {
+    let world = start();
+    let prior = |name, cpu, priority: i32| {
+        let mut pod = asking(name, cpu, json!({"priority": priority}));
+        pod["status"]["qosClass"] = json!("Burstable");
+        pod
+    };
+    put(&world.api, prior("small", "200m", 0));
+    put(&world.api, prior("large", "1500m", 0));
+    for name in ["small", "large"] {
+        assert_eq!(decided(&world, name).await["phase"], "Running", "{name}");
+    }
+    put(&world.api, prior("critical", "1500m", 2_000_000_000));
+    let over = |api: &FakeApi| {
+        let status = api.get(&path("large"))?["status"].clone();
+        (status["phase"] == "Failed").then_some(status)
+    };
+    let ended = world.api.until("over", over).await;
+    assert_eq!(ended["reason"], "Preempting");
+    assert_eq!(ended["message"], "Preempted in order to admit critical pod");
+    let conditions = ended["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget");
+    let target = target.expect("a condition");
+    assert_eq!(target["status"], "True");
+    assert_eq!(target["reason"], "TerminationByKubelet");
+    let why = "Pod was preempted by Kubelet to accommodate a critical pod.";
+    assert_eq!(target["message"], why);
+    let told = |api: &FakeApi| {
+        let event = "Preempting: Preempted in order to admit critical pod".to_owned();
+        api.events().contains(&event).then_some(())
+    };
+    world.api.until("told", told).await;
+    assert_eq!(decided(&world, "critical").await["phase"], "Running");
+    assert_eq!(decided(&world, "small").await["phase"], "Running");
+    // Its own grace, and nothing of the one before the other has ended.
+    let calls = world.runtime.calls();
+    let at = |call: &str| calls.iter().rposition(|c| c == call);
+    assert!(at("stop c 30").is_some(), "{calls:?}");
+    assert!(at("stop c 30") < at("run sandbox 0"), "{calls:?}");
+    // Who is as important stays.
+    put(&world.api, prior("late", "1500m", 2_000_000_000));
+    let refused = decided(&world, "late").await;
+    assert_eq!(refused["reason"], "UnexpectedAdmissionError", "{refused:#}");
+}

@@ -371,8 +371,9 @@ fn the_node_may_evict_a_pod() {
             reason: "Evicted".to_owned(),
             message: "Too much. ".to_owned(),
             event_type: EventType::Warning,
+            disruption: None,
         },
-        grace_seconds,
+        grace_seconds: Some(grace_seconds),
     };
     let with = |grace_seconds| {
         let mut seen = seen(vec![running("a", 0, 1)]);
