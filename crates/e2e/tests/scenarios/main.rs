@@ -11,6 +11,7 @@ mod init;
 mod limits;
 mod namespaces;
 mod prepare;
+mod pressure;
 mod priority;
 mod proxies;
 mod records;
@@ -117,12 +118,13 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 5] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 6] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
         ("taints_evict", taints::evict),
+        ("critical_pods_make_room", pressure::critical_pods_make_room),
     ];
     let trial = |(name, scenario): (&str, fn(&Outside) -> anyhow::Result<()>)| {
         let outside = outside.clone();
