@@ -15,7 +15,7 @@ const EXAMPLE: &str = "examples/web-with-sidecar.yaml";
 /// Shows the main job on this machine.
 pub(crate) fn demo() -> anyhow::Result<()> {
     setup::install()?;
-    let demo = Demo(Engine::fresh(run::build_release()?, "demo")?);
+    let demo = Demo(Engine::fresh(run::build_release(&[])?, "demo")?);
     let shown = demo.show();
     demo.0.remove()?;
     shown?;

@@ -21,7 +21,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [PART...]   install what is missing and run what CI runs; PART: tidy, deny, schema, crates, e2e,
                    golden, conformance
   setup            install what is missing: Debian packages, cargo-deny, kubectl, test images' programs
-  build            build the release binary and say where it is
+  build [PACKAGE...]
+                   build the release binary, and packages beside it, and say where it is
   images           serve stand-in images from a registry on loopback, or fill --registry HOST:PORT
   conformance [LABEL-FILTER | --fast]
                    run upstream's end-to-end suite against an engine; --fast: what is known to pass, and quickly
@@ -48,7 +49,9 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
             .and_then(|()| deny::install())
             .and_then(|_| tools::build_all())
             .map(drop),
-        Some(("build", [])) => run::build_release().map(|binary| println!("{}", binary.display())),
+        Some(("build", packages)) => {
+            run::build_release(packages).map(|binary| println!("{}", binary.display()))
+        }
         Some(("demo", [])) => demo::demo(),
         Some(("test", parts)) => test::test(parts),
         Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),

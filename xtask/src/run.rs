@@ -52,9 +52,15 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Builds the release binary and returns its path.
-pub(crate) fn build_release() -> anyhow::Result<PathBuf> {
-    command(cargo().args(["build", "--release", "--package", "carob"]))?;
+/// Builds the release binary, and these packages beside it, and returns its path.
+pub(crate) fn build_release(beside: &[String]) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--config", ".cargo/release.toml"]);
+    build.args(["--package", "carob"]);
+    for package in beside {
+        build.args(["--package", package]);
+    }
+    command(&mut build)?;
     let host = output(Command::new("rustc").arg("--print=host-tuple"))?;
     Ok(target_dir().join(host.trim()).join("release/carob"))
 }

@@ -92,7 +92,7 @@ fn house_rules() -> anyhow::Result<()> {
 /// Tests against a running engine: the release binary, stock kubectl, a registry on loopback.
 fn end_to_end(tests: &[&str], count: &mut Count) -> anyhow::Result<()> {
     let tools = tools::build_all()?;
-    let carob = run::build_release()?;
+    let carob = run::build_release(&[])?;
     let registry = images::Registry::start_filled(&tools)?;
     let environment: [(&str, OsString); 4] = [
         ("CAROB_BIN", carob.into()),

@@ -12,6 +12,7 @@ mod play;
 mod settings;
 mod up;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,17 +43,20 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
         Command::Up(args) => up::foreground(&settings.with(&args)),
         Command::Down(args) => down::down(&settings, &args),
-        Command::Image(command) => return block_on(images::run(command, &settings)),
+        Command::Image(command) => return block_on(Box::pin(images::run(command, &settings))),
         Command::Verb(cli::Verb::Play(args)) => {
             return play::play(args, &typed.global, settings);
         }
-        Command::Verb(verb) => return block_on(cli::run(verb, &typed.global)),
+        Command::Verb(verb) => return block_on(Box::pin(cli::run(verb, &typed.global))),
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A verb needs one thread and no settings of the engine.
-fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+/// Runs a verb: it needs one thread and no settings of the engine. Behind a pointer, because the async runtime would have a copy of
+/// the whole verb for each of its kinds.
+fn block_on<T>(
+    command: Pin<Box<dyn Future<Output = anyhow::Result<T>> + '_>>,
+) -> anyhow::Result<T> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();

@@ -23,24 +23,24 @@ pub(crate) fn play(
         if !names_a_server {
             global.kubeconfig = Some(settings.paths.kubeconfig);
         }
-        return crate::block_on(cli::run(Verb::Play(args), &global));
+        return crate::block_on(Box::pin(cli::run(Verb::Play(args), &global)));
     }
     crate::require_root()?;
     // Pods that an earlier engine left are not ours to end.
     let had_pods = runtime::has_sandboxes(&settings.paths.runtime())
         .context("look for Pods of an earlier engine")?;
     settings.listen.set_port(0);
-    let played = crate::block_on(async {
+    let played = crate::block_on(Box::pin(async {
         // From here on nothing ends without having cleaned up.
         let signals = Signals::new().context("listen for signals")?;
         let mut engine = Engine::start(&settings).await?;
         let played = cli::play(engine.client(), &args, signals).await;
         engine.stop().await;
         played
-    });
+    }));
     // The engine's last tasks went with their async runtime, and let go of the stores.
     if !args.keep && !had_pods {
-        crate::block_on(down::clear(&settings))?;
+        crate::block_on(Box::pin(down::clear(&settings)))?;
     }
     played
 }

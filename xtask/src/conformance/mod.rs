@@ -92,7 +92,7 @@ fn against_an_engine(
     let tools = tools::build_all()?;
     let carob = match std::env::var_os("CAROB_BIN") {
         Some(binary) => PathBuf::from(binary),
-        None => run::build_release()?,
+        None => run::build_release(&[])?,
     };
     let named = std::env::var("CAROB_REGISTRY").ok();
     let filled = images::fill(named.as_deref(), &run::target_dir(), Some(&tools))?;
