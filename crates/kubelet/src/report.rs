@@ -20,6 +20,9 @@ const OWN: [&str; 8] = [
     "PodResizeInProgress",
 ];
 
+/// A condition of whoever ends a Pod for the sake of others, which may be the agent (spec `§3.2`).
+const SHARED: &str = "DisruptionTarget";
+
 /// How a write ended.
 pub(crate) enum Written {
     /// The API holds this status now.
@@ -84,6 +87,18 @@ pub(crate) fn adopt(api: Option<&PodStatus>, reported: &PodStatus) -> PodStatus 
         .cloned();
     let conditions: Vec<PodCondition> = foreign.chain(own).collect();
     merged.conditions = (!conditions.is_empty()).then_some(conditions);
+    merged
+}
+
+/// What the API holds after `written` was stored: conditions of others as they were `before`, but for the one that the agent shares.
+pub(crate) fn stored(before: &PodStatus, written: &PodStatus) -> PodStatus {
+    let mut merged = adopt(Some(before), written);
+    let is_shared = |c: &&PodCondition| c.type_ == SHARED;
+    if let Some(shared) = written.conditions.iter().flatten().find(is_shared) {
+        let conditions = merged.conditions.get_or_insert_default();
+        conditions.retain(|c| c.type_ != SHARED);
+        conditions.push(shared.clone());
+    }
     merged
 }
 
@@ -179,6 +194,22 @@ mod tests {
                 {"type": "Ready", "status": "True", "reason": null}, {"$patch": "delete", "type": "PodResizeInProgress"}]})
         );
         assert_eq!(patch(&wanted, &wanted), json!({}));
+    }
+
+    #[test]
+    fn a_shared_condition_is_stored_when_it_was_written() {
+        let none = status(json!({"conditions": [{"type": "gate/x", "status": "True"}]}));
+        let target = json!({"type": "DisruptionTarget", "status": "True"});
+        let gate = json!({"type": "gate/x", "status": "True"});
+        let ready = json!({"type": "Ready", "status": "True"});
+        for (written, expected) in [
+            (json!([ready]), json!([gate, ready])),
+            (json!([ready, target]), json!([gate, ready, target])),
+        ] {
+            let written = status(json!({"conditions": written}));
+            let now = stored(&none, &written);
+            assert_eq!(serde_json::to_value(now.conditions).unwrap(), expected);
+        }
     }
 
     #[test]

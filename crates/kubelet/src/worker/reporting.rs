@@ -35,6 +35,7 @@ impl Worker {
         self.agent.views.publish(
             &self.uid,
             View {
+                pod: self.pod.clone(),
                 status,
                 containers: self.records.containers.clone(),
             },
@@ -96,9 +97,7 @@ impl Worker {
     pub(super) fn written(&mut self, written: Written) {
         self.writing = None;
         match written {
-            Written::Stored(status) => {
-                self.stored = report::adopt(self.pod.status.as_ref(), &status).into()
-            }
+            Written::Stored(status) => self.stored = report::stored(&self.stored, &status).into(),
             Written::Refused(status, error) => {
                 tracing::warn!(pod = self.uid, %error, "a status was refused");
                 self.refused = Some(status);
