@@ -123,6 +123,11 @@ impl<T> Mirror<T> {
         self.seen
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Whether there is none of the kind.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()

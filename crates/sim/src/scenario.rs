@@ -97,6 +97,7 @@ impl Scenario {
             scenario.draw_pod(&mut dice, &format!("pod{index}"));
         }
         scenario.draw_troubles(&mut dice);
+        scenario.draw_stray(&mut dice);
         scenario.acts.sort_by_key(|(at, _)| *at);
         scenario.mishaps.sort_by_key(|(at, _)| *at);
         scenario
@@ -134,6 +135,24 @@ impl Scenario {
                 Death::Engine(millis(dice, 0..40_000))
             };
             self.deaths.push((dice.random_range(1..250), death));
+        }
+    }
+
+    /// A Pod bound to a node that is not there; someone may delete it.
+    fn draw_stray(&mut self, dice: &mut StdRng) {
+        if !dice.random_bool(0.2) {
+            return;
+        }
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stray", "namespace": "default"},
+            "spec": {"nodeName": "elsewhere", "containers": [{"name": "app", "image": "stray-app:1"}]},
+        });
+        let made = self.moment(dice);
+        self.acts.push((made, Act::Create(Box::new(pod))));
+        if dice.random_bool(0.3) {
+            let at = made + millis(dice, 0..60_000);
+            let (pod, grace) = ("stray".to_owned(), None);
+            self.acts.push((at, Act::Delete { pod, grace }));
         }
     }
 

@@ -318,7 +318,10 @@ fn check_final(pod: &Pod, status: &PodStatus) -> Result<(), String> {
     let well = of(ContainerKind::App).all(|c| code(c) == Some(0));
     // After a sandbox died, init containers run again beside what is known of the apps, and may fail (§3.1 rule 1).
     let init_failed = of(ContainerKind::Init).any(|c| code(c).is_some_and(|code| code != 0));
-    let is_overridden = status.reason.is_some();
+    // Of a Pod without a node nobody knows how it ended (§2.6).
+    let was_garbage = condition(status, "DisruptionTarget")
+        .is_some_and(|c| c.reason.as_deref() == Some("DeletionByPodGC"));
+    let is_overridden = status.reason.is_some() || was_garbage;
     ensure(
         is_overridden || (phase == "Succeeded") == (well && !init_failed),
         || format!("24: {phase} although the apps ended well: {well}"),
