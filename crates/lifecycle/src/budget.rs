@@ -22,7 +22,8 @@ use thiserror::Error;
 
 pub use eviction::{Blocked, Permit, Refusal, evict};
 
-/// How long an eviction is believed that has taken from a budget and whose Pod is still there; upstream's `DeletionTimeout`.
+/// How long an eviction is believed that has taken from a budget or marked its Pod, which is still there; upstream's
+/// `DeletionTimeout` and `stalePodDisruptionTimeout`.
 pub const BELIEVED: SignedDuration = SignedDuration::from_mins(2);
 
 /// Why a budget cannot be worked out; upstream's words.
@@ -112,6 +113,20 @@ pub fn look<'a>(
         overdue,
         failed: None,
     }
+}
+
+/// Until when a Pod is believed to be about to go because of its condition `DisruptionTarget` (§3.2); `None` if it goes, is over, or
+/// does not say so.
+pub fn target_until(pod: &Pod) -> Option<Timestamp> {
+    if pod.metadata.deletion_timestamp.is_some() || crate::is_over(pod) {
+        return None;
+    }
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
+    let mut targets = conditions.into_iter().flatten();
+    let target = targets.find(|c| c.type_ == "DisruptionTarget" && c.status == "True")?;
+    let since = target.last_transition_time.as_ref().map(|t| t.0);
+    let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+    Some(since.checked_add(BELIEVED).unwrap_or(Timestamp::MAX))
 }
 
 /// How many Pods a budget is about.

@@ -1,9 +1,12 @@
 //! What disruption budgets allow (upstream's disruption controller): counts the Pods of each by [`lifecycle::budget`], when they or the
 //! budget change and when an eviction that has come to nothing is no longer believed.
 //!
+//! A Pod that was marked to be disrupted and was not is marked no more after a while.
+//!
 //! Pods are watched only while there is a budget. A status is written if the budget is still the one it was counted for; whoever
 //! was faster, an eviction, has changed the budget, which is counted again when its watch tells so.
 
+mod target;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +15,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, next_of, watch_all};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use kube::api::PostParams;
@@ -37,11 +41,13 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
         clock,
         budgets: Mirror::default(),
         pods: Mirror::default(),
+        targets: BTreeMap::new(),
         due: BTreeMap::new(),
         told: BTreeMap::new(),
     };
     loop {
-        let next = budgets.due.values().min().copied();
+        let next = budgets.due.values().chain(budgets.targets.values());
+        let next = next.min().copied();
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(event) = changes.next() => match event {
@@ -52,13 +58,17 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
                 Ok(event) => budgets.pod(event),
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => budgets.count().await,
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                budgets.count().await;
+                budgets.unmark().await;
+            }
         }
         match (budgets.budgets.is_empty(), pods.is_some()) {
             (false, false) => pods = Some(watch_all(&budgets.client)),
             (true, true) => {
                 pods = None;
                 budgets.pods = Mirror::default();
+                budgets.targets.clear();
             }
             _ => {}
         }
@@ -72,6 +82,8 @@ struct Budgets {
     budgets: Mirror<PodDisruptionBudget>,
     /// Every Pod, while there is a budget.
     pods: Mirror<Pod>,
+    /// When Pods that are marked to be disrupted have to be gone.
+    targets: BTreeMap<Key, Instant>,
     /// When budgets have to be counted.
     due: BTreeMap<Key, Instant>,
     /// Reasons of the Events that told how a budget is.
@@ -106,8 +118,12 @@ impl Budgets {
             Heard::One { key, old, .. } => {
                 let either = old.iter().chain(self.pods.get(&key));
                 self.due.extend(concerned(&self.budgets, either));
+                self.note_target(&key);
             }
-            Heard::All { .. } => self.note_all(),
+            Heard::All { .. } => {
+                self.note_all();
+                self.note_targets();
+            }
         }
     }
 
@@ -131,8 +147,7 @@ impl Budgets {
             let time = self.clock.now();
             let seen = budget::look(budget, pods, time);
             if let Some(recheck) = seen.recheck {
-                let wait = Duration::try_from(recheck.duration_since(time)).unwrap_or_default();
-                self.due.insert(key.clone(), now + wait);
+                self.due.insert(key.clone(), now + until(recheck, time));
             }
             let budget = budget.clone();
             self.tell(&key, &budget, &seen).await;
@@ -165,6 +180,11 @@ impl Budgets {
             .replace_status(&budget.name_any(), &PostParams::default(), &budget)
             .await
     }
+}
+
+/// How long it is until then.
+fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
 }
 
 /// Budgets that have to be counted now because of these Pods.

@@ -413,3 +413,22 @@ fn refusals_have_upstreams_words() {
         assert_eq!(said, words);
     }
 }
+
+#[test]
+fn a_pod_is_believed_to_go_for_two_minutes() {
+    let marked = |status: &str, phase: &str| -> Pod {
+        let mut pod = running("a", true);
+        let condition = json!([{"type": "DisruptionTarget", "status": status, "lastTransitionTime": at(10).to_string()}]);
+        let seen = pod.status.get_or_insert_default();
+        seen.conditions = serde_json::from_value(condition).unwrap();
+        seen.phase = Some(phase.to_owned());
+        pod
+    };
+    assert_eq!(target_until(&running("a", true)), None);
+    assert_eq!(target_until(&marked("True", "Running")), Some(at(130)));
+    assert_eq!(target_until(&marked("False", "Running")), None);
+    assert_eq!(target_until(&marked("True", "Failed")), None);
+    let mut going = marked("True", "Running");
+    going.metadata.deletion_timestamp = Some(Time(at(20)));
+    assert_eq!(target_until(&going), None);
+}
