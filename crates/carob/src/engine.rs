@@ -196,6 +196,7 @@ fn kubelet_config(settings: &Settings, host_ips: &[IpAddr]) -> kubelet::Config {
         resolv_conf: "/etc/resolv.conf".into(),
         hosts_file: "/etc/hosts".into(),
         policy: lifecycle::NodePolicy::default(),
+        evictions: settings.evictions.clone(),
         info: node::info(),
     }
 }

@@ -21,10 +21,16 @@ pub(crate) fn capacity(state: &Path) -> Capacity {
     let storage_bytes = rustix::fs::statvfs(state)
         .map(|fs| fs.f_blocks * fs.f_frsize)
         .unwrap_or_default();
+    // Whatever is reached first (proc_sys_kernel(5)).
+    let limits = ["pid_max", "threads-max"].map(|name| {
+        let text = read(&format!("/proc/sys/kernel/{name}"));
+        text.trim().parse::<u64>().ok()
+    });
     Capacity {
         cpus,
         memory_bytes,
         storage_bytes,
+        pids: limits.into_iter().flatten().min().unwrap_or_default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings: flags over the settings file over defaults, resolved into plain values before anything is opened.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
 use apiserver::ServiceRange;
 use cli::{Global, UpArgs};
+use lifecycle::pressure::{self, Threshold};
 use network::Ipv4Range;
 use serde::Deserialize;
 
@@ -18,6 +20,10 @@ const LISTEN: &str = "127.0.0.1:6443";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// Domain of Services unless told otherwise.
 const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// What the machine must have left unless told otherwise. Upstream's shares of the disk would evict on many a developer's machine.
+const EVICTION_HARD: [(&str, &str); 2] =
+    [("memory.available", "100Mi"), ("nodefs.available", "100Mi")];
 
 /// Everything an engine is told.
 #[derive(Debug, Clone)]
@@ -31,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) pod_range: Option<Ipv4Range>,
     pub(crate) service_range: ServiceRange,
     pub(crate) cluster_domain: String,
+    pub(crate) evictions: Vec<Threshold>,
 }
 
 /// Where things are.
@@ -100,6 +107,7 @@ struct File {
     pod_range: Option<String>,
     service_range: Option<String>,
     cluster_domain: Option<String>,
+    eviction_hard: Option<BTreeMap<String, String>>,
 }
 
 impl Settings {
@@ -144,9 +152,19 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
             "clusterDomain",
             file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
         )?,
+        evictions: evictions(file.eviction_hard)?,
         paths,
         root,
     })
+}
+
+/// What is given takes the place of all defaults, as upstream has it.
+fn evictions(hard: Option<BTreeMap<String, String>>) -> anyhow::Result<Vec<Threshold>> {
+    let hard = hard.unwrap_or_else(|| {
+        let pair = |(signal, least): (&str, &str)| (signal.to_owned(), least.to_owned());
+        EVICTION_HARD.into_iter().map(pair).collect()
+    });
+    pressure::thresholds(&hard).context("evictionHard")
 }
 
 fn listen(text: &str) -> anyhow::Result<SocketAddr> {
@@ -256,7 +274,10 @@ mod tests {
             listen: Some("127.0.0.1:0".parse().expect("an address")),
         };
         assert_eq!(settings.with(&flag).listen.port(), 0);
-        assert_eq!(resolve("").expect("resolves").listen.port(), 6443);
+        let plain = resolve("").expect("resolves");
+        assert_eq!((plain.listen.port(), plain.evictions.len()), (6443, 2));
+        let none = resolve("evictionHard: {}\n").expect("resolves");
+        assert_eq!(none.evictions, []);
     }
 
     #[test]
@@ -271,6 +292,8 @@ mod tests {
             "nodeName: Bad_Name\n",
             "clusterDomain: a b\n",
             "podRange: 10.96.4.0/24\n",
+            "evictionHard: {imagefs.available: 10%}\n",
+            "evictionHard: {memory.available: none}\n",
             "listen: [\n",
         ] {
             let error = format!("{:#}", resolve(bad).expect_err(bad));

@@ -1,6 +1,6 @@
 //! What every worker shares: settings, ports, and views of the world that all of them need.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
+use lifecycle::pressure::Pressure;
 use ports::clock::Clock;
 use ports::images::Images;
 use ports::runtime::{ContainerRuntime, ContainerStatus};
@@ -40,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) views: Views,
     /// Ranges of Pods with users of their own.
     pub(crate) users: Users,
+    /// What the node runs out of, once that was looked at.
+    pub(crate) pressures: watch::Sender<Option<BTreeSet<Pressure>>>,
     /// Whether every Pod of this node was listed once, so that one without a view is not here.
     pub(crate) listed: watch::Sender<bool>,
 }
@@ -47,6 +50,17 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What the node runs out of.
+    pub(crate) async fn pressures(&self) -> BTreeSet<Pressure> {
+        let mut pressures = self.pressures.subscribe();
+        // Fails only when the agent is gone.
+        let known = pressures.wait_for(Option::is_some).await;
+        known
+            .ok()
+            .and_then(|known| known.clone())
+            .unwrap_or_default()
     }
 
     /// A Pod's view, once the node's Pods are known.
@@ -82,6 +96,7 @@ impl Agent {
 /// What the streaming verbs need to know of a Pod.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
+    pub(crate) pod: Arc<Pod>,
     pub(crate) status: PodStatus,
     pub(crate) containers: Vec<ContainerStatus>,
 }

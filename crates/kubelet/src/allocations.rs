@@ -94,6 +94,11 @@ impl Allocations {
         self.change(|table| table.hold(pod));
     }
 
+    /// UIDs of Pods that were allocated something.
+    pub(crate) fn holders(&self) -> BTreeSet<String> {
+        self.lock().room.holders().map(str::to_owned).collect()
+    }
+
     /// Waits until these Pods hold nothing any more.
     pub(crate) async fn left(&self, uids: &[String]) {
         let mut changes = self.changes();

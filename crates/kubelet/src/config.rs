@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lifecycle::NodePolicy;
+use lifecycle::pressure::Threshold;
 use ports::runtime::IdMapping;
 
 /// Settings of one node agent.
@@ -33,6 +34,8 @@ pub struct Config {
     pub hosts_file: PathBuf,
     /// Seconds and delays the lifecycle rules depend on.
     pub policy: NodePolicy,
+    /// How much the node must have left, or Pods have to go; none looks at nothing (spec `§2.9`).
+    pub evictions: Vec<Threshold>,
     /// What `status.nodeInfo` says.
     pub info: NodeInfo,
 }
@@ -46,6 +49,8 @@ pub struct Capacity {
     pub memory_bytes: u64,
     /// Bytes of the file system that holds the agent's root.
     pub storage_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
 }
 
 /// Facts for `status.nodeInfo`; empty strings where the machine does not tell.

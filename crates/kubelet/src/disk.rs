@@ -31,6 +31,11 @@ pub(crate) fn usage(
     usage
 }
 
+/// Bytes that all of these take.
+pub(crate) fn together(paths: &[PathBuf]) -> u64 {
+    paths.iter().map(|path| taken(path)).sum()
+}
+
 /// Bytes that a file or a directory with all that is in it takes, on its own file system. What cannot be read, or vanishes
 /// meanwhile, takes nothing.
 fn taken(path: &Path) -> u64 {

@@ -8,6 +8,7 @@ use informer::{ServiceSansStatus, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::{self, Config};
+use lifecycle::Eviction;
 use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -21,8 +22,15 @@ use crate::orphans::{self, Found};
 use crate::records::Records;
 use crate::worker::{Message, Worker};
 
-/// Runs the agent.
-pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
+/// The UID of a Pod that has to go, and why.
+pub(crate) type Evicted = (String, Eviction);
+
+/// Runs the agent. Who has to go for the node's sake is told by `evictions`.
+pub(crate) async fn run(
+    agent: Arc<Agent>,
+    mut evictions: mpsc::UnboundedReceiver<Evicted>,
+    shutdown: CancellationToken,
+) {
     let mut events = agent.runtime.events();
     let found = orphans::look(&agent).await;
     let mut services = watch_services(&agent.client);
@@ -69,6 +77,7 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
                 Ok(event) => service(&agent, event),
                 Err(error) => tracing::warn!(%error, "watching services"),
             },
+            Some((uid, eviction)) = evictions.recv() => dispatcher.evict(&uid, eviction),
             Some(ended) = dispatcher.tasks.join_next(), if !dispatcher.tasks.is_empty() => dispatcher.ended(ended),
             () = agent.images_changed.notified() => report_images(&agent).await,
         }
@@ -77,9 +86,10 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
 
 async fn register(agent: &Agent) -> Node {
     let api: Api<Node> = Api::all(agent.client.clone());
+    let pressures = agent.pressures().await;
     loop {
         let images = agent.images.list_images().await.unwrap_or_default();
-        match node::register(&api, &agent.config, &images, agent.now()).await {
+        match node::register(&api, &agent.config, &images, &pressures, agent.now()).await {
             Ok(node) => return node,
             Err(error) => {
                 tracing::warn!(%error, "registering the node");
@@ -213,9 +223,8 @@ impl Dispatcher {
                 Vec::new()
             }
         };
-        for victim in victims.iter().filter_map(|uid| self.workers.get(uid)) {
-            let preempted = Box::new(lifecycle::preempt::preempted());
-            drop(victim.send(Message::Evict(preempted)));
+        for victim in &victims {
+            self.evict(victim, lifecycle::preempt::preempted());
         }
         self.workers.insert(uid.clone(), sender);
         let agent = self.agent.clone();
@@ -225,6 +234,13 @@ impl Dispatcher {
             worker.run().await;
             uid
         });
+    }
+
+    /// A Pod has to go. One without a worker has gone.
+    fn evict(&self, uid: &str, eviction: Eviction) {
+        if let Some(worker) = self.workers.get(uid) {
+            drop(worker.send(Message::Evict(Box::new(eviction))));
+        }
     }
 
     /// A Pod has left the API. Who places Pods takes its room for free from now on, so the next that is let in must find it free:

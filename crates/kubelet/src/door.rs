@@ -44,6 +44,10 @@ impl Door {
     /// # Errors
     /// Why it is refused, for good.
     pub(crate) async fn admit(&mut self, pod: &Pod) -> Result<Vec<String>, Rejection> {
+        let pressures = self.agent.pressures().await;
+        if let Some(rejection) = lifecycle::pressure::refuse(pod, &pressures) {
+            return Err(rejection);
+        }
         let refused = match self.agent.allocations.admit(pod, &self.node) {
             Err(rejection) if lifecycle::is_about_labels(&rejection) => rejection,
             answer => return answer,

@@ -4,7 +4,7 @@
 //! pure functions of `lifecycle`; what is here observes, carries out, and reports.
 //!
 //! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods and hears the runtime's events, and hands both to one worker task per Pod
-//! UID; the recorder writes Events in order; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
+//! UID; the recorder writes Events in order; one part looks at what the node has left; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
@@ -28,6 +28,7 @@ mod mounts;
 mod node;
 mod objects;
 mod orphans;
+mod pressure;
 mod probe;
 mod pull;
 mod recorder;
@@ -41,7 +42,7 @@ mod usage;
 mod users;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 
 use kube::Client;
@@ -50,7 +51,7 @@ use ports::images::Images;
 use ports::node::NodeServer;
 use ports::runtime::ContainerRuntime;
 use ports::volumes::Volumes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use agent::{Agent, Views};
@@ -87,6 +88,8 @@ impl Kubelet {
             images_changed: Notify::new(),
             views: Views::default(),
             users: Users::new(config.user_ids.clone()),
+            // Who is not told to look has nothing to find.
+            pressures: watch::Sender::new(config.evictions.is_empty().then(BTreeSet::new)),
             listed: watch::Sender::new(false),
             config,
             client,
@@ -109,7 +112,9 @@ impl Kubelet {
 
     /// Registers the node, adopts what runs, and works until `shutdown`. Containers are left running.
     pub async fn run(self, shutdown: CancellationToken) {
-        let dispatch = dispatch::run(self.agent, shutdown.clone());
-        tokio::join!(self.poster.run(shutdown), dispatch);
+        let (evictor, evictions) = mpsc::unbounded_channel();
+        let pressure = pressure::run(self.agent.clone(), evictor, shutdown.clone());
+        let dispatch = dispatch::run(self.agent, evictions, shutdown.clone());
+        tokio::join!(self.poster.run(shutdown), dispatch, pressure);
     }
 }

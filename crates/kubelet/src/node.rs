@@ -3,7 +3,7 @@
 //! Nothing beats here. On one machine the agent, the server and the node live and die together, so neither a Lease nor a
 //! heartbeat is written; `lastHeartbeatTime` is the time of the last change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use lifecycle::pressure::{PRESSURES, Pressure};
 use lifecycle::share::Share;
 use ports::images::Image;
 
@@ -30,9 +31,10 @@ pub(crate) async fn register(
     api: &Api<Node>,
     config: &Config,
     images: &[Image],
+    pressures: &BTreeSet<Pressure>,
     now: Timestamp,
 ) -> Result<Node, kube::Error> {
-    let wanted = node(config, images, now);
+    let wanted = node(config, images, pressures, now);
     let stored = match api.create(&PostParams::default(), &wanted).await {
         Ok(stored) => stored,
         Err(kube::Error::Api(e)) if e.code == 409 => update_labels(api, &wanted).await?,
@@ -110,7 +112,7 @@ fn keep_times(wanted: &mut NodeStatus, old: &NodeStatus) {
     }
 }
 
-fn node(config: &Config, images: &[Image], now: Timestamp) -> Node {
+fn node(config: &Config, images: &[Image], pressures: &BTreeSet<Pressure>, now: Timestamp) -> Node {
     let arch = &config.info.architecture;
     let labels = [
         ("beta.kubernetes.io/arch", arch.as_str()),
@@ -131,11 +133,16 @@ fn node(config: &Config, images: &[Image], now: Timestamp) -> Node {
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec::default()),
-        status: Some(status(config, images, now)),
+        status: Some(status(config, images, pressures, now)),
     }
 }
 
-fn status(config: &Config, images: &[Image], now: Timestamp) -> NodeStatus {
+fn status(
+    config: &Config,
+    images: &[Image],
+    pressures: &BTreeSet<Pressure>,
+    now: Timestamp,
+) -> NodeStatus {
     let capacity = capacity(config);
     let mut addresses: Vec<NodeAddress> = config
         .host_ips
@@ -153,7 +160,7 @@ fn status(config: &Config, images: &[Image], now: Timestamp) -> NodeStatus {
         addresses: Some(addresses),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(conditions(now)),
+        conditions: Some(conditions(pressures, now)),
         images: Some(image_list(images)),
         node_info: Some(system_info(config)),
         features: Some(NodeFeatures {
@@ -194,43 +201,59 @@ pub(crate) fn share(config: &Config, node: Option<&Node>) -> Share {
     }
 }
 
-fn conditions(now: Timestamp) -> Vec<NodeCondition> {
-    [
-        (
-            "MemoryPressure",
-            "False",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        (
-            "DiskPressure",
-            "False",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        (
-            "PIDPressure",
-            "False",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
-        ),
-        (
-            "Ready",
-            "True",
-            "KubeletReady",
-            "kubelet is posting ready status",
-        ),
-    ]
-    .into_iter()
-    .map(|(type_, status, reason, message)| NodeCondition {
-        type_: type_.into(),
-        status: status.into(),
+/// Reports which of these pressures the node is under, and which it is not.
+///
+/// # Errors
+/// Whatever the API answers.
+pub(crate) async fn report_pressures(
+    api: &Api<Node>,
+    name: &str,
+    changed: &BTreeSet<Pressure>,
+    pressures: &BTreeSet<Pressure>,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let conditions = changed
+        .iter()
+        .map(|p| pressure(p, pressures.contains(p), now));
+    let conditions: Vec<NodeCondition> = conditions.collect();
+    let patch = serde_json::json!({"status": {"conditions": conditions}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
+        .await
+        .map(drop)
+}
+
+fn conditions(pressures: &BTreeSet<Pressure>, now: Timestamp) -> Vec<NodeCondition> {
+    let ready = ["KubeletReady", "kubelet is posting ready status"];
+    PRESSURES
+        .iter()
+        .map(|p| pressure(p, pressures.contains(p), now))
+        .chain([condition("Ready", true, ready, now)])
+        .collect()
+}
+
+fn pressure(pressure: &Pressure, is_pressed: bool, now: Timestamp) -> NodeCondition {
+    let words = if is_pressed {
+        pressure.pressed
+    } else {
+        pressure.relieved
+    };
+    condition(pressure.condition, is_pressed, words, now)
+}
+
+fn condition(
+    kind: &str,
+    holds: bool,
+    [reason, message]: [&str; 2],
+    now: Timestamp,
+) -> NodeCondition {
+    NodeCondition {
+        type_: kind.into(),
+        status: if holds { "True" } else { "False" }.into(),
         reason: Some(reason.into()),
         message: Some(message.into()),
         last_heartbeat_time: Some(Time(now)),
         last_transition_time: Some(Time(now)),
-    })
-    .collect()
+    }
 }
 
 fn system_info(config: &Config) -> NodeSystemInfo {

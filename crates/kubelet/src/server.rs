@@ -205,7 +205,7 @@ mod tests {
             &target,
             &View {
                 status,
-                containers: vec![],
+                ..View::default()
             },
             previous,
         )

@@ -148,12 +148,14 @@ impl Worker {
         records: Records,
         inbox: mpsc::UnboundedReceiver<Message>,
     ) -> Self {
+        let pod = Arc::new(pod);
         let stored = Arc::new(pod.status.clone().unwrap_or_default());
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         // Until it has looked, what was reported holds: logs can be read from the first moment.
         agent.views.publish(
             &uid,
             View {
+                pod: pod.clone(),
                 status: (*stored).clone(),
                 containers: records.containers.clone(),
             },
@@ -172,7 +174,7 @@ impl Worker {
             agent,
             inbox,
             pod_dir: None,
-            pod: Arc::new(pod),
+            pod,
             records,
             mounted: Mounted::default(),
             volume_objects: Vec::new(),

@@ -27,6 +27,7 @@ mod observed;
 mod phase;
 mod plan;
 pub mod preempt;
+pub mod pressure;
 pub mod probe;
 pub mod reference;
 pub mod resize;

@@ -91,6 +91,11 @@ impl Room {
         held.filter_map(|(uid, held)| Some((uid.as_str(), &held.share, held.standing?)))
     }
 
+    /// UIDs of Pods that hold something.
+    pub fn holders(&self) -> impl Iterator<Item = &str> {
+        self.held.keys().map(String::as_str)
+    }
+
     /// Whether a Pod holds something.
     pub fn is_held(&self, uid: &str) -> bool {
         self.held.contains_key(uid)

@@ -216,11 +216,13 @@ fn agent_config(world: &World) -> kubelet::Config {
             cpus: 2,
             memory_bytes: 1 << 30,
             storage_bytes: 1 << 30,
+            pids: 1 << 15,
         },
         host_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         resolv_conf: root.join("resolv.conf"),
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),
+        evictions: Vec::new(),
         info: kubelet::NodeInfo::default(),
         root,
     }

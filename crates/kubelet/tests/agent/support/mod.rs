@@ -42,11 +42,25 @@ pub(crate) fn start() -> World {
 
 /// Starts an agent on an API and a runtime that hold something already.
 pub(crate) fn start_with(api: FakeApi, runtime: Arc<FakeRuntime>) -> World {
+    start_evicting(api, runtime, &[])
+}
+
+/// Starts an agent that evicts Pods at these thresholds.
+pub(crate) fn start_evicting(
+    api: FakeApi,
+    runtime: Arc<FakeRuntime>,
+    hard: &[(&str, &str)],
+) -> World {
     let dir = tempfile::tempdir().unwrap();
     let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
     let stop = CancellationToken::new();
+    let hard = hard.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+    let config = Config {
+        evictions: lifecycle::pressure::thresholds(&hard.collect()).unwrap(),
+        ..config(dir.path().to_owned())
+    };
     let kubelet = Kubelet::new(
-        config(dir.path().to_owned()),
+        config,
         api.client(),
         runtime.clone(),
         Arc::new(FakeImages),
@@ -78,11 +92,13 @@ fn config(root: PathBuf) -> Config {
             cpus: 2,
             memory_bytes: 1 << 30,
             storage_bytes: 1 << 30,
+            pids: 1 << 15,
         },
         host_ips: vec![ip],
         resolv_conf: root.join("none"),
         hosts_file: root.join("none"),
         policy: Default::default(),
+        evictions: Vec::new(),
         info: NodeInfo::default(),
         root,
     }

@@ -64,6 +64,8 @@ struct State {
     /// So many stops will fail.
     refused_stops: u32,
     measured: Vec<Id>,
+    /// Bytes of memory that each running container uses.
+    memory_of_each: u64,
 }
 
 impl FakeRuntime {
@@ -94,6 +96,11 @@ impl FakeRuntime {
         let ids = state.measured.iter();
         ids.map(|id| state.containers[id].0.pod_uid.clone())
             .collect()
+    }
+
+    /// From now on each running container uses so much memory.
+    pub(crate) fn use_memory(&self, bytes_each: u64) {
+        self.state.lock().unwrap().memory_of_each = bytes_each;
     }
 
     /// The next so many stops fail.
@@ -339,7 +346,10 @@ impl ContainerRuntime for FakeRuntime {
     async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
         let mut state = self.state.lock().unwrap();
         state.measured.push(id.to_owned());
-        Ok(Stats::default())
+        Ok(Stats {
+            memory_working_set_bytes: state.memory_of_each,
+            ..Stats::default()
+        })
     }
 
     async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
@@ -351,7 +361,13 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn node_stats(&self) -> Result<Stats, RuntimeError> {
-        Ok(Stats::default())
+        let state = self.state.lock().unwrap();
+        let states = state.containers.values().map(|(c, _)| &c.state);
+        let running = states.filter(|s| matches!(s, ContainerState::Running { .. }));
+        Ok(Stats {
+            memory_working_set_bytes: state.memory_of_each * running.count() as u64,
+            ..Stats::default()
+        })
     }
 
     async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {

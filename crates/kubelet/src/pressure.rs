@@ -1,0 +1,194 @@
+//! Looks at what the node has left, says so in the node's conditions, and names who has to go when it is too little (spec `§2.9`).
+//!
+//! The kernel does not tell of this, so it is looked at every ten seconds, as upstream does: while Pods are here or a pressure lasts,
+//! and when the first Pod comes. One Pod goes at a time; the next look waits until it has left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use lifecycle::pressure::{self, Conditions, Level, Met, Pressure, Signal, Usage};
+use ports::runtime::ContainerState;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, View};
+use crate::dispatch::Evicted;
+use crate::{blocking, disk, node, pull};
+
+/// How often (upstream's monitoring interval).
+const PERIOD: Duration = Duration::from_secs(10);
+/// How long the next look waits for a Pod that has to go.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A report that failed is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks until `shutdown`, if there is a threshold.
+pub(crate) async fn run(
+    agent: Arc<Agent>,
+    evictor: mpsc::UnboundedSender<Evicted>,
+    shutdown: CancellationToken,
+) {
+    if agent.config.evictions.is_empty() {
+        return;
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = look(&agent, &evictor) => {}
+    }
+}
+
+async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
+    let mut conditions = Conditions::default();
+    // The node is registered with the pressures that are found first.
+    let mut told: Option<BTreeSet<Pressure>> = None;
+    let mut changes = agent.allocations.changes();
+    loop {
+        changes.mark_unchanged();
+        let met = pressure::met(&agent.config.evictions, &levels(agent).await);
+        let pressures = conditions.update(&met, agent.now());
+        agent.pressures.send_replace(Some(pressures.clone()));
+        let told = told.get_or_insert_with(|| pressures.clone());
+        let is_told = report(agent, told, &pressures).await;
+        if let Some(uid) = relieve(agent, evictor, &met).await {
+            let left = agent.allocations.left(std::slice::from_ref(&uid));
+            if tokio::time::timeout(PATIENCE, left).await.is_err() {
+                tracing::warn!(pod = uid, "an evicted pod does not end");
+            }
+            continue;
+        }
+        let is_idle = pressures.is_empty() && agent.allocations.holders().is_empty();
+        let period = if is_told { PERIOD } else { AGAIN };
+        tokio::select! {
+            () = tokio::time::sleep(period), if !is_idle || !is_told => {}
+            // It never closes: the agent holds the other side.
+            _ = changes.changed(), if is_idle || !met.is_empty() => {}
+        }
+    }
+}
+
+/// Brings the node's conditions up to date; whether they are.
+async fn report(
+    agent: &Agent,
+    told: &mut BTreeSet<Pressure>,
+    pressures: &BTreeSet<Pressure>,
+) -> bool {
+    let changed: BTreeSet<Pressure> = told.symmetric_difference(pressures).copied().collect();
+    if changed.is_empty() {
+        return true;
+    }
+    let api: Api<Node> = Api::all(agent.client.clone());
+    let name = &agent.config.node_name;
+    match node::report_pressures(&api, name, &changed, pressures, agent.now()).await {
+        Ok(()) => {
+            told.clone_from(pressures);
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "reporting the node's pressures");
+            false
+        }
+    }
+}
+
+/// What the node has, and has left; without what cannot be read.
+async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
+    let mut levels = BTreeMap::new();
+    let capacity = &agent.config.capacity;
+    match agent.runtime.node_stats().await {
+        Ok(stats) => {
+            let mut used = |signal, capacity: u64, used| {
+                let available = capacity.saturating_sub(used);
+                levels.insert(
+                    signal,
+                    Level {
+                        capacity,
+                        available,
+                    },
+                );
+            };
+            let memory = stats.memory_working_set_bytes;
+            used(Signal::Memory, capacity.memory_bytes, memory);
+            used(Signal::Pids, capacity.pids, stats.pids);
+        }
+        Err(error) => tracing::warn!(error = pull::chain(&error), "measuring the node"),
+    }
+    // The directory may not have been made yet.
+    let mut places = agent.config.root.ancestors();
+    if let Some(fs) = places.find_map(|path| rustix::fs::statvfs(path).ok()) {
+        let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
+        let disk = Level {
+            capacity: bytes(fs.f_blocks),
+            available: bytes(fs.f_bavail),
+        };
+        let inodes = Level {
+            capacity: fs.f_files,
+            available: fs.f_favail,
+        };
+        levels.extend([(Signal::Disk, disk), (Signal::Inodes, inodes)]);
+    }
+    levels
+}
+
+/// Has one Pod go if a threshold is not kept; its UID.
+async fn relieve(
+    agent: &Agent,
+    evictor: &mpsc::UnboundedSender<Evicted>,
+    met: &[Met],
+) -> Option<String> {
+    if met.is_empty() {
+        return None;
+    }
+    let views = agent.allocations.holders().into_iter().filter_map(|uid| {
+        let view = agent.views.follow(&uid)?;
+        let view = view.borrow().clone();
+        Some(view)
+    });
+    let with_disk = met.iter().any(Met::is_of_disk);
+    let mut pods: Vec<(Arc<Pod>, Usage)> = Vec::new();
+    for view in views.collect::<Vec<_>>() {
+        let mut used = usage(agent, &view).await;
+        if with_disk {
+            used.disk = on_disk(agent, &view).await;
+        }
+        pods.push((view.pod.clone(), used));
+    }
+    let (pod, eviction) = met.iter().find_map(|met| {
+        let pods = pods.iter().map(|(pod, usage)| (&**pod, Some(usage)));
+        pressure::evict(met, pods)
+    })?;
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    tracing::warn!(pod = uid, "{}", eviction.verdict.message);
+    // Nobody listens when the agent ends.
+    let _ = evictor.send((uid.clone(), eviction));
+    Some(uid)
+}
+
+/// What a Pod's containers use; nothing of the disk.
+async fn usage(agent: &Agent, view: &View) -> Usage {
+    let mut usage = Usage::default();
+    let is_running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
+    for container in view.containers.iter().filter(|c| is_running(&c.state)) {
+        // One that has just ended uses nothing.
+        if let Ok(stats) = agent.runtime.container_stats(&container.id).await {
+            let name = container.name.clone();
+            usage.memory.insert(name, stats.memory_working_set_bytes);
+            usage.pids += stats.pids;
+        }
+    }
+    usage
+}
+
+/// Bytes of a Pod's volumes, logs and writable layers.
+async fn on_disk(agent: &Agent, view: &View) -> u64 {
+    let uid = view.pod.metadata.uid.as_deref().unwrap_or_default();
+    let mut paths = vec![agent.log_directory(&view.pod)];
+    paths.extend(agent.volumes.pod_dir(uid).await);
+    for container in &view.containers {
+        // One that was removed meanwhile uses nothing.
+        paths.extend(agent.runtime.writable_layer(&container.id).await);
+    }
+    blocking::run(move || disk::together(&paths)).await
+}

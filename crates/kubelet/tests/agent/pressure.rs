@@ -1,0 +1,109 @@
+//! What an agent does when its node runs out of something (spec `§2.9`).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::api::FakeApi;
+use crate::support::ports::FakeRuntime;
+use crate::support::{World, container, pod, start_evicting};
+
+const MEBI: u64 = 1 << 20;
+
+fn path(name: &str) -> String {
+    format!("/api/v1/namespaces/n/pods/{name}")
+}
+
+fn put(world: &World, name: &str, priority: i32) {
+    let pod = pod(name, json!([container("c")]), json!({"priority": priority}));
+    world.api.put(&path(name), pod);
+}
+
+/// Waits until a Pod is in a phase; its status then.
+async fn in_phase(world: &World, name: &str, phase: &str) -> Value {
+    let seen = |api: &FakeApi| {
+        let status = api.get(&path(name))?["status"].clone();
+        (status["phase"] == phase).then_some(status)
+    };
+    world.api.until(&format!("{name} {phase}"), seen).await
+}
+
+async fn pressed(world: &World, condition: &str, status: &str) -> Value {
+    let seen = |api: &FakeApi| {
+        let node = api.get("/api/v1/nodes/node")?;
+        let conditions = node["status"]["conditions"].as_array()?.clone();
+        let found = conditions.into_iter().find(|c| c["type"] == condition);
+        found.filter(|c| c["status"] == status)
+    };
+    world
+        .api
+        .until(&format!("{condition} {status}"), seen)
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pod_goes_when_memory_is_short() {
+    let runtime = Arc::new(FakeRuntime::new());
+    // Of a gibibyte.
+    let hard = [("memory.available", "100Mi")];
+    let world = start_evicting(FakeApi::new(), runtime.clone(), &hard);
+    for (name, priority) in [("critical", 2_000_000_000), ("high", 5), ("low", 0)] {
+        put(&world, name, priority);
+        in_phase(&world, name, "Running").await;
+    }
+    pressed(&world, "MemoryPressure", "False").await;
+    runtime.use_memory(320 * MEBI);
+    let ended = in_phase(&world, "low", "Failed").await;
+    let why = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 64Mi. Container c was using 320Mi, request is 0, \
+               has larger consumption of memory. ";
+    assert_eq!(ended["reason"], "Evicted");
+    assert_eq!(ended["message"], why);
+    let conditions = ended["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget");
+    assert_eq!(target.unwrap_or(&Value::Null)["message"], why, "{ended:#}");
+    let told = |api: &FakeApi| {
+        api.events()
+            .contains(&format!("Evicted: {why}"))
+            .then_some(())
+    };
+    world.api.until("told", told).await;
+    let condition = pressed(&world, "MemoryPressure", "True").await;
+    assert_eq!(condition["reason"], "KubeletHasInsufficientMemory");
+    // A second of grace, which is two at the least.
+    let calls = runtime.calls();
+    assert!(calls.contains(&"stop c 2".to_owned()), "{calls:?}");
+
+    // Two are left, and no more of that kind are let in; a critical one is.
+    put(&world, "late", 0);
+    let refused = in_phase(&world, "late", "Failed").await;
+    assert_eq!(refused["reason"], "Evicted");
+    let why = "Pod was rejected: The node had condition: [MemoryPressure]. ";
+    assert_eq!(refused["message"], why);
+    runtime.use_memory(0);
+    put(&world, "critical-too", 2_000_000_000);
+    in_phase(&world, "critical-too", "Running").await;
+    for name in ["critical", "high"] {
+        in_phase(&world, name, "Running").await;
+    }
+    // Five minutes later it is over.
+    tokio::time::sleep(std::time::Duration::from_secs(280)).await;
+    let condition = pressed(&world, "MemoryPressure", "False").await;
+    assert_eq!(condition["reason"], "KubeletHasSufficientMemory");
+    put(&world, "later", 0);
+    in_phase(&world, "later", "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_may_begin_under_pressure() {
+    let runtime = Arc::new(FakeRuntime::new());
+    let hard = [("nodefs.available", "8E")];
+    let world = start_evicting(FakeApi::new(), runtime, &hard);
+    put(&world, "refused", 0);
+    let refused = in_phase(&world, "refused", "Failed").await;
+    let why = "Pod was rejected: The node had condition: [DiskPressure]. ";
+    assert_eq!(refused["message"], why);
+    let condition = pressed(&world, "DiskPressure", "True").await;
+    assert_eq!(condition["reason"], "KubeletHasDiskPressure");
+    put(&world, "critical", 2_000_000_000);
+    in_phase(&world, "critical", "Running").await;
+}
