@@ -118,13 +118,14 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 6] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 7] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
         ("taints_evict", taints::evict),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
+        ("memory_runs_out", pressure::memory_runs_out),
     ];
     let trial = |(name, scenario): (&str, fn(&Outside) -> anyhow::Result<()>)| {
         let outside = outside.clone();

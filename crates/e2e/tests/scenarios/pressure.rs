@@ -104,3 +104,77 @@ spec:
     ensure!(message.starts_with(words), "{message}");
     Ok(())
 }
+
+/// A node with less memory than it must have left ends Pods and takes in few.
+pub(crate) fn memory_runs_out(outside: &Outside) -> anyhow::Result<()> {
+    let engine = Engine::prepare(outside)?;
+    let config = engine.root().join("config.yaml");
+    let settings = std::fs::read_to_string(&config)?;
+    let more = "evictionHard: {memory.available: 1Pi}\n";
+    std::fs::write(&config, settings + more)?;
+    engine.up()?;
+    with_engine(outside, engine, run_out)
+}
+
+fn run_out(user: &User) -> anyhow::Result<()> {
+    let node = user.run(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let node_is = |path: &str| {
+        let condition = format!("--for=jsonpath={{{path}");
+        let object = format!("node/{node}");
+        user.run(&["wait", &condition, &object, "--timeout=60s"])
+            .map(drop)
+    };
+    node_is(
+        ".status.conditions[?(@.type==\"MemoryPressure\")].reason}=KubeletHasInsufficientMemory",
+    )?;
+    node_is(".spec.taints[?(@.key==\"node.kubernetes.io/memory-pressure\")].effect}=NoSchedule")?;
+    let pod = |pod: &str, more: &str, resources: &str| {
+        format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {pod}}}
+spec:
+  {more}
+  containers:
+  - {{name: c, image: "busybox:1.36", command: [sleep, "3600"], resources: {{{resources}}}}}
+---"#
+        )
+    };
+    let bound = format!("nodeName: {node}");
+    let critical = format!("{bound}\n  priorityClassName: system-node-critical");
+    user.apply(&pod("critical", &critical, ""))?;
+    user.wait("critical", "Running", "1/1")?;
+
+    user.apply(&pod("modest", &bound, "requests: {memory: 1Mi}"))?;
+    let status = ended(user, "modest", "Evicted")?;
+    let message = status["message"].as_str().unwrap_or_default();
+    let words = "The node was low on resource: memory. Threshold quantity: 1Pi, available: ";
+    ensure!(message.starts_with(words), "{status:#}");
+    ensure!(
+        disruption(&status) == ("TerminationByKubelet", message),
+        "{status:#}"
+    );
+    user.wait_event(&format!("Warning Evicted modest: {words}"))?;
+
+    user.apply(&pod("refused", &bound, ""))?;
+    let status = ended(user, "refused", "Evicted")?;
+    let words = "The node had condition: [MemoryPressure]. ";
+    ensure!(
+        status["message"] == format!("Pod was rejected: {words}"),
+        "{status:#}"
+    );
+    user.wait_event(&format!("Warning Evicted refused: {words}"))?;
+
+    user.apply(&pod("waits", "restartPolicy: Never", ""))?;
+    user.wait_event(
+        "Warning FailedScheduling waits: 0/1 nodes are available: 1 node(s) had untolerated taint",
+    )?;
+    user.wait("waits", "Pending", "0/1")?;
+    let rows = user.rows("critical");
+    ensure!(
+        rows.last().is_some_and(|row| row == "1/1 Running 0"),
+        "{rows:?}"
+    );
+    Ok(())
+}
