@@ -99,10 +99,10 @@ impl Allocations {
         self.lock().room.holders().map(str::to_owned).collect()
     }
 
-    /// Waits until these Pods hold nothing any more.
-    pub(crate) async fn left(&self, uids: &[String]) {
+    /// Waits until a Pod holds nothing any more.
+    pub(crate) async fn left(&self, uid: &str) {
         let mut changes = self.changes();
-        while uids.iter().any(|uid| self.lock().room.is_held(uid)) {
+        while self.lock().room.is_held(uid) {
             // It never closes: the sender is here.
             let _ = changes.changed().await;
         }

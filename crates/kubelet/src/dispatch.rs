@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
 use crate::door::Door;
+use crate::leaving;
 use crate::node;
 use crate::orphans::{self, Found};
 use crate::records::Records;
@@ -230,7 +231,7 @@ impl Dispatcher {
         let agent = self.agent.clone();
         self.tasks.spawn(async move {
             // They end within their grace; nothing of this Pod is there before.
-            agent.allocations.left(&victims).await;
+            leaving::all(&agent, &victims).await;
             worker.run().await;
             uid
         });

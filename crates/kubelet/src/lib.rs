@@ -21,6 +21,7 @@ mod fields;
 mod handlers;
 mod hooks;
 mod hosts;
+mod leaving;
 mod logs;
 mod messages;
 mod mounting;

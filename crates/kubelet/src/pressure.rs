@@ -16,12 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, View};
 use crate::dispatch::Evicted;
-use crate::{blocking, disk, node, pull};
+use crate::{blocking, disk, leaving, node, pull};
 
 /// How often (upstream's monitoring interval).
 const PERIOD: Duration = Duration::from_secs(10);
-/// How long the next look waits for a Pod that has to go.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A report that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -52,11 +50,8 @@ async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
         agent.pressures.send_replace(Some(pressures.clone()));
         let told = told.get_or_insert_with(|| pressures.clone());
         let is_told = report(agent, told, &pressures).await;
-        if let Some(uid) = relieve(agent, evictor, &met).await {
-            let left = agent.allocations.left(std::slice::from_ref(&uid));
-            if tokio::time::timeout(PATIENCE, left).await.is_err() {
-                tracing::warn!(pod = uid, "an evicted pod does not end");
-            }
+        if let Some((uid, grace)) = relieve(agent, evictor, &met).await {
+            leaving::in_time(agent, &uid, grace).await;
             continue;
         }
         let is_idle = pressures.is_empty() && agent.allocations.holders().is_empty();
@@ -132,12 +127,12 @@ async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
     levels
 }
 
-/// Has one Pod go if a threshold is not kept; its UID.
+/// Has one Pod go if a threshold is not kept; its UID, and the seconds it has.
 async fn relieve(
     agent: &Agent,
     evictor: &mpsc::UnboundedSender<Evicted>,
     met: &[Met],
-) -> Option<String> {
+) -> Option<(String, i64)> {
     if met.is_empty() {
         return None;
     }
@@ -161,9 +156,11 @@ async fn relieve(
     })?;
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     tracing::warn!(pod = uid, "{}", eviction.verdict.message);
+    let grace = eviction.grace_seconds;
+    let grace = grace.unwrap_or_else(|| lifecycle::termination::spec_grace(pod));
     // Nobody listens when the agent ends.
     let _ = evictor.send((uid.clone(), eviction));
-    Some(uid)
+    Some((uid, grace))
 }
 
 /// What a Pod's containers use; nothing of the disk.

@@ -169,6 +169,16 @@ pub fn sandbox_failed(error: &str) -> Event {
     }
 }
 
+/// `ExceededGracePeriod`, to be reported when a Pod that has to go for the node's sake is still there (§2.9).
+pub fn grace_exceeded() -> Event {
+    Event {
+        event_type: EventType::Warning,
+        reason: "ExceededGracePeriod".to_owned(),
+        message: "Container runtime did not kill the pod within specified grace period.".to_owned(),
+        container: None,
+    }
+}
+
 /// `FailedKillPod`, to be reported by the agent when a sandbox cannot be stopped (§2.4).
 pub fn kill_failed(error: &str) -> Event {
     let message = format!("error killing pod: {error}");

@@ -94,6 +94,23 @@ async fn one_pod_goes_when_memory_is_short() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_go_is_told_of() {
+    let runtime = Arc::new(FakeRuntime::new());
+    let hard = [("memory.available", "100Mi")];
+    let world = start_evicting(FakeApi::new(), runtime.clone(), &hard);
+    put(&world, "stuck", 0);
+    in_phase(&world, "stuck", "Running").await;
+    runtime.refuse_stops(1000);
+    runtime.use_memory(1000 * MEBI);
+    let why = "ExceededGracePeriod: Container runtime did not kill the pod within specified grace period.";
+    let told = |api: &FakeApi| api.events().contains(&why.to_owned()).then_some(());
+    world.api.until("told", told).await;
+    // Once it can be stopped it goes.
+    runtime.refuse_stops(0);
+    in_phase(&world, "stuck", "Failed").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_may_begin_under_pressure() {
     let runtime = Arc::new(FakeRuntime::new());
     let hard = [("nodefs.available", "8E")];
