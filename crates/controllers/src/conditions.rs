@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use informer::{Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt};
 use lifecycle::pressure::PRESSURES;
 use ports::clock::Clock;
@@ -24,10 +24,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps taints until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let mut nodes: Watch<Node> = watch_all(&client);
     let api: Api<Node> = Api::all(client);
-    let mut nodes = watcher(api.clone(), Config::default())
-        .default_backoff()
-        .boxed();
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,

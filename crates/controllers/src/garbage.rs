@@ -13,13 +13,13 @@ use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, next_of, watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::watcher::{Config, Event};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use crate::pods;
 
 /// How long a node may be missing.
 const QUARANTINE: Duration = Duration::from_secs(40);
@@ -184,8 +184,7 @@ impl Garbage {
             };
             match removed {
                 Ok(()) => {}
-                // It is another by now, or none.
-                Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => {}
+                Err(error) if pods::is_moot(&error) => {}
                 Err(error) => tracing::warn!(pod = key.1, %error, "removing a pod of no node"),
             }
         }
@@ -196,35 +195,14 @@ impl Garbage {
         if lifecycle::is_over(pod) {
             return Ok(());
         }
-        let condition = serde_json::json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-            "lastTransitionTime": Time(self.clock.now()),
-            "observedGeneration": pod.metadata.generation,
-        });
-        let patch = serde_json::json!({
-            "metadata": {"uid": pod.metadata.uid},
-            "status": {"phase": "Failed", "conditions": [condition]},
-        });
-        let api: Api<Pod> =
-            Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let patch = Patch::Strategic(&patch);
-        api.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
-            .await
-            .map(drop)
+        let why = ["DeletionByPodGC", "PodGC: node no longer exists"];
+        let target = pods::target(pod, Some(why), self.clock.now());
+        let status = serde_json::json!({"phase": "Failed", "conditions": [target]});
+        pods::patch_status(&self.client, pod, None, status).await
     }
 
     async fn delete(&self, key: &Key, uid: Option<&String>) -> Result<(), kube::Error> {
-        let at_once = DeleteParams::default()
-            .grace_period(0)
-            .preconditions(Preconditions {
-                uid: uid.cloned(),
-                resource_version: None,
-            });
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.0);
-        api.delete(&key.1, &at_once).await.map(drop)
+        pods::delete(&self.client, &key.0, &key.1, uid.cloned(), Some(0)).await
     }
 
     /// Deletes Pods that are over until few enough are left.
@@ -233,7 +211,7 @@ impl Garbage {
             let uid = self.over.get(&key).and_then(|over| over.uid.clone());
             match self.delete(&key, uid.as_ref()).await {
                 Ok(()) => {}
-                Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => {}
+                Err(error) if pods::is_moot(&error) => {}
                 Err(error) => {
                     tracing::warn!(pod = key.1, %error, "deleting a pod that is over");
                     self.again = Some(Instant::now() + AGAIN);

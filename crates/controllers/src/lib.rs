@@ -10,6 +10,7 @@ mod endpoints;
 mod event;
 mod garbage;
 mod namespace;
+mod pods;
 mod provision;
 mod taints;
 

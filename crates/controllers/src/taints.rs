@@ -11,8 +11,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use informer::{Watch, next_of, watch, watch_all};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
 use lifecycle::fit::{self, Stay};
@@ -21,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Teller, Words};
+use crate::pods;
 
 /// Who the events are from.
 const COMPONENT: &str = "taint-eviction-controller";
@@ -155,8 +154,7 @@ impl Evictions {
             self.tell(pod, "Marking for deletion Pod").await;
             match self.delete(pod).await {
                 Ok(()) => {}
-                // It is another by now, or none.
-                Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => {}
+                Err(error) if pods::is_moot(&error) => {}
                 Err(error) => {
                     tracing::warn!(pod = uid, %error, "evicting");
                     self.due.insert(uid, now + AGAIN);
@@ -166,25 +164,16 @@ impl Evictions {
     }
 
     async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
-        let api: Api<Pod> =
-            Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let condition = serde_json::json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": Time(self.clock.now()),
-            "observedGeneration": pod.metadata.generation,
-        });
-        let patch = serde_json::json!({"metadata": {"uid": uid(pod)}, "status": {"conditions": [condition]}});
-        let (name, patch) = (pod.name_any(), Patch::Strategic(&patch));
-        api.patch_status(&name, &PatchParams::default(), &patch)
-            .await?;
-        let this = DeleteParams::default().preconditions(Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        });
-        api.delete(&name, &this).await.map(drop)
+        let why = [
+            "DeletionByTaintManager",
+            "Taint manager: deleting due to NoExecute taint",
+        ];
+        let target = pods::target(pod, Some(why), self.clock.now());
+        let status = serde_json::json!({"conditions": [target]});
+        pods::patch_status(&self.client, pod, None, status).await?;
+        let namespace = pod.namespace().unwrap_or_default();
+        let uid = pod.metadata.uid.clone();
+        pods::delete(&self.client, &namespace, &pod.name_any(), uid, None).await
     }
 
     async fn tell(&self, pod: &Pod, what: &str) {

@@ -2,13 +2,11 @@
 
 use informer::Key;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use lifecycle::budget;
 use tokio::time::Instant;
 
 use super::{AGAIN, Budgets, until};
+use crate::pods;
 
 impl Budgets {
     /// Notes until when a Pod may be marked.
@@ -40,10 +38,9 @@ impl Budgets {
             let Some(pod) = self.pods.get(&key) else {
                 continue;
             };
-            match self.unmark_one(&key, pod).await {
+            match self.unmark_one(pod).await {
                 Ok(()) => {}
-                // It is another by now, or none.
-                Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => {}
+                Err(error) if pods::is_moot(&error) => {}
                 Err(error) => {
                     tracing::warn!(pod = key.1, %error, "unmarking a pod");
                     self.targets.insert(key, now + AGAIN);
@@ -52,22 +49,10 @@ impl Budgets {
         }
     }
 
-    async fn unmark_one(&self, key: &Key, pod: &Pod) -> Result<(), kube::Error> {
-        let condition = serde_json::json!({
-            "type": "DisruptionTarget",
-            "status": "False",
-            "reason": null,
-            "message": null,
-            "lastTransitionTime": Time(self.clock.now()),
-            "observedGeneration": pod.metadata.generation,
-        });
+    async fn unmark_one(&self, pod: &Pod) -> Result<(), kube::Error> {
+        let status = serde_json::json!({"conditions": [pods::target(pod, None, self.clock.now())]});
         // As it was judged: it could be going by now.
-        let meta = serde_json::json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
-        let patch = serde_json::json!({"metadata": meta, "status": {"conditions": [condition]}});
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.0);
-        let patch = Patch::Strategic(&patch);
-        api.patch_status(&key.1, &PatchParams::default(), &patch)
-            .await
-            .map(drop)
+        let version = pod.metadata.resource_version.as_deref();
+        pods::patch_status(&self.client, pod, version, status).await
     }
 }
