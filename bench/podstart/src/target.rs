@@ -41,7 +41,10 @@ impl Processes {
     /// Those that run without any Pod.
     pub(crate) fn lasting(&self) -> Vec<u32> {
         match self {
-            Processes::Engine { pid, .. } => vec![*pid],
+            Processes::Engine { pid, root } => {
+                let templates = pauses(root, |dir| dir.ends_with(PLACE));
+                std::iter::once(*pid).chain(templates).collect()
+            }
             Processes::Named(pids) => pids.clone(),
         }
     }
@@ -49,9 +52,7 @@ impl Processes {
     /// Those that exist per Pod, now; containers are not among them.
     pub(crate) fn per_pod(&self) -> Vec<u32> {
         match self {
-            Processes::Engine { root, .. } => crate::proc::find(
-                |arguments| matches!(arguments, [_, "pause", dir, ..] if dir.starts_with(root.as_str())),
-            ),
+            Processes::Engine { root, .. } => pauses(root, |dir| !dir.ends_with(PLACE)),
             Processes::Named(_) => crate::proc::find(|arguments| {
                 arguments.first().is_some_and(|program| {
                     *program == "/pause" || program.contains("containerd-shim")
@@ -59,6 +60,16 @@ impl Processes {
             }),
         }
     }
+}
+
+/// Where the template of pauses shows no sandbox.
+const PLACE: char = '-';
+
+/// The engine's processes that are a pause or their template, by what their last argument is.
+fn pauses(root: &str, is_it: impl Fn(&str) -> bool) -> Vec<u32> {
+    crate::proc::find(
+        |arguments| matches!(arguments, [_, "pause", dir, ..] if dir.starts_with(root) && is_it(dir)),
+    )
 }
 
 /// How long one Pod took.

@@ -63,7 +63,7 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Cgroup below the hierarchies' roots under which all Pods are, such as `carob`.
     pub cgroup_root: String,
-    /// What to execute as pause.
+    /// What to execute as the template of pauses.
     pub pause: PauseCommand,
 }
 
@@ -75,11 +75,11 @@ pub struct Runtime {
 
 /// What every task of the runtime shares.
 pub(crate) struct Inner {
-    config: Config,
     directories: Directories,
     images: Arc<dyn Images>,
     network: Arc<dyn PodNetwork>,
     cgroups: cgroups::Cgroups,
+    template: spawn::Template,
     /// What every pause copies its containers' mount namespaces from.
     scratch: Scratch,
     /// Compiled default filters by bounding capabilities.
@@ -154,12 +154,13 @@ impl Runtime {
         let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
             .map_err(cgroup_error("failed to prepare cgroups"))?;
         let points = points::MountPoints::new(directories.mount_points());
+        let template = spawn::Template::new(config.pause.clone(), directories.run.clone());
         let inner = Inner {
-            config,
             directories,
             images,
             network,
             cgroups,
+            template,
             scratch,
             seccomp: Mutex::default(),
             spares: spare::Spares::default(),
@@ -181,8 +182,8 @@ impl Runtime {
         recovery::recover(&self.inner).await
     }
 
-    /// Keeps `count` places for Pods ready (namespaces, wired to the network), so that a sandbox is made in less time; until
-    /// `shutdown`, when they are given back.
+    /// Keeps the template of pauses and `count` places for Pods ready (namespaces, wired to the network), so that a sandbox is made in less
+    /// time; until `shutdown`, when they are given back.
     pub async fn keep_spares(self, count: usize, shutdown: impl Future<Output = ()> + Send) {
         spare::keep(&self.inner, count, shutdown).await;
     }

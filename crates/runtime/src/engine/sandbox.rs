@@ -260,8 +260,8 @@ async fn make(
     let run = inner.directories.sandbox_run(&sandbox.id);
     prepare(inner, sandbox, &record, &run)?;
     let stream = spawn::pause(
-        &inner.config.pause,
-        &inner.cgroups.pause_entry(&record),
+        &inner.template,
+        inner.cgroups.pause_entry(&record),
         &run,
         &pause_spec(inner, &record, netns.is_some()),
         &inner.scratch,

@@ -1,4 +1,5 @@
-//! Places for Pods made ahead: a new network namespace, wired to the network, takes longer than the rest of a sandbox.
+//! Places for Pods made ahead, and the template of their pauses: a new network namespace, wired to the network, takes longer than the
+//! rest of a sandbox.
 //!
 //! One task makes them, and makes the next once the Pod that took the last one has started a container and no other start has followed
 //! for a moment, so that the two do not compete. A sandbox gets the id its place was made with. Where there is none, or the Pod wants other namespaces, pause makes
@@ -69,6 +70,9 @@ impl Spares {
 /// Keeps `count` spares until `shutdown`, and gives them back.
 pub(super) async fn keep(inner: &Inner, count: usize, shutdown: impl Future<Output = ()>) {
     let mut shutdown = std::pin::pin!(shutdown);
+    if let Err(error) = inner.template.prepare() {
+        tracing::debug!(%error, "no template ahead of the first pause");
+    }
     loop {
         fill(inner, count).await;
         tokio::select! {
@@ -76,6 +80,7 @@ pub(super) async fn keep(inner: &Inner, count: usize, shutdown: impl Future<Outp
             () = inner.spares.wanted() => {}
         }
     }
+    inner.template.end();
     let left = std::mem::take(&mut *lock(&inner.spares.ready));
     for spare in left {
         give_back(inner, &spare.id).await;

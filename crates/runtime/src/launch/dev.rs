@@ -188,18 +188,25 @@ pub fn default_masked_paths() -> Vec<PathBuf> {
         "/sys/firmware",
         "/sys/devices/virtual/powercap",
     ];
-    let throttle = std::fs::read_dir("/sys/devices/system/cpu")
+    let processors = std::fs::read_dir("/sys/devices/system/cpu");
+    let throttle = processors
         .into_iter()
         .flatten()
-        .flatten();
-    let throttle = throttle
-        .map(|e| e.path().join("thermal_throttle"))
-        .filter(|p| p.exists());
+        .flatten()
+        .filter(|entry| is_processor(entry.file_name().as_encoded_bytes()))
+        .map(|entry| entry.path().join("thermal_throttle"))
+        .filter(|path| path.exists());
     fixed
         .into_iter()
         .map(PathBuf::from)
         .chain(throttle)
         .collect()
+}
+
+/// `cpu0`, `cpu1`, …
+fn is_processor(name: &[u8]) -> bool {
+    name.strip_prefix(b"cpu")
+        .is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
 }
 
 /// Paths containers can read but not write unless the Pod asks for an unmasked proc (spec `§11.3`).

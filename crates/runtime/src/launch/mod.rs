@@ -1,6 +1,7 @@
 //! The launcher: makes a container's mount namespace and starts its first process, and runs further processes in it.
 //!
-//! Called by pause, synchronously, in its only thread (but for [`plain`], by which the engine starts pause, and the scratch namespace, which it makes for all pauses). A launch goes like this:
+//! Called by pause, synchronously, in its only thread (but for [`plain`], by which pauses come to be, and the scratch namespace, which
+//! the engine makes for all of them). A launch goes like this:
 //!
 //! 1. In the node's mount namespace every mount is prepared as a detached one: the overlay, `/dev`, `/sys`, copies of what is
 //!    bound; names of users are looked up in the overlay; cgroups and streams are opened ([`rootfs`], [`process`]).
@@ -38,7 +39,7 @@ mod users;
 pub use dev::{default_masked_paths, default_readonly_paths};
 pub use error::{Errno, LaunchError};
 pub use launcher::Launcher;
-pub(crate) use plain::spawn_in;
+pub(crate) use plain::{Side, fork_in, spawn_in};
 pub use scratch::Scratch;
 pub use spec::*;
 pub use userns::UserNamespace;

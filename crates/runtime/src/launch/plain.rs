@@ -1,4 +1,4 @@
-//! A process of the engine's own, born inside its cgroup.
+//! Processes of the engine's own, born inside their cgroups.
 //!
 //! Moving a running process between cgroups waits for an RCU grace period in the kernel, some 10 ms; one that is born in a v2 group
 //! and enters v1 hierarchies by itself waits for nothing.
@@ -54,6 +54,32 @@ pub(crate) fn spawn_in(
     }
 }
 
+/// On which side of a birth one is.
+pub(crate) enum Side {
+    /// The one that bore.
+    Parent,
+    /// The newborn; whether it is where it was to be born.
+    Newborn(Result<(), LaunchError>),
+}
+
+/// Makes a copy of this process, as a member of the groups of `cgroup`. The parent does not wait for it.
+///
+/// # Safety
+/// The process has a single thread.
+pub(crate) unsafe fn fork_in(cgroup: &CgroupEntry) -> Result<Side, LaunchError> {
+    let cgroups = OpenCgroups::open(cgroup)?;
+    // SAFETY: the caller's promise.
+    match unsafe { sys::fork(cgroups.v2.as_ref().map(AsFd::as_fd)) } {
+        Ok(0) => Ok(Side::Newborn(
+            cgroups
+                .enter_v1()
+                .map_err(LaunchError::setup("enter cgroup")),
+        )),
+        Ok(_) => Ok(Side::Parent),
+        Err(errno) => Err(LaunchError::setup("clone")(errno)),
+    }
+}
+
 fn c_string(word: &OsStr) -> Result<CString, LaunchError> {
     CString::new(word.as_bytes()).map_err(|_| LaunchError::Nul { what: "command" })
 }
@@ -73,9 +99,8 @@ unsafe impl Program for Plan {
     type Failure = (&'static str, Errno);
 
     fn run(&self) -> Result<Infallible, Self::Failure> {
-        for tasks in &self.cgroups.procs {
-            rustix::io::write(tasks, b"0").map_err(|e| ("enter cgroup", e.into()))?;
-        }
+        let entered = self.cgroups.enter_v1();
+        entered.map_err(|errno| ("enter cgroup", errno))?;
         for (target, source) in self.stdio.iter().enumerate() {
             call!(libc::SYS_dup3, source.as_raw_fd(), target as RawFd, 0)
                 .map_err(|e| ("set up streams", e))?;

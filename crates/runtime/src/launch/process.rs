@@ -51,6 +51,14 @@ impl OpenCgroups {
         }
         Ok(Self { v2, procs, paths })
     }
+
+    /// Moves the calling process, which must have one thread, into the v1 groups. System calls only.
+    pub(super) fn enter_v1(&self) -> Result<(), Errno> {
+        for tasks in &self.procs {
+            rustix::io::write(tasks, b"0")?;
+        }
+        Ok(())
+    }
 }
 
 /// What the launcher knows of the process it runs in.

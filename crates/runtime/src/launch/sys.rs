@@ -128,6 +128,23 @@ impl Drop for Stack {
     }
 }
 
+/// Makes a copy of this process, as `fork(2)` does, in the v2 group `cgroup` if there is one; 0 in the copy.
+///
+/// # Safety
+/// The process has a single thread, so that nobody holds a lock that the copy would wait for.
+pub(super) unsafe fn fork(cgroup: Option<BorrowedFd<'_>>) -> Result<i32, Errno> {
+    let mut args = CloneArgs {
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    Ok(pid as i32)
+}
+
 /// Starts `entry(data)` in a new process that shares this one's memory; the calling thread sleeps until it has called execve or
 /// ended.
 ///

@@ -4,8 +4,9 @@
 //! the engine, which may come and go. It knows nothing of Kubernetes and decides nothing: restarts, grace periods and probes are
 //! the engine's. One thread, one epoll loop, no asynchronous runtime.
 //!
-//! It is born connected to the engine, which says over its standard input what it is to be ([`crate::wire::PauseSpec`]). Files in its
-//! run directory: [`crate::wire::SOCKET_NAME`] (a later engine's way in) and one exit file for every container that has ended.
+//! It is a copy of a process that the engine keeps for that ([`template`]), born connected to the engine, which says over the
+//! connection what it is to be ([`crate::wire::PauseSpec`]). Files in its run directory: [`crate::wire::SOCKET_NAME`] (a later engine's way in) and one exit
+//! file for every container that has ended.
 //!
 //! Invariants: an exit is in its file before anybody is told; every line a container wrote before it ended is in the log before
 //! its exit is told; a slow engine or attached client never blocks a container's output.
@@ -16,26 +17,26 @@ pub mod log;
 mod output;
 mod server;
 mod setup;
+mod template;
 mod users;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
-use crate::wire::{Message, Refusal};
+use template::Newborn;
 
-/// Runs a pause; `args` are what follows its name on the command line: the sandbox's run directory.
+/// Runs the template of pauses, or a pause that it bore; `args` are what follows its name on the command line: a word that shows in the
+/// place of a pause's run directory, as long as those are.
 ///
 /// To be called before anything else is initialised, from the process's only thread, with the engine's connection as standard input.
-/// Exits with 0 once it was told to shut down, with 1 if it could not come up, after telling the engine why.
+/// Exits with 0 once the engine is gone, or the pause was told to shut down; with 1 if it could not come up, after telling the engine why.
 pub fn main<I: IntoIterator<Item = OsString>>(args: I) -> ! {
-    let Some(run_dir) = args.into_iter().next().map(PathBuf::from) else {
-        eprintln!("usage: pause RUN_DIRECTORY");
+    let Some(argument) = args.into_iter().last() else {
+        eprintln!("usage: pause PLACE_OF_RUN_DIRECTORY");
         std::process::exit(1)
     };
-    // Containers that share its PID namespace find it under this name, whatever file it was executed from. It only is a name.
-    let _ = rustix::thread::set_name(c"pause");
-    let outcome = setup::inherited().map_err(|error| error.to_string());
-    let outcome = outcome.and_then(|engine| run(&run_dir, engine));
+    let _ = rustix::thread::set_name(c"pause-template");
+    let served = template::serve(&argument).map_err(|error| error.to_string());
+    let outcome = served.and_then(|born| born.map_or(Ok(()), live));
     std::process::exit(match outcome {
         Ok(()) => 0,
         Err(error) => {
@@ -45,8 +46,14 @@ pub fn main<I: IntoIterator<Item = OsString>>(args: I) -> ! {
     })
 }
 
-fn run(run_dir: &Path, mut engine: connection::Connection) -> Result<(), String> {
-    let made = setup::enter(run_dir, &mut engine).and_then(|sandbox| {
+fn live(newborn: Newborn) -> Result<(), String> {
+    let Newborn {
+        run_dir,
+        connection: mut engine,
+    } = newborn;
+    // Containers that share its PID namespace find it under this name, whatever file it was executed from. It only is a name.
+    let _ = rustix::thread::set_name(c"pause");
+    let made = setup::enter(&run_dir, &mut engine).and_then(|sandbox| {
         server::Server::new(sandbox).map_err(setup::SetupError::step("make the event loop"))
     });
     match made {
@@ -57,14 +64,7 @@ fn run(run_dir: &Path, mut engine: connection::Connection) -> Result<(), String>
         }
         Err(error) => {
             let reason = chain(&error);
-            // The answer to its first call, whichever that is. It may be gone already.
-            let _ = engine.tell(
-                &Message::Reply {
-                    number: 0,
-                    outcome: Err(Refusal::Setup(reason.clone())),
-                },
-                Vec::new(),
-            );
+            template::refuse(&mut engine, reason.clone());
             Err(reason)
         }
     }

@@ -70,15 +70,6 @@ pub(super) struct Sandbox {
     pub(super) cgroups: Layout,
 }
 
-/// The connection this process was born with, its standard input. From here on nothing else is inherited from the engine.
-pub(super) fn inherited() -> io::Result<Connection> {
-    close_inherited();
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Connection::new(socket.into())
-}
-
 /// Makes this process the sandbox whose files are in `run_dir`, which becomes its working directory, as the engine says.
 pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, SetupError> {
     let (spec, fds): (PauseSpec, _) = engine
@@ -137,11 +128,6 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
         users,
         cgroups: spec.cgroups,
     })
-}
-
-fn close_inherited() {
-    // SAFETY: no file but the standard three has been opened yet, so no owner is robbed of its descriptor.
-    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
 }
 
 fn unshare(spec: &PauseSpec) -> io::Result<()> {

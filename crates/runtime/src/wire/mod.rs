@@ -15,7 +15,7 @@ use ports::runtime::{IdMapping, UserStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Layout;
-use crate::launch::{ExecSpec, LaunchSpec};
+use crate::launch::{CgroupEntry, ExecSpec, LaunchSpec};
 
 pub use frame::{FrameError, Incoming, MAX_FRAME_BYTES, MAX_FRAME_FDS, Outgoing};
 
@@ -30,7 +30,17 @@ pub fn exit_file_name(container: &str) -> String {
     format!("{container}.exit")
 }
 
-/// What a pause is started with: the first frame on the connection it is born with, its standard input. The scratch mount namespace
+/// What the template of pauses is asked for over its standard input: one more pause. The end of the connection that the newborn is to
+/// have rides with it. There is no answer: who is not born is told of on that connection, by its end or by the refusal of the first call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// The sandbox's run directory.
+    pub run_dir: PathBuf,
+    /// Where it is born.
+    pub cgroup: CgroupEntry,
+}
+
+/// What a pause is to be: the first frame on the connection it is born with. The scratch mount namespace
 /// rides with it ([`crate::launch::Scratch`]), and namespaces may. The engine's first call follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseSpec {

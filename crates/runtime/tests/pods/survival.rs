@@ -17,6 +17,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     scenarios![
         exits_and_lines_outlive_the_engine,
         a_dead_pause_is_noticed,
+        a_killed_template_is_replaced,
         a_pause_that_died_unseen_leaves_its_exits,
         logs_go_on_in_a_new_file,
         a_pause_is_small,
@@ -138,6 +139,15 @@ pub(crate) fn kill(pid: i32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
 }
 
+fn kill_and_see_it_end(pid: i32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let id = rustix::process::Pid::from_raw(pid).expect("pid");
+    let process = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty());
+    let process = process.expect("pidfd");
+    kill(pid);
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], None).expect("poll");
+}
+
 async fn a_dead_pause_is_noticed() {
     let world = World::new(ImageConfig::default());
     let sandbox = world.sandbox().await;
@@ -167,6 +177,36 @@ async fn a_dead_pause_is_noticed() {
         .await
         .expect_err("not ready");
     assert!(error.to_string().ends_with("is not ready"), "{error}");
+    world.finish().await;
+}
+
+async fn a_killed_template_is_replaced() {
+    let world = World::new(ImageConfig::default());
+    let first = world.sandbox().await;
+    let gate = world.path("gate");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &gate, mode).expect("fifo");
+    let waiting = ContainerConfig {
+        command: vec!["sh".into(), "-c".into(), "cat /gate; exit 21".into()],
+        mounts: vec![ports::runtime::Mount {
+            container_path: "/gate".into(),
+            host_path: gate.clone(),
+            readonly: false,
+            recursive_readonly: false,
+            propagation: Default::default(),
+        }],
+        ..container("waiting")
+    };
+    let waiting = world.start(&first, waiting).await;
+    let template = pause_of(&world, &"-".repeat(first.len()));
+    kill_and_see_it_end(template);
+    let second = world.sandbox().await;
+    let id = world.script(&second, "app", "exit 11").await;
+    assert_eq!(world.exit(&id).await.0, 11);
+    assert_ne!(pause_of(&world, &"-".repeat(first.len())), template);
+    // Those it bore do not miss it.
+    fs::write(&gate, "go").expect("open the gate");
+    assert_eq!(world.exit(&waiting).await.0, 21);
     world.finish().await;
 }
 

@@ -226,7 +226,7 @@ impl World {
     }
 
     /// Removes every sandbox and proves that nothing is left.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(mut self) {
         for sandbox in self.runtime().list_sandboxes(None).await {
             self.runtime()
                 .remove_sandbox(&sandbox.id)
@@ -246,6 +246,8 @@ impl World {
             Vec::<String>::new(),
             "network is left"
         );
+        // The template of pauses ends with its engine.
+        self.engine = None;
         for name in ["state", "run"] {
             let left: Vec<_> = fs::read_dir(self.path(name))
                 .expect("list")
