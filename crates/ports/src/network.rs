@@ -1,4 +1,4 @@
-//! A Pod's place on the network (the shape of CNI's ADD and DEL).
+//! A Pod's place on the network (the shape of CNI's ADD and DEL), and the traffic that is sent elsewhere than it is addressed to.
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -63,4 +63,12 @@ pub trait PodNetwork: Send + Sync {
 
     /// Addresses of the node itself on this network, primary family first.
     fn node_ips(&self) -> Vec<IpAddr>;
+}
+
+/// Sends traffic elsewhere than it is addressed to.
+#[async_trait]
+pub trait Redirects: Send + Sync {
+    /// Carries a change out, wholly or not at all, at a cost that grows with the change. The first one after a start, and one after a
+    /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on, wherever they lead.
+    async fn change(&self, change: nat::Change) -> Result<(), NetworkError>;
 }

@@ -1,0 +1,142 @@
+//! The words of redirected traffic: where connections are addressed to, and where they go instead. Plain values, no Kubernetes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// A transport protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// Its number in an IP header (IANA).
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+
+    /// The protocol of this name, in capitals as Kubernetes writes it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "TCP" => Some(Protocol::Tcp),
+            "UDP" => Some(Protocol::Udp),
+            "SCTP" => Some(Protocol::Sctp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+/// What connections are addressed to. Written as `tcp/10.96.0.1/443`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Front {
+    /// An address nobody has.
+    pub address: Ipv4Addr,
+    /// Protocol of `port`.
+    pub protocol: Protocol,
+    /// Port, not 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.protocol, self.address, self.port)
+    }
+}
+
+/// Where the connections of a front go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redirect {
+    /// One of these by chance for each connection; if there is none, connections are refused.
+    pub backends: BTreeSet<SocketAddrV4>,
+    /// Seconds after a client's last connection within which it is sent where it was sent before.
+    pub affinity: Option<u32>,
+}
+
+/// Every front and where its connections go.
+pub type Table = BTreeMap<Front, Redirect>;
+
+/// How a table is to become another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is this one from now on, whatever it was.
+    All(Table),
+    /// Some of it changes.
+    Some {
+        /// Fronts that are new or other than they were.
+        set: Table,
+        /// Fronts that are there no more.
+        gone: BTreeSet<Front>,
+    },
+}
+
+impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Change::Some { set, gone } if set.is_empty() && gone.is_empty())
+    }
+
+    /// Carries it out on a table.
+    pub fn apply_to(self, table: &mut Table) {
+        match self {
+            Change::All(all) => *table = all,
+            Change::Some { set, gone } => {
+                table.retain(|front, _| !gone.contains(front));
+                table.extend(set);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_lead_from_one_table_to_another() {
+        let front = |port| Front {
+            address: Ipv4Addr::new(10, 96, 0, 7),
+            protocol: Protocol::Tcp,
+            port,
+        };
+        let sticky = Redirect {
+            affinity: Some(5),
+            ..Redirect::default()
+        };
+        let mut table = Table::from([
+            (front(1), Redirect::default()),
+            (front(2), Redirect::default()),
+        ]);
+        let change = Change::Some {
+            set: [(front(2), sticky.clone()), (front(3), sticky.clone())].into(),
+            gone: [front(1)].into(),
+        };
+        change.apply_to(&mut table);
+        assert_eq!(
+            table,
+            [(front(2), sticky.clone()), (front(3), sticky)].into()
+        );
+        Change::All(Table::new()).apply_to(&mut table);
+        assert!(table.is_empty());
+        assert_eq!(front(80).to_string(), "tcp/10.96.0.7/80");
+    }
+}

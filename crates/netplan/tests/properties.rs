@@ -1,0 +1,162 @@
+//! What holds of every table. `PROPTEST_CASES` sets how many are tried.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use nat::Table;
+use netplan::{Key, State};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use serde_json::json;
+
+/// Something that is heard.
+#[derive(Debug, Clone)]
+enum Heard {
+    Service(Key, Option<Box<Service>>),
+    Slice(Key, Option<Box<EndpointSlice>>),
+    /// The table is asked for.
+    Take,
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["a", "b", "c"].prop_map(|name| name.to_owned())
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    (prop_oneof!["one", "two"], name())
+}
+
+/// One of few, so that Services meet at an address; endpoints tell by their addresses whose they are and whether they are ready.
+fn service() -> impl Strategy<Value = Service> {
+    (
+        0..3u8,
+        vec((1..4u16, prop_oneof!["TCP", "UDP"]), 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(address, ports, sticks)| {
+            let ports: Vec<_> = ports
+                .into_iter()
+                .map(|(port, protocol)| json!({"port": port, "protocol": protocol}))
+                .collect();
+            let address = match address {
+                0 => "None".to_owned(),
+                n => format!("10.96.0.{n}"),
+            };
+            let affinity = if sticks { "ClientIP" } else { "None" };
+            serde_json::from_value(json!({
+                "spec": {"clusterIP": address, "ports": ports, "sessionAffinity": affinity},
+            }))
+            .expect("a Service")
+        })
+}
+
+fn slice(namespace: String) -> impl Strategy<Value = EndpointSlice> {
+    let endpoint = (0..4u8, any::<bool>(), any::<bool>());
+    (name(), vec(endpoint, 0..4), prop_oneof!["TCP", "UDP"]).prop_map(move |(of, endpoints, protocol)| {
+        let endpoints: Vec<_> = endpoints
+            .into_iter()
+            .map(|(n, serving, terminating)| {
+                let whose = u8::from(namespace == "one") * 100 + of.as_bytes()[0];
+                let ready = serving && !terminating;
+                let state = u8::from(ready) * 2 + u8::from(serving && terminating);
+                json!({
+                    "addresses": [Ipv4Addr::new(10, whose, state, n).to_string()],
+                    "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+                })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": of}},
+            "addressType": "IPv4", "ports": [{"port": 80, "protocol": protocol}], "endpoints": endpoints,
+        }))
+        .expect("a slice")
+    })
+}
+
+fn heard() -> impl Strategy<Value = Heard> {
+    let boxed = |s: Service| Box::new(s);
+    prop_oneof![
+        4 => (key(), prop::option::weighted(0.8, service()))
+            .prop_map(move |(key, service)| Heard::Service(key, service.map(boxed))),
+        4 => key().prop_flat_map(|key| {
+            let slice = prop::option::weighted(0.8, slice(key.0.clone()));
+            (Just(key), slice)
+        }).prop_map(|(key, slice)| Heard::Slice(key, slice.map(Box::new))),
+        1 => Just(Heard::Take),
+    ]
+}
+
+fn tell(state: &mut State, heard: &Heard) {
+    match heard {
+        Heard::Service(key, service) => state.service(key.clone(), service.as_deref()),
+        Heard::Slice(key, slice) => state.slice(key.clone(), slice.as_deref()),
+        Heard::Take => {}
+    }
+}
+
+/// The table of what is known at the end, and nothing else.
+fn anew(story: &[Heard]) -> Table {
+    let (mut services, mut slices) = (BTreeMap::new(), BTreeMap::new());
+    for heard in story {
+        match heard {
+            Heard::Service(key, _) => services.insert(key, heard),
+            Heard::Slice(key, _) => slices.insert(key, heard),
+            Heard::Take => None,
+        };
+    }
+    let mut state = State::new("here");
+    for heard in slices.values().chain(services.values()).rev() {
+        tell(&mut state, heard);
+    }
+    let mut table = Table::new();
+    state.take().apply_to(&mut table);
+    table
+}
+
+/// The cases that are tried unless more are asked for: an answer about a change must not depend on chance.
+const SEED: u64 = 5;
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    let cases = cases.and_then(|n| n.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(2_000),
+        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn changes_lead_where_building_anew_leads(story in vec(heard(), 1..30)) {
+        let mut state = State::new("here");
+        let mut table = Table::new();
+        for heard in &story {
+            tell(&mut state, heard);
+            if matches!(heard, Heard::Take) {
+                state.take().apply_to(&mut table);
+            }
+        }
+        state.take().apply_to(&mut table);
+        prop_assert_eq!(table, anew(&story));
+        prop_assert!(state.take().is_empty());
+    }
+
+    #[test]
+    fn traffic_goes_to_endpoints_of_one_service_that_serve(story in vec(heard(), 1..30)) {
+        for (front, redirect) in anew(&story) {
+            let octets: Vec<[u8; 4]> = redirect.backends.iter().map(|b| b.ip().octets()).collect();
+            for [_, whose, state, _] in &octets {
+                prop_assert_eq!(*whose, octets[0][1], "{} mixes Services", front);
+                prop_assert_ne!(*state, 0, "{} sends to one that does not serve", front);
+                prop_assert_eq!(*state, octets[0][2], "{} mixes ready ones with others", front);
+            }
+        }
+    }
+}

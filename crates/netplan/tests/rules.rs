@@ -1,0 +1,273 @@
+//! The rules as tables: a Service and its slices in, what traffic to it does out.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use nat::{Change, Table};
+use netplan::State;
+use serde_json::{Value, json};
+
+const NODE: &str = "here";
+
+fn key(name: &str) -> netplan::Key {
+    ("default".into(), name.into())
+}
+
+fn service(spec: Value) -> Service {
+    let labels = spec.get("labels").cloned().unwrap_or_default();
+    serde_json::from_value(json!({"metadata": {"name": "web", "labels": labels}, "spec": spec}))
+        .expect("a Service")
+}
+
+/// A slice of Service `web` with port 8080 (named as its place says) and these endpoints.
+fn slice(port: Value, endpoints: Value) -> EndpointSlice {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [port], "endpoints": endpoints,
+    }))
+    .expect("a slice")
+}
+
+fn table(service: &Service, slices: &[EndpointSlice]) -> Table {
+    let mut state = State::new(NODE);
+    state.service(key("web"), Some(service));
+    for (n, slice) in slices.iter().enumerate() {
+        state.slice(key(&format!("web-{n}")), Some(slice));
+    }
+    match state.take() {
+        Change::All(table) => table,
+        some @ Change::Some { .. } => panic!("the first is not all: {some:?}"),
+    }
+}
+
+/// One line for each front: `front -> backends (affinity)`.
+fn shown(table: &Table) -> Vec<String> {
+    let lines = table.iter().map(|(front, redirect)| {
+        let backends: Vec<_> = redirect.backends.iter().map(ToString::to_string).collect();
+        let affinity = redirect.affinity.map(|s| format!(" ({s} s)"));
+        let line = format!("{front} -> {}", backends.join(" "));
+        line.trim_end().to_owned() + &affinity.unwrap_or_default()
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_services_spec_says_what_is_redirected() {
+    let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
+    let one = [slice(port, json!([{"addresses": ["10.0.0.2"]}]))];
+    let http = json!([{"port": 80}]);
+    let address = "10.96.0.9";
+    for (what, spec, expected) in [
+        (
+            "an ordinary one",
+            json!({"clusterIP": address, "clusterIPs": [address], "ports": http}),
+            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080"],
+        ),
+        (
+            "a headless one",
+            json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": http}),
+            vec![],
+        ),
+        ("one without an address", json!({"ports": http}), vec![]),
+        (
+            "a name elsewhere",
+            json!({"type": "ExternalName", "clusterIP": address, "externalName": "a.example", "ports": http}),
+            vec![],
+        ),
+        (
+            "another proxy's",
+            json!({"clusterIP": address, "ports": http, "labels": {"service.kubernetes.io/service-proxy-name": "other"}}),
+            vec![],
+        ),
+        (
+            "an IPv6 address beside it",
+            json!({"clusterIP": address, "clusterIPs": [address, "fd00::9"], "ports": http}),
+            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080"],
+        ),
+        (
+            "ports that no endpoint has: by name and by protocol",
+            json!({"clusterIP": address, "ports": [{"port": 53, "protocol": "UDP"}, {"name": "other", "port": 81}]}),
+            vec!["tcp/10.96.0.9/81 ->", "udp/10.96.0.9/53 ->"],
+        ),
+        (
+            "session affinity, with upstream's three hours",
+            json!({"clusterIP": address, "ports": http, "sessionAffinity": "ClientIP"}),
+            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080 (10800 s)"],
+        ),
+        (
+            "session affinity, with its own time",
+            json!({"clusterIP": address, "ports": http, "sessionAffinity": "ClientIP",
+                   "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 7}}}),
+            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080 (7 s)"],
+        ),
+        (
+            "local traffic, and an endpoint on no node",
+            json!({"clusterIP": address, "ports": http, "internalTrafficPolicy": "Local"}),
+            vec!["tcp/10.96.0.9/80 ->"],
+        ),
+    ] {
+        assert_eq!(shown(&table(&service(spec), &one)), expected, "{what}");
+    }
+}
+
+#[test]
+fn endpoints_are_chosen_by_their_conditions() {
+    let at = |n: u8, conditions: Value| json!({"addresses": [format!("10.0.0.{n}")], "conditions": conditions});
+    let ready = json!({"ready": true, "serving": true, "terminating": false});
+    let unready = json!({"ready": false, "serving": false, "terminating": false});
+    let leaving = json!({"ready": false, "serving": true, "terminating": true});
+    let ending = json!({"ready": false, "serving": false, "terminating": true});
+    let published = json!({"ready": true, "serving": false, "terminating": false});
+    for (what, endpoints, expected) in [
+        ("none", json!([]), ""),
+        (
+            "ready ones only",
+            json!([
+                at(2, ready.clone()),
+                at(3, unready.clone()),
+                at(4, leaving.clone()),
+                at(5, ready)
+            ]),
+            " 10.0.0.2:8080 10.0.0.5:8080",
+        ),
+        (
+            "those that leave, when none is ready",
+            json!([
+                at(2, unready.clone()),
+                at(3, leaving),
+                at(4, ending.clone())
+            ]),
+            " 10.0.0.3:8080",
+        ),
+        ("no unready one", json!([at(2, unready), at(3, ending)]), ""),
+        (
+            "published though not ready",
+            json!([at(2, published)]),
+            " 10.0.0.2:8080",
+        ),
+        (
+            "of which nothing is said",
+            json!([at(2, json!({})), {"addresses": ["10.0.0.3", "10.0.0.4"]}]),
+            " 10.0.0.2:8080 10.0.0.3:8080",
+        ),
+        (
+            "whose address cannot be read",
+            json!([{"addresses": ["nowhere"]}, {"addresses": []}, {"addresses": ["fd00::1"]}]),
+            "",
+        ),
+    ] {
+        let port = json!({"port": 8080});
+        let spec = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]});
+        let table = table(&service(spec), &[slice(port, endpoints)]);
+        assert_eq!(
+            shown(&table),
+            [format!("tcp/10.96.0.9/80 ->{expected}")],
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn ports_are_found_by_name_in_every_slice() {
+    let spec = json!({"clusterIP": "10.96.0.9", "ports": [
+        {"name": "http", "port": 80, "targetPort": "web"}, {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "sig", "port": 5, "protocol": "SCTP"},
+    ]});
+    let slices = [
+        slice(
+            json!({"name": "http", "port": 8080}),
+            json!([{"addresses": ["10.0.0.2"]}]),
+        ),
+        slice(
+            json!({"name": "http", "port": 9090}),
+            json!([{"addresses": ["10.0.0.3"]}]),
+        ),
+        slice(
+            json!({"name": "dns", "port": 53, "protocol": "UDP"}),
+            json!([{"addresses": ["10.0.0.4"]}]),
+        ),
+        slice(
+            json!({"name": "sig", "port": 6, "protocol": "SCTP"}),
+            json!([{"addresses": ["10.0.0.5"]}]),
+        ),
+        // Nobody listens where no port is known.
+        slice(
+            json!({"name": "http"}),
+            json!([{"addresses": ["10.0.0.6"]}]),
+        ),
+    ];
+    assert_eq!(
+        shown(&table(&service(spec), &slices)),
+        [
+            "tcp/10.96.0.9/80 -> 10.0.0.2:8080 10.0.0.3:9090",
+            "udp/10.96.0.9/53 -> 10.0.0.4:53",
+            "sctp/10.96.0.9/5 -> 10.0.0.5:6",
+        ]
+    );
+}
+
+#[test]
+fn local_traffic_stays_on_the_node() {
+    let spec = json!({"clusterIP": "10.96.0.9", "internalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+    let endpoints = json!([
+        {"addresses": ["10.0.0.2"], "nodeName": NODE}, {"addresses": ["10.0.0.3"], "nodeName": "there"},
+    ]);
+    let table = table(&service(spec), &[slice(json!({"port": 8080}), endpoints)]);
+    assert_eq!(shown(&table), ["tcp/10.96.0.9/80 -> 10.0.0.2:8080"]);
+}
+
+#[test]
+fn only_what_has_changed_is_told() {
+    let with = |address: &str, port: u16| {
+        service(json!({"clusterIP": address, "ports": [{"port": port}]}))
+    };
+    let endpoint = |n: u8| {
+        slice(
+            json!({"port": 8080}),
+            json!([{"addresses": [format!("10.0.0.{n}")]}]),
+        )
+    };
+    let told = |state: &mut State| match state.take() {
+        Change::All(_) => panic!("all of it"),
+        Change::Some { set, gone } => (
+            shown(&set),
+            gone.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ),
+    };
+    let none = Vec::<String>::new;
+    let mut state = State::new(NODE);
+    state.service(key("web"), Some(&with("10.96.0.9", 80)));
+    state.service(key("other"), Some(&with("10.96.0.8", 80)));
+    assert_eq!(
+        shown(&{
+            let mut table = Table::new();
+            state.take().apply_to(&mut table);
+            table
+        }),
+        ["tcp/10.96.0.8/80 ->", "tcp/10.96.0.9/80 ->"]
+    );
+    assert_eq!(told(&mut state), (none(), none()), "nothing new");
+
+    state.slice(key("web-1"), Some(&endpoint(2)));
+    let line = vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080".to_owned()];
+    assert_eq!(told(&mut state), (line, none()));
+
+    state.service(key("web"), Some(&with("10.96.0.9", 81)));
+    let line = vec!["tcp/10.96.0.9/81 -> 10.0.0.2:8080".to_owned()];
+    assert_eq!(
+        told(&mut state),
+        (line, vec!["tcp/10.96.0.9/80".to_owned()])
+    );
+
+    // Another Service gets the address before this one is heard to be gone.
+    state.service(key("a"), Some(&with("10.96.0.9", 81)));
+    assert_eq!(told(&mut state).0, ["tcp/10.96.0.9/81 ->"]);
+    state.service(key("a"), None);
+    state.service(key("web"), None);
+    assert_eq!(
+        told(&mut state),
+        (none(), vec!["tcp/10.96.0.9/81".to_owned()])
+    );
+
+    state.again();
+    assert!(matches!(state.take(), Change::All(table) if table.len() == 1));
+}
