@@ -1,16 +1,22 @@
-//! The built-in Pod network: a bridge on the node, a veth pair and an address for each Pod, masquerade outward.
+//! The built-in Pod network: a bridge on the node, a veth pair and an address for each Pod, masquerade outward; and what is addressed to
+//! services, sent to those behind them.
 //!
 //! All of it through netlink, without helper binaries. The address pool and the choice of bridge and range are kept on disk, so
-//! that a restarted engine finds its Pods' addresses again. Services, DNS and policies are not decided here.
+//! that a restarted engine finds its Pods' addresses again. Who is behind a service is not decided here, and neither are DNS and policies.
+//!
+//! Pods reach each other through the node: a Pod has its address alone, not the range, and everything goes to the gateway. So the node sees
+//! both ways of what it redirects.
 //!
 //! Invariants: an address is recorded before it is used and freed after it was taken off; links, tables and ranges of others are
 //! never changed; everything made here is removed by [`Network::remove`].
 
+mod conntrack;
 mod link;
 mod netlink;
 mod nft;
 mod pool;
 mod range;
+mod services;
 mod setup;
 
 use std::io;
@@ -25,6 +31,7 @@ use rustix::io::Errno;
 use netlink::{Family, Refused, Socket};
 use pool::Pool;
 pub use range::{Ipv4Range, RangeError};
+pub use services::Services;
 use setup::Chosen;
 pub use setup::Config;
 
@@ -35,6 +42,9 @@ pub struct Network {
     /// What this opening made, as opposed to what it found.
     made: Made,
 }
+
+/// Prefix length of an address with no neighbours.
+const ALONE: u8 = 32;
 
 /// What was not there before.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +124,7 @@ impl Network {
         &self.inner.bridge
     }
 
-    /// Removes the bridge, the firewall table and the record of them. Pods lose their network.
+    /// Removes the bridge, the firewall tables and the record of them. Pods lose their network.
     pub fn remove(&self, config: &Config) -> Result<(), NetworkError> {
         setup::tear_down(&self.inner.bridge, &mut lock(&self.inner.removing))?;
         setup::forget(config)
@@ -202,9 +212,9 @@ impl Inner {
             .map_err(|source| kernel("enter the Pod's network namespace", source))?;
         let index = setup::link_index(&mut inside, link::POD_INTERFACE)?;
         inside.transact(&[
-            link::add_address(index, address, self.range.prefix()),
+            link::add_address(index, address, ALONE),
             link::set_up(index),
-            link::add_default_route(self.gateway),
+            link::add_default_route(self.gateway, index),
         ])?;
         Ok(())
     }

@@ -33,7 +33,12 @@ const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+const RTNH_F_ONLINK: u32 = 4;
 
 /// Name of the Pod's interface, as every CNI plugin calls it.
 pub(crate) const POD_INTERFACE: &str = "eth0";
@@ -91,7 +96,8 @@ pub(crate) fn create_veth(host: &str, bridge: u32, netns: i32, pod_address: [u8;
     })
 }
 
-/// Lets a port of a bridge send a frame back where it came from: a Pod reaching itself through a Service.
+/// Lets a port of a bridge send a frame back where it came from: a Pod reaching itself through a Service, where the kernel redirects
+/// frames on the bridge (br_netfilter).
 pub(crate) fn set_hairpin(host: &str) -> Message {
     Message::new(
         format!("set hairpin mode of {host}"),
@@ -149,17 +155,36 @@ pub(crate) fn add_address(index: u32, ip: Ipv4Addr, prefix: u8) -> Message {
     .attr(IFA_ADDRESS, &ip.octets())
 }
 
-/// The default route through a gateway.
-pub(crate) fn add_default_route(gateway: Ipv4Addr) -> Message {
-    // rtm_family, dst_len, src_len, tos, table main, protocol boot, scope universe, type unicast, flags
-    let header = [AF_INET, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+/// The default route through a gateway behind a link, whether or not an address of the link is of the gateway's network.
+pub(crate) fn add_default_route(gateway: Ipv4Addr, link: u32) -> Message {
     Message::new(
         format!("add default route through {gateway}"),
         RTM_NEWROUTE,
         NLM_F_CREATE | NLM_F_REPLACE,
-        &header,
+        &route_header(0, SCOPE_UNIVERSE, RTNH_F_ONLINK),
     )
     .attr(RTA_GATEWAY, &gateway.octets())
+    .attr_u32(RTA_OIF, link)
+}
+
+/// A route to a range behind a link; this machine's packets there come from `source`. Fails with `EEXIST` when the range has a route.
+pub(crate) fn add_route(range: Ipv4Range, link: u32, source: Ipv4Addr) -> Message {
+    Message::new(
+        format!("add route to {range}"),
+        RTM_NEWROUTE,
+        NLM_F_CREATE | NLM_F_EXCL,
+        &route_header(range.prefix(), SCOPE_LINK, 0),
+    )
+    .attr(RTA_DST, &range.base().octets())
+    .attr_u32(RTA_OIF, link)
+    .attr(RTA_PREFSRC, &source.octets())
+}
+
+/// `struct rtmsg` of a unicast route of the main table, set by an administrator at run time (`RTPROT_BOOT`).
+fn route_header(prefix: u8, scope: u8, flags: u32) -> [u8; 12] {
+    let mut header = [AF_INET, prefix, 0, 0, 254, 3, scope, 1, 0, 0, 0, 0];
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header
 }
 
 /// An IPv4 address of a link of this namespace.

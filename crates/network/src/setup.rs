@@ -144,13 +144,26 @@ pub(crate) fn bring_up(
     ])?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")
         .map_err(|error| kernel("turn IPv4 forwarding on", error))?;
+    // Pods reach each other by the node on purpose. It is off only where it is off for all and for the link; other links have theirs on.
+    for link in ["all", &chosen.bridge] {
+        fs::write(
+            format!("/proc/sys/net/ipv4/conf/{link}/send_redirects"),
+            "0",
+        )
+        .map_err(|error| kernel(&format!("turn ICMP redirects of {link} off"), error))?;
+    }
     let mut netfilter = Socket::open(Family::Netfilter)
         .map_err(|error| kernel("open a netfilter socket", error))?;
-    netfilter.transact(&nft::masquerade(&chosen.bridge, chosen.range))?;
+    netfilter.transact(&nft::pods::table(
+        &chosen.bridge,
+        index,
+        chosen.range,
+        gateway,
+    ))?;
     Ok(index)
 }
 
-/// Removes bridge and firewall table, if they are there.
+/// Removes bridge and firewall tables, if they are there.
 pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkError> {
     match route.transact(&[link::delete(bridge)]) {
         Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
@@ -158,10 +171,18 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
     }
     let mut netfilter = Socket::open(Family::Netfilter)
         .map_err(|error| kernel("open a netfilter socket", error))?;
-    match netfilter.transact(&nft::remove(bridge)) {
-        Err(refused) if !refused.is(Errno::NOENT) => Err(refused.into()),
-        _ => Ok(()),
+    for table in [bridge.to_owned(), services_table(bridge)] {
+        match netfilter.transact(&nft::remove(&table)) {
+            Err(refused) if !refused.is(Errno::NOENT) => return Err(refused.into()),
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// The firewall table of services, of the engine that has this bridge.
+pub(crate) fn services_table(bridge: &str) -> String {
+    format!("{bridge}-services")
 }
 
 /// Index of a link in the socket's namespace; `None` if there is no link of that name.

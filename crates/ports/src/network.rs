@@ -69,6 +69,7 @@ pub trait PodNetwork: Send + Sync {
 #[async_trait]
 pub trait Redirects: Send + Sync {
     /// Carries a change out, wholly or not at all, at a cost that grows with the change. The first one after a start, and one after a
-    /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on, wherever they lead.
+    /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on,
+    /// wherever they lead; datagrams go where they would be sent now.
     async fn change(&self, change: nat::Change) -> Result<(), NetworkError>;
 }

@@ -37,6 +37,13 @@ impl Message {
         message
     }
 
+    /// The same, to be acknowledged.
+    pub(crate) fn acknowledged(mut self) -> Self {
+        let flags = u16::from_ne_bytes([self.bytes[6], self.bytes[7]]) | NLM_F_ACK;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self
+    }
+
     /// Adds an attribute.
     pub(crate) fn attr(mut self, kind: u16, payload: &[u8]) -> Self {
         self.put(kind, payload);

@@ -62,6 +62,12 @@ impl Socket {
         Ok(Socket { fd, sequence: 0 })
     }
 
+    /// Makes room for messages that are sent together: at most so many bytes.
+    pub(crate) fn make_room(&self, bytes: usize) -> io::Result<()> {
+        rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes)?;
+        Ok(())
+    }
+
     /// Opens a socket in another network namespace. A thread goes there and ends there: the process's other threads never leave
     /// their own.
     pub(crate) fn open_in(netns: BorrowedFd<'_>, family: Family) -> io::Result<Self> {

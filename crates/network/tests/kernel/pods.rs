@@ -1,107 +1,13 @@
-//! The Pod network on the real kernel. Every test works in a network namespace of its own, so it needs root and leaves nothing.
+//! Pods on the network.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
 use network::{Config, Network};
 use ports::network::PodNetwork;
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-/// Runs `test` on a thread whose network namespace stands for the node's.
-fn on_a_node(test: impl FnOnce(&Config) + Send + 'static) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = Config {
-        state_dir: dir.path().join("network"),
-        bridge: None,
-        pod_range: None,
-    };
-    let ended = std::thread::spawn(move || {
-        unshare();
-        test(&config);
-    });
-    ended.join().expect("the test passes");
-}
-
-fn unshare() {
-    // SAFETY: only the network namespace of this thread changes; no descriptor table is unshared.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
-        .expect("a network namespace (needs root)");
-}
-
-fn own_netns() -> OwnedFd {
-    File::open("/proc/thread-self/ns/net")
-        .expect("a namespace")
-        .into()
-}
-
-fn new_netns() -> OwnedFd {
-    std::thread::spawn(|| {
-        unshare();
-        own_netns()
-    })
-    .join()
-    .expect("a namespace")
-}
-
-/// Runs `work` inside a namespace, on a thread that ends there.
-fn inside<T: Send + 'static>(
-    netns: &OwnedFd,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> std::thread::JoinHandle<T> {
-    let netns = netns.try_clone().expect("a descriptor");
-    std::thread::spawn(move || {
-        rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("enters");
-        work()
-    })
-}
-
-/// Wiring happens on blocking threads, so they must be in the node's namespace as well.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let node = own_netns();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .on_thread_start(move || {
-            rustix::thread::move_into_link_name_space(
-                node.as_fd(),
-                Some(LinkNameSpaceType::Network),
-            )
-            .expect("enters");
-        })
-        .build()
-        .expect("a runtime");
-    runtime.block_on(future)
-}
-
-fn attach(network: &Network, id: &str, netns: &OwnedFd) -> IpAddr {
-    block_on(network.attach(id, netns.as_fd()))
-        .expect("attaches")
-        .ips[0]
-}
-
-fn echo_once(netns: &OwnedFd, listen: SocketAddr) -> std::thread::JoinHandle<SocketAddr> {
-    let (ready, listening) = std::sync::mpsc::channel();
-    let served = inside(netns, move || {
-        let listener = TcpListener::bind(listen).expect("listens");
-        ready.send(()).expect("tells");
-        let (mut stream, peer) = listener.accept().expect("accepts");
-        stream.write_all(b"hello").expect("writes");
-        peer
-    });
-    listening.recv().expect("listens");
-    served
-}
-
-fn read_from(address: SocketAddr) -> String {
-    let mut text = String::new();
-    TcpStream::connect(address)
-        .expect("connects")
-        .read_to_string(&mut text)
-        .expect("reads");
-    text
-}
+use crate::node::*;
 
 #[test]
 fn pods_reach_each_other_and_the_node_reaches_them() {
@@ -153,7 +59,7 @@ fn pods_reach_each_other_and_the_node_reaches_them() {
 }
 
 #[test]
-fn traffic_to_elsewhere_takes_the_nodes_address() {
+fn traffic_to_elsewhere_takes_the_nodes_address_and_none_comes_to_the_gateway() {
     on_a_node(|config| {
         // A neighbour behind a second link of the node that knows no route to the Pod range.
         let outside = new_netns();
@@ -172,6 +78,16 @@ fn traffic_to_elsewhere_takes_the_nodes_address() {
         let read = inside(&pod, move || read_from(SocketAddr::new(far_ip, 80)));
         assert_eq!(read.join().expect("reads"), "hello");
         assert_eq!(served.join().expect("served").ip(), far.gateway());
+
+        let gateway = SocketAddr::new(network.gateway(), 6443);
+        let listener = TcpListener::bind(gateway).expect("listens");
+        TcpStream::connect(gateway).expect("the node is let in");
+        let asked = inside(&pod, move || TcpStream::connect(gateway).map(drop));
+        asked.join().expect("asks").expect("Pods are let in");
+        let asked = inside(&outside, move || TcpStream::connect(gateway).map(drop));
+        let refused = asked.join().expect("asks").expect_err("others are not");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        drop(listener);
     });
 }
 

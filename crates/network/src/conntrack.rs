@@ -1,0 +1,104 @@
+//! What the kernel remembers of datagrams that were redirected (nfnetlink_conntrack).
+//!
+//! A connection ends with its backend. Datagrams from one port are one flow, however long somebody sends them: a backend that is gone
+//! would get them for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use nat::{Front, Protocol};
+use rustix::io::Errno;
+
+use crate::netlink::{Attributes, Message, Refused, Socket};
+
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = SUBSYSTEM << 8 | 1;
+const DELETE: u16 = SUBSYSTEM << 8 | 2;
+const NLM_F_DUMP: u16 = 0x300;
+const AF_INET: u8 = 2;
+
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+
+/// Deletions in one go: each is acknowledged, and the answers have to fit into the socket's buffer.
+const AT_ONCE: usize = 64;
+
+/// Forgets the flows of datagrams to these fronts that lead to none of the backends given for them. Reads all the kernel remembers.
+pub(crate) fn forget(
+    socket: &mut Socket,
+    fronts: &BTreeMap<Front, BTreeSet<SocketAddrV4>>,
+) -> Result<(), Refused> {
+    let mut stale = Vec::new();
+    let all = Message::bare("list flows", GET, NLM_F_DUMP, &[AF_INET, 0, 0, 0]);
+    socket.dump(&all, |body| {
+        let flow = body.get(4..).and_then(Flow::parse);
+        stale.extend(flow.filter(|flow| flow.is_stale(fronts)).map(Flow::delete));
+    })?;
+    for some in stale.chunks(AT_ONCE) {
+        match socket.transact(some) {
+            // It has ended by itself.
+            Err(refused) if !refused.is(Errno::NOENT) => return Err(refused),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A flow: how it was addressed, as the kernel has it, and how its answers are.
+struct Flow<'a> {
+    original: &'a [u8],
+    reply: &'a [u8],
+}
+
+impl<'a> Flow<'a> {
+    fn parse(attributes: &'a [u8]) -> Option<Self> {
+        Some(Flow {
+            original: find(attributes, CTA_TUPLE_ORIG)?,
+            reply: find(attributes, CTA_TUPLE_REPLY)?,
+        })
+    }
+
+    fn is_stale(&self, fronts: &BTreeMap<Front, BTreeSet<SocketAddrV4>>) -> bool {
+        let Some((protocol, to)) = end(self.original, CTA_IP_V4_DST, CTA_PROTO_DST_PORT) else {
+            return false;
+        };
+        let front = Front {
+            address: *to.ip(),
+            protocol: Protocol::Udp,
+            port: to.port(),
+        };
+        let backends = fronts.get(&front);
+        let backends = backends.filter(|_| protocol == Protocol::Udp.number());
+        let from = end(self.reply, CTA_IP_V4_SRC, CTA_PROTO_SRC_PORT);
+        backends.is_some_and(|backends| from.is_some_and(|(_, from)| !backends.contains(&from)))
+    }
+
+    fn delete(self) -> Message {
+        Message::new("forget a flow", DELETE, 0, &[AF_INET, 0, 0, 0])
+            .nest(CTA_TUPLE_ORIG, |m| m.raw(self.original))
+    }
+}
+
+/// One end of a tuple, and its protocol.
+fn end(tuple: &[u8], address: u16, port: u16) -> Option<(u8, SocketAddrV4)> {
+    let (ip, transport) = (find(tuple, CTA_TUPLE_IP)?, find(tuple, CTA_TUPLE_PROTO)?);
+    let address: [u8; 4] = find(ip, address)?.try_into().ok()?;
+    let port: [u8; 2] = find(transport, port)?.try_into().ok()?;
+    let protocol = *find(transport, CTA_PROTO_NUM)?.first()?;
+    let end = SocketAddrV4::new(Ipv4Addr::from(address), u16::from_be_bytes(port));
+    Some((protocol, end))
+}
+
+fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut attributes = Attributes(attributes);
+    attributes
+        .find(|(k, _)| *k == kind)
+        .map(|(_, payload)| payload)
+}

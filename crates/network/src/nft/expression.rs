@@ -1,0 +1,221 @@
+//! The expressions rules are made of. Each takes the rule's message and returns it longer by itself.
+
+use crate::netlink::Message;
+use crate::range::Ipv4Range;
+
+/// Where expressions keep what the next ones work on: the kernel's 32-bit registers, from `NFT_REG32_00`. Longer values take several.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Register(pub(super) u32);
+
+impl Register {
+    fn number(self) -> u32 {
+        8 + self.0
+    }
+}
+
+/// The register that ends or leads elsewhere (`NFT_REG_VERDICT`).
+const VERDICT: u32 = 0;
+
+/// A part of a packet: which header, offset and length there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    header: u32,
+    offset: u32,
+    length: u32,
+}
+
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+
+pub(super) const IPV4_SOURCE: Field = Field {
+    header: NETWORK_HEADER,
+    offset: 12,
+    length: 4,
+};
+pub(super) const IPV4_DESTINATION: Field = Field {
+    header: NETWORK_HEADER,
+    offset: 16,
+    length: 4,
+};
+/// Of TCP, UDP and SCTP alike.
+pub(super) const DESTINATION_PORT: Field = Field {
+    header: TRANSPORT_HEADER,
+    offset: 2,
+    length: 2,
+};
+
+/// What is known of a packet besides its bytes (`NFT_META_*`).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meta {
+    /// Index of the link it came by, 32 bits of the host.
+    LinkIn = 4,
+    /// Index of the link it leaves by.
+    LinkOut = 5,
+    /// Number of its protocol, one byte.
+    Protocol = 16,
+}
+
+/// How a packet is refused (`NFT_REJECT_*`).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reject {
+    /// ICMP "port unreachable".
+    Unreachable = 0,
+    /// A TCP reset.
+    Reset = 1,
+}
+
+/// What becomes of a set's element from within a rule (`NFT_DYNSET_OP_*`).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Learn {
+    Add = 0,
+    /// Its time begins anew.
+    Update = 1,
+    Delete = 2,
+}
+
+/// Reads a part of the packet.
+pub(super) fn load(rule: Message, field: Field, to: Register) -> Message {
+    expression(rule, "payload", |m| {
+        m.attr_be32(1, to.number())
+            .attr_be32(2, field.header)
+            .attr_be32(3, field.offset)
+            .attr_be32(4, field.length)
+    })
+}
+
+/// Reads what is known of the packet.
+pub(super) fn meta(rule: Message, what: Meta, to: Register) -> Message {
+    expression(rule, "meta", |m| {
+        m.attr_be32(1, to.number()).attr_be32(2, what as u32)
+    })
+}
+
+/// Goes on only if the register holds (or does not hold) these bytes.
+fn compare(rule: Message, register: Register, is_same: bool, bytes: &[u8]) -> Message {
+    expression(rule, "cmp", |m| {
+        m.attr_be32(1, register.number())
+            .attr_be32(2, u32::from(!is_same))
+            .nest(3, |value| value.attr(1, bytes))
+    })
+}
+
+/// Goes on only if the packet has these bytes there.
+pub(super) fn has(rule: Message, field: Field, bytes: &[u8]) -> Message {
+    compare(load(rule, field, Register(0)), Register(0), true, bytes)
+}
+
+/// Goes on only if this is so of the packet.
+pub(super) fn is(rule: Message, what: Meta, bytes: &[u8]) -> Message {
+    compare(meta(rule, what, Register(0)), Register(0), true, bytes)
+}
+
+/// Goes on only if this is not so of the packet.
+pub(super) fn is_not(rule: Message, what: Meta, bytes: &[u8]) -> Message {
+    compare(meta(rule, what, Register(0)), Register(0), false, bytes)
+}
+
+/// Goes on only if the address there is (`inside`), or is not, in the range.
+pub(super) fn within(rule: Message, field: Field, range: Ipv4Range, inside: bool) -> Message {
+    let register = Register(0);
+    let masked = expression(load(rule, field, register), "bitwise", |m| {
+        m.attr_be32(1, register.number())
+            .attr_be32(2, register.number())
+            .attr_be32(3, 4)
+            .nest(4, |mask| mask.attr(1, &range.mask().octets()))
+            .nest(5, |xor| xor.attr(1, &[0; 4]))
+    });
+    compare(masked, register, inside, &range.base().octets())
+}
+
+/// Goes on only if the set has what the register and its successors hold.
+pub(super) fn find(rule: Message, set: &str, id: Option<u32>, key: Register) -> Message {
+    lookup(rule, set, id, key, |m| m)
+}
+
+/// Goes on with what the map says of it, if it says anything.
+pub(super) fn map(
+    rule: Message,
+    set: &str,
+    id: Option<u32>,
+    key: Register,
+    to: Register,
+) -> Message {
+    lookup(rule, set, id, key, |m| m.attr_be32(3, to.number()))
+}
+
+/// Goes where the map says, if it says anything.
+pub(super) fn branch(rule: Message, map: &str, key: Register) -> Message {
+    lookup(rule, map, None, key, |m| m.attr_be32(3, VERDICT))
+}
+
+/// A set that is made in the same batch is known by its id there.
+fn lookup(
+    rule: Message,
+    set: &str,
+    id: Option<u32>,
+    key: Register,
+    to: impl FnOnce(Message) -> Message,
+) -> Message {
+    expression(rule, "lookup", |m| {
+        let m = to(m.attr_str(1, set).attr_be32(2, key.number()));
+        match id {
+            Some(id) => m.attr_be32(4, id),
+            None => m,
+        }
+    })
+}
+
+/// Changes a map by what the registers hold.
+pub(super) fn learn(
+    rule: Message,
+    how: Learn,
+    map: &str,
+    key: Register,
+    value: Register,
+) -> Message {
+    expression(rule, "dynset", |m| {
+        m.attr_str(1, map)
+            .attr_be32(3, how as u32)
+            .attr_be32(4, key.number())
+            .attr_be32(5, value.number())
+    })
+}
+
+/// A random number below `modulus`, as 32 bits of the host.
+pub(super) fn random(rule: Message, modulus: u32, to: Register) -> Message {
+    const RANDOM: u32 = 1;
+    expression(rule, "numgen", |m| {
+        m.attr_be32(1, to.number())
+            .attr_be32(2, modulus)
+            .attr_be32(3, RANDOM)
+    })
+}
+
+/// Sends the connection to the address in one register and the port in the next; ends the walk.
+pub(super) fn redirect(rule: Message, to: Register) -> Message {
+    const DESTINATION: u32 = 1;
+    const IPV4: u32 = 2;
+    expression(rule, "nat", |m| {
+        m.attr_be32(1, DESTINATION)
+            .attr_be32(2, IPV4)
+            .attr_be32(3, to.number())
+            .attr_be32(5, Register(to.0 + 1).number())
+    })
+}
+
+/// Gives the connection the address of the link it leaves by.
+pub(super) fn masquerade(rule: Message) -> Message {
+    expression(rule, "masq", |m| m)
+}
+
+/// Tells the sender that nobody is there.
+pub(super) fn reject(rule: Message, how: Reject) -> Message {
+    const PORT_UNREACHABLE: u8 = 3;
+    expression(rule, "reject", |m| {
+        m.attr_be32(1, how as u32).attr(2, &[PORT_UNREACHABLE])
+    })
+}
+
+fn expression(rule: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {
+    rule.nest(1, |element| element.attr_str(1, name).nest(2, data))
+}

@@ -1,0 +1,149 @@
+//! Firewall rules as nf_tables messages (linux/netfilter/nf_tables.h); pure builders.
+//!
+//! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; other tables are
+//! never touched.
+
+pub(crate) mod pods;
+pub(crate) mod services;
+
+mod expression;
+mod set;
+
+use crate::netlink::Message;
+
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
+const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
+const DELETE_CHAIN: u16 = SUBSYSTEM << 8 | 5;
+const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
+const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
+
+const NFPROTO_UNSPEC: u8 = 0;
+const NFPROTO_IPV4: u8 = 2;
+
+/// Where a chain is entered, what it may do, and its place among others (`NF_INET_*`, `NF_IP_PRI_*`).
+#[derive(Debug, Clone, Copy)]
+struct Hook {
+    number: u32,
+    kind: &'static str,
+    priority: i32,
+}
+
+/// What arrives, before it is routed; destinations may be rewritten.
+const PREROUTING: Hook = Hook {
+    number: 0,
+    kind: "nat",
+    priority: -100,
+};
+/// What is for this machine.
+const INPUT: Hook = Hook {
+    number: 1,
+    kind: "filter",
+    priority: 0,
+};
+/// What is passed on.
+const FORWARD: Hook = Hook {
+    number: 2,
+    kind: "filter",
+    priority: 0,
+};
+/// What this machine sends; destinations may be rewritten.
+const OUTPUT: Hook = Hook {
+    number: 3,
+    kind: "nat",
+    priority: -100,
+};
+/// What this machine sends, when destinations are settled.
+const SENT: Hook = Hook {
+    number: 3,
+    kind: "filter",
+    priority: 0,
+};
+/// What leaves; sources may be rewritten.
+const POSTROUTING: Hook = Hook {
+    number: 4,
+    kind: "nat",
+    priority: 100,
+};
+
+/// Removes a table; refused with `ENOENT` if there is none.
+pub(crate) fn remove(table: &str) -> Vec<Message> {
+    in_batch(vec![delete_table(table)])
+}
+
+/// The messages as one batch. Only the last is acknowledged: one word is enough for all or nothing, and thousands would not fit into the
+/// socket's buffer.
+fn in_batch(mut messages: Vec<Message>) -> Vec<Message> {
+    if let Some(last) = messages.pop() {
+        messages.push(last.acknowledged());
+    }
+    messages.insert(0, mark(BATCH_BEGIN));
+    messages.push(mark(BATCH_END));
+    messages
+}
+
+/// An empty table, in place of an older one of that name.
+fn fresh_table(table: &str) -> [Message; 3] {
+    let new = || request(format!("add table {table}"), NEW_TABLE, NLM_F_CREATE).attr_str(1, table);
+    [new(), delete_table(table), new()]
+}
+
+fn delete_table(table: &str) -> Message {
+    request(format!("delete table {table}"), DELETE_TABLE, 0).attr_str(1, table)
+}
+
+/// A chain that packets enter at a hook.
+fn base_chain(table: &str, name: &str, hook: Hook) -> Message {
+    chain(table, name)
+        .nest(4, |m| {
+            m.attr_be32(1, hook.number)
+                .attr_be32(2, hook.priority as u32)
+        })
+        .attr_str(7, hook.kind)
+}
+
+/// A chain that others lead to.
+fn chain(table: &str, name: &str) -> Message {
+    request(format!("add chain {name}"), NEW_CHAIN, NLM_F_CREATE)
+        .attr_str(1, table)
+        .attr_str(3, name)
+}
+
+fn delete_chain(table: &str, name: &str) -> Message {
+    request(format!("delete chain {name}"), DELETE_CHAIN, 0)
+        .attr_str(1, table)
+        .attr_str(3, name)
+}
+
+/// A rule at the end of a chain; `fill` adds its expressions.
+fn rule(table: &str, chain: &str, fill: impl FnOnce(Message) -> Message) -> Message {
+    request(
+        format!("add a rule to chain {chain}"),
+        NEW_RULE,
+        NLM_F_CREATE | NLM_F_APPEND,
+    )
+    .attr_str(1, table)
+    .attr_str(2, chain)
+    .nest(4, fill)
+}
+
+/// Removes every rule of a chain.
+fn empty_chain(table: &str, chain: &str) -> Message {
+    request(format!("empty chain {chain}"), DELETE_RULE, 0)
+        .attr_str(1, table)
+        .attr_str(2, chain)
+}
+
+fn request(what: impl Into<String>, kind: u16, flags: u16) -> Message {
+    Message::bare(what, kind, flags, &[NFPROTO_IPV4, 0, 0, 0])
+}
+
+fn mark(kind: u16) -> Message {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    Message::bare("nf_tables batch", kind, 0, &[NFPROTO_UNSPEC, 0, high, low])
+}

@@ -1,0 +1,36 @@
+//! The table of the Pod network: what leaves the Pod range for elsewhere takes the node's address, and the node's address among the Pods
+//! is for them and the node itself alone.
+
+use std::net::Ipv4Addr;
+
+use crate::netlink::Message;
+use crate::range::Ipv4Range;
+
+use super::expression::{
+    IPV4_DESTINATION, IPV4_SOURCE, Meta, Reject, has, is_not, masquerade, reject, within,
+};
+use super::{INPUT, POSTROUTING, base_chain, fresh_table, in_batch, rule};
+
+/// Index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// Makes the table, in place of an older one of that name. `bridge` is the index of the Pods' link.
+pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr) -> Vec<Message> {
+    let mut messages = fresh_table(table).to_vec();
+    messages.extend([
+        base_chain(table, "postrouting", POSTROUTING),
+        rule(table, "postrouting", |m| {
+            let from_pods = within(m, IPV4_SOURCE, pods, true);
+            masquerade(within(from_pods, IPV4_DESTINATION, pods, false))
+        }),
+        base_chain(table, "input", INPUT),
+        rule(table, "input", |m| {
+            let from_outside = [bridge, LOOPBACK]
+                .iter()
+                .fold(m, |m, link| is_not(m, Meta::LinkIn, &link.to_ne_bytes()));
+            let to_gateway = has(from_outside, IPV4_DESTINATION, &gateway.octets());
+            reject(to_gateway, Reject::Unreachable)
+        }),
+    ]);
+    in_batch(messages)
+}
