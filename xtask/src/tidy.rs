@@ -30,6 +30,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("apiserver", Role::Services),
     ("controllers", Role::Services),
     ("scheduler", Role::Services),
+    ("proxy", Role::Services),
     ("kubelet", Role::Services),
     ("cli", Role::Commands),
     ("carob", Role::Binary),

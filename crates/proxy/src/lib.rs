@@ -1,0 +1,119 @@
+//! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy).
+//!
+//! One task with watches of Services and of the EndpointSlices that have one. [`netplan`] decides what an event changes; [`Redirects`]
+//! carries it out, one change at a time, and what is heard meanwhile is taken together in the next. Nothing is carried out before both
+//! watches have told all there is: until then traffic goes where an earlier engine has sent it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{Fuse, FutureExt};
+use informer::{Heard, Mirror, key_of, watch};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Api, Client, Resource};
+use nat::Change;
+use netplan::{Key, State};
+use ports::network::Redirects;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Slices of headless Services lead nowhere; those without a Service are nobody's (upstream's kube-proxy asks for the same).
+const SLICES: &str = "kubernetes.io/service-name,!service.kubernetes.io/headless";
+/// What could not be carried out is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The proxy of one node.
+pub struct Proxy {
+    client: Client,
+    redirects: Arc<dyn Redirects>,
+    node: String,
+}
+
+impl Proxy {
+    /// A proxy that learns from the API through `client` for the node of this name.
+    pub fn new(client: Client, redirects: Arc<dyn Redirects>, node: impl Into<String>) -> Self {
+        Proxy {
+            client,
+            redirects,
+            node: node.into(),
+        }
+    }
+
+    /// Keeps the redirects right until `shutdown`. They stay then: Pods go on without the engine.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut state = State::new(&self.node);
+        let mut services = informer::watch_services(&self.client);
+        let mut slices = watch::<EndpointSlice>(
+            Api::all(self.client.clone()),
+            Config::default().labels(SLICES),
+        );
+        let (mut known_services, mut known_slices) = (Mirror::default(), Mirror::default());
+        let mut change = std::pin::pin!(Fuse::terminated());
+        let mut is_idle = true;
+        loop {
+            if is_idle && known_services.is_synced() && known_slices.is_synced() {
+                let next = state.take();
+                if !next.is_empty() {
+                    is_idle = false;
+                    change.set(carry_out(&*self.redirects, next).fuse());
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(event) = services.next() => {
+                    hear("Services", &mut known_services, event, |key, service| {
+                        state.service(key, service.map(informer::service_of).as_ref());
+                    });
+                }
+                Some(event) = slices.next() => {
+                    hear("EndpointSlices", &mut known_slices, event, |key, slice| {
+                        state.slice(key, slice.as_ref());
+                    });
+                }
+                is_done = &mut change => {
+                    is_idle = true;
+                    if !is_done {
+                        state.again();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the change was carried out; if it was not, some time has passed.
+async fn carry_out(redirects: &dyn Redirects, change: Change) -> bool {
+    let Err(error) = redirects.change(change).await else {
+        return true;
+    };
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "redirecting the traffic of Services"
+    );
+    sleep(AGAIN).await;
+    false
+}
+
+/// Passes on what an event says of objects: as they are now, or that they are gone.
+fn hear<K: Resource>(
+    kind: &str,
+    known: &mut Mirror<()>,
+    event: Result<Event<K>, watcher::Error>,
+    mut tell: impl FnMut(Key, Option<K>),
+) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => return tracing::warn!(%error, "watching {kind}"),
+    };
+    match known.hear(event, |object| tell(key_of(&object), Some(object))) {
+        Heard::One {
+            key,
+            is_there: false,
+            ..
+        } => tell(key, None),
+        Heard::All { vanished } => vanished.into_iter().for_each(|key| tell(key, None)),
+        _ => {}
+    }
+}
