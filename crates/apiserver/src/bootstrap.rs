@@ -1,5 +1,6 @@
 //! The objects every cluster has: the first namespaces, the system's priority classes, and Service, Endpoints and EndpointSlice `default/kubernetes`.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use admission::priority::SYSTEM_CLASSES;
@@ -7,6 +8,7 @@ use api::status::StatusError;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
+use ports::store::RevisionedStore;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -76,6 +78,14 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         &slice,
     )
     .await
+}
+
+/// The address of the Service `kubernetes`, the first of the range of Services; none before the first start.
+pub(crate) fn address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+    let kind = api::resource::find("", "v1", "services")?;
+    let entry = store.get(&kind.key(Some("default"), Some("kubernetes")))?;
+    let service: Value = serde_json::from_slice(&entry.value).ok()?;
+    service["spec"]["clusterIP"].as_str()?.parse().ok()
 }
 
 /// A Service keeps its address for good, so the range cannot move away from under the first of them.

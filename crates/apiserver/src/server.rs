@@ -1,6 +1,7 @@
 //! The server as a whole: made from settings, store and clock; serves a listener until told to stop.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, RwLock};
@@ -106,6 +107,11 @@ impl ApiServer {
             .map_err(|e| Error::Bootstrap(e.message.clone()))?;
         tokio::spawn(expire::run(inner.clone()));
         Ok(ApiServer { inner, tls })
+    }
+
+    /// The address that the Service `kubernetes` has in this store: the first of the range of Services; none before the first start.
+    pub fn kubernetes_address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+        bootstrap::address(store)
     }
 
     /// The API without sockets. Requests are anonymous; see [`Router::with_user`].

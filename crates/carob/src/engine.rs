@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use apiserver::{ApiServer, UserInfo};
+use apiserver::{ApiServer, ServiceRange, UserInfo};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
+use network::Ipv4Range;
 use ports::clock::{Clock, SystemClock};
 use ports::network::PodNetwork;
 use tokio::net::TcpListener;
@@ -25,6 +26,8 @@ use crate::settings::Settings;
 pub(crate) const PAUSE: &str = "pause";
 /// Most Pods of a node. Upstream's 110 is a default for machines that are one of many.
 const MAX_PODS: u32 = 1000;
+/// Fixed bits of the range of Services, unless told otherwise.
+const SERVICE_BITS: u8 = 16;
 /// Places kept ready for the next Pods.
 const SPARES: usize = 2;
 
@@ -55,16 +58,15 @@ impl Engine {
             Arc::new(store::Store::open(&paths.state.join("store.db")).context("open the store")?);
         let socket = Socket::bind(&paths.run)
             .with_context(|| format!("make the socket below {}", paths.run.display()))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let api = Arc::new(
-            ApiServer::new(api_config(settings, address), store.clone(), clock.clone())
-                .await
-                .context("start the API server")?,
-        );
-        // Whoever uses it already waits until the API is served.
-        api.write_kubeconfig(&paths.kubeconfig)
-            .with_context(|| format!("write {}", paths.kubeconfig.display()))?;
         let effects = Effects::open(settings).await?;
+        let served = match Served::start(settings, address, &store, &effects).await {
+            Ok(served) => served,
+            Err(error) => {
+                effects.give_up(settings).await;
+                return Err(error);
+            }
+        };
+        let (api, clock) = (served.api, served.clock);
 
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -92,12 +94,20 @@ impl Engine {
             )
             .run(shutdown.clone()),
         );
+        let as_proxy = client(UserInfo::new("system:kube-proxy", &[]));
+        let services = Arc::new(served.services);
+        tasks.spawn(
+            proxy::Proxy::new(as_proxy, services, &settings.node_name).run(shutdown.clone()),
+        );
         let runtime = effects.runtime.as_ref().clone();
         tasks.spawn(runtime.keep_spares(SPARES, shutdown.clone().cancelled_owned()));
         let service = Service::new(effects.images.clone(), paths.runtime());
         tasks.spawn(socket.serve(service, shutdown.clone()));
-        let serving = (api.clone(), shutdown.clone());
-        tasks.spawn(async move { serving.0.serve(listener, serving.1.cancelled_owned()).await });
+        for listener in [Some(listener), served.for_pods].into_iter().flatten() {
+            let serving = (api.clone(), shutdown.clone());
+            tasks
+                .spawn(async move { serving.0.serve(listener, serving.1.cancelled_owned()).await });
+        }
 
         let node = client(UserInfo::node(&settings.node_name));
         let mut engine = Engine {
@@ -149,6 +159,57 @@ impl Engine {
     }
 }
 
+/// The API, and what it needs to be reached.
+struct Served {
+    api: Arc<ApiServer>,
+    clock: Arc<dyn Clock>,
+    services: network::Services,
+    /// Where Pods reach it, unless it listens everywhere.
+    for_pods: Option<TcpListener>,
+}
+
+impl Served {
+    async fn start(
+        settings: &Settings,
+        address: SocketAddr,
+        store: &Arc<store::Store>,
+        effects: &Effects,
+    ) -> anyhow::Result<Served> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // The addresses of Services are from the range of the first start, whatever is free by now.
+        let first = ApiServer::kubernetes_address(store.as_ref());
+        let kept = first.and_then(|first| Ipv4Range::new(first, SERVICE_BITS));
+        let services = effects
+            .network
+            .services(settings.service_range.or(kept))
+            .context("bring the network of Services up")?;
+        let advertise = SocketAddr::new(effects.network.gateway(), address.port());
+        let for_pods = match address.ip().is_unspecified() {
+            true => None,
+            false => Some(
+                TcpListener::bind(advertise)
+                    .await
+                    .with_context(|| format!("listen at {advertise}"))?,
+            ),
+        };
+        let config = api_config(settings, address, advertise, services.range())?;
+        let api = ApiServer::new(config, store.clone(), clock.clone())
+            .await
+            .context("start the API server")?;
+        let api = Arc::new(api);
+        // Whoever uses it already waits until the API is served.
+        let path = &settings.paths.kubeconfig;
+        api.write_kubeconfig(path)
+            .with_context(|| format!("write {}", path.display()))?;
+        Ok(Served {
+            api,
+            clock,
+            services,
+            for_pods,
+        })
+    }
+}
+
 async fn node_is_ready(client: kube::Client, name: &str) -> anyhow::Result<()> {
     let nodes = kube::Api::<Node>::all(client);
     let mut seen = std::pin::pin!(watcher::watch_object(nodes, name).default_backoff());
@@ -170,15 +231,21 @@ fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn api_config(settings: &Settings, address: SocketAddr) -> apiserver::Config {
-    apiserver::Config {
+fn api_config(
+    settings: &Settings,
+    address: SocketAddr,
+    advertise: SocketAddr,
+    services: Ipv4Range,
+) -> anyhow::Result<apiserver::Config> {
+    Ok(apiserver::Config {
         state_dir: settings.paths.state.join("pki"),
         address,
-        advertise: None,
+        advertise: Some(advertise),
         extra_addresses: Vec::new(),
-        service_range: settings.service_range,
+        service_range: ServiceRange::new(services.base(), services.prefix())
+            .with_context(|| format!("{services} is no range for Services"))?,
         cluster_domain: settings.cluster_domain.clone(),
-    }
+    })
 }
 
 fn kubelet_config(settings: &Settings, host_ips: &[IpAddr]) -> kubelet::Config {

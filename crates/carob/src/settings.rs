@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
-use apiserver::ServiceRange;
 use cli::{Global, UpArgs};
 use lifecycle::pressure::{self, Threshold};
 use network::Ipv4Range;
@@ -16,8 +15,6 @@ use serde::Deserialize;
 
 /// Where the API listens unless told otherwise.
 const LISTEN: &str = "127.0.0.1:6443";
-/// Where Services get their addresses unless told otherwise.
-const SERVICE_RANGE: &str = "10.96.0.0/16";
 /// Domain of Services unless told otherwise.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
@@ -35,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) node_name: String,
     pub(crate) bridge: Option<String>,
     pub(crate) pod_range: Option<Ipv4Range>,
-    pub(crate) service_range: ServiceRange,
+    pub(crate) service_range: Option<Ipv4Range>,
     pub(crate) cluster_domain: String,
     pub(crate) evictions: Vec<Threshold>,
 }
@@ -137,10 +134,11 @@ impl Settings {
 /// What the file says, under defaults; the errors name the field.
 fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Settings> {
     let pod_range = file.pod_range.map(|text| pod_range(&text)).transpose()?;
-    let service_text = file.service_range.as_deref().unwrap_or(SERVICE_RANGE);
-    let (service_cidr, service_range) = service_range(service_text)?;
-    if let Some(pods) = pod_range.filter(|pods| pods.overlaps(service_cidr)) {
-        bail!("podRange {pods} and serviceRange {service_cidr} overlap");
+    let service_range = file.service_range.map(|t| service_range(&t)).transpose()?;
+    if let (Some(pods), Some(services)) = (pod_range, service_range)
+        && pods.overlaps(services)
+    {
+        bail!("podRange {pods} and serviceRange {services} overlap");
     }
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
@@ -180,11 +178,12 @@ fn pod_range(text: &str) -> anyhow::Result<Ipv4Range> {
     Ok(range)
 }
 
-fn service_range(text: &str) -> anyhow::Result<(Ipv4Range, ServiceRange)> {
+fn service_range(text: &str) -> anyhow::Result<Ipv4Range> {
     let range: Ipv4Range = text.parse().context("serviceRange")?;
-    let service = ServiceRange::new(range.base(), range.prefix())
-        .with_context(|| format!("serviceRange: {range} must have between 8 and 30 fixed bits"))?;
-    Ok((range, service))
+    if !(8..=30).contains(&range.prefix()) {
+        bail!("serviceRange: {range} must have between 8 and 30 fixed bits");
+    }
+    Ok(range)
 }
 
 /// A name that goes into DNS.
@@ -291,7 +290,7 @@ mod tests {
             "serviceRange: nowhere\n",
             "nodeName: Bad_Name\n",
             "clusterDomain: a b\n",
-            "podRange: 10.96.4.0/24\n",
+            "podRange: 10.50.4.0/24\nserviceRange: 10.50.0.0/16\n",
             "evictionHard: {imagefs.available: 10%}\n",
             "evictionHard: {memory.available: none}\n",
             "listen: [\n",

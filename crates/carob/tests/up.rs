@@ -147,8 +147,8 @@ fn wrong_settings_are_told_before_anything_is_made() {
             "podRange: 10.0.0.0/30 must have between 8 and 29 fixed bits",
         ),
         (
-            "podRange: 10.96.0.0/24\n",
-            "podRange 10.96.0.0/24 and serviceRange 10.96.0.0/16 overlap",
+            "podRange: 10.50.0.0/24\nserviceRange: 10.50.0.0/16\n",
+            "podRange 10.50.0.0/24 and serviceRange 10.50.0.0/16 overlap",
         ),
         (
             "nodeName: Bad_Name\n",
