@@ -19,6 +19,7 @@ mod resize;
 mod restart;
 mod running;
 mod security;
+mod services;
 mod shared;
 mod sidecar;
 mod streams;
@@ -51,6 +52,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         prepare::SCENARIOS,
         sidecar::SCENARIOS,
         proxies::SCENARIOS,
+        services::SCENARIOS,
         shared::SCENARIOS,
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
