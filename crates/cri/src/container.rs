@@ -66,6 +66,19 @@ pub struct Mount {
     pub propagation: MountPropagation,
 }
 
+/// An image's content, mounted read-only (CRI `Mount` with `image` and `image_sub_path`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// Absolute path inside the container; made if absent, resolved inside the root.
+    pub container_path: PathBuf,
+    /// Image id, [`crate::images::Image::id`].
+    pub image_id: String,
+    /// The name the user gave the image, for messages.
+    pub image: String,
+    /// What of the image to mount: a relative path, resolved inside the image. Empty is all of it.
+    pub sub_path: PathBuf,
+}
+
 /// Which seccomp filter to install (CRI `SecurityProfile`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeccompProfile {
@@ -130,6 +143,9 @@ pub struct ContainerConfig {
     pub env: Vec<(String, String)>,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,
+    /// Mounts of images, in order.
+    #[serde(default)]
+    pub image_mounts: Vec<ImageMount>,
     /// Limits.
     pub resources: Resources,
     /// Identity and rights.

@@ -204,6 +204,7 @@ async fn configure(
         args: words(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts,
+        image_mounts: Vec::new(),
         resources: resources::container(pod, container, agent.config.capacity.memory_bytes),
         security,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", job.start.restart_count)),

@@ -68,6 +68,9 @@ pub enum RuntimeError {
     /// The container could not be made (`CreateContainerError`).
     #[error("failed to create container: {0}")]
     Create(String),
+    /// An image could not be mounted into the container (CRI's error of that name; `CreateContainerError`).
+    #[error("ImageVolumeMountFailed: {0}")]
+    ImageMount(String),
     /// The process could not be started (`RunContainerError`); a record with exit code 128 and reason `StartError` is left.
     #[error("failed to start container {id:?}: {reason}")]
     Start {

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use ports::images::ImageConfig;
-use ports::runtime::{ContainerConfig, Mount, MountPropagation, NamespaceMode, RuntimeError};
+use ports::runtime::{
+    ContainerConfig, ImageMount, Mount, MountPropagation, NamespaceMode, RuntimeError,
+};
 
 use super::record::{self, ContainerRecord, SandboxRecord};
 use super::signal;
 use crate::cgroup::Group;
 use crate::launch::capabilities;
 use crate::launch::{
-    CgroupEntry, ExecSpec, LaunchSpec, PidNamespace, ProcessSpec, Root, SeccompProgram, UserRequest,
+    CgroupEntry, ExecSpec, ImageTree, LaunchSpec, PidNamespace, ProcessSpec, Root, SeccompProgram,
+    UserRequest,
 };
 use crate::wire::StartSpec;
 
@@ -149,6 +152,7 @@ pub(crate) fn start(
         pid_namespace: pid_namespace(config, sandbox),
         cgroup: cgroup.entry(),
         mounts: mounts(config, files),
+        images: images(record, directory),
         shm: Some(files.shm.clone()),
         privileged: security.privileged,
         masked_paths: if bare {
@@ -217,10 +221,10 @@ pub(super) fn mounts(config: &ContainerConfig, files: &SandboxFiles) -> Vec<Moun
         .into_iter()
         .filter_map(|(path, host)| Some((path, host.as_ref()?)));
     let free = own.filter(|(path, _)| {
-        !config
-            .mounts
-            .iter()
-            .any(|mount| mount.container_path == Path::new(path))
+        let bound = config.mounts.iter().map(|mount| &mount.container_path);
+        let images = config.image_mounts.iter();
+        let mut taken = bound.chain(images.map(|mount| &mount.container_path));
+        !taken.any(|taken| taken == Path::new(path))
     });
     let own = free.map(|(path, host)| Mount {
         container_path: path.into(),
@@ -230,6 +234,24 @@ pub(super) fn mounts(config: &ContainerConfig, files: &SandboxFiles) -> Vec<Moun
         propagation: MountPropagation::Private,
     });
     own.chain(config.mounts.iter().cloned()).collect()
+}
+
+/// The images that a container with this directory mounts.
+pub(super) fn images(record: &ContainerRecord, directory: &Path) -> Vec<ImageTree> {
+    let tree = |mount: &ImageMount| {
+        let layers = record.image_layers.get(&mount.image_id).cloned();
+        let mut layers = layers.unwrap_or_default();
+        if layers.len() < 2 {
+            layers.push(directory.join(record::EMPTY));
+        }
+        ImageTree {
+            image: mount.image.clone(),
+            layers,
+            sub_path: mount.sub_path.clone(),
+            container_path: mount.container_path.clone(),
+        }
+    };
+    record.config.image_mounts.iter().map(tree).collect()
 }
 
 #[cfg(test)]

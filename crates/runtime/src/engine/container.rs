@@ -21,6 +21,7 @@ use super::link::{Link, LinkError};
 use super::record::{self, ContainerRecord};
 use super::sandbox::{Sandbox, remove_tree};
 use super::{Inner, assemble, blocking, cgroup_error, io_error, lock};
+use crate::launch;
 use crate::wire::{ContainerReport, ExitRecord, Refusal, Reply, Request, exit_file_name};
 
 /// A killed container is gone by then, or hangs in the kernel.
@@ -210,7 +211,10 @@ pub(super) async fn create(
 ) -> Result<Id, RuntimeError> {
     let sandbox = inner.find_sandbox(&sandbox_id)?;
     expect_ready(&sandbox)?;
-    let (image, mut rootfs) = image(&inner, &config).await?;
+    let create = |error: ImageError| RuntimeError::Create(error.to_string());
+    let (image, mut rootfs) = image(&inner, &config.image_id).await.map_err(create)?;
+    let image_layers = image_layers(&inner, &config).await;
+    let image_layers = image_layers.map_err(|error| RuntimeError::ImageMount(error.to_string()))?;
     assemble::argv(&config, &image.config)?;
     let mounts = assemble::mounts(&config, &sandbox.files(&inner));
     inner.points.put_below(&mut rootfs.layers, &mounts);
@@ -222,6 +226,7 @@ pub(super) async fn create(
         image_ref: image.repo_digests.first().cloned().unwrap_or(image.id),
         image: image.config,
         layers: rootfs.layers,
+        image_layers,
         user: None,
         home: None,
         resources: config.resources.clone(),
@@ -231,18 +236,18 @@ pub(super) async fn create(
     inner.seccomp_program(&record.config.security)?;
     let id = record.id.clone();
     let directory = inner.directories.container_state(&sandbox.id, &id);
-    let write = || {
-        fs::create_dir(&directory)?;
-        fs::create_dir(directory.join(record::UPPER))?;
-        // It becomes the container's `/`, whatever the engine's umask is.
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(directory.join(record::UPPER), mode)?;
-        fs::create_dir(directory.join("work"))?;
-        inner.directories.save_container(&record)
-    };
-    if let Err(error) = write() {
+    let made = make_directories(&directory)
+        .map_err(not_written)
+        .and_then(|()| check_images(&record, &directory))
+        .and_then(|()| {
+            inner
+                .directories
+                .save_container(&record)
+                .map_err(not_written)
+        });
+    if let Err(error) = made {
         let _ = remove_tree(&directory);
-        return Err(io_error("failed to write the container's files")(error));
+        return Err(error);
     }
     lock(&inner.table)
         .containers
@@ -250,20 +255,53 @@ pub(super) async fn create(
     Ok(id)
 }
 
-async fn image(inner: &Inner, config: &ContainerConfig) -> Result<(Image, Rootfs), RuntimeError> {
-    let failed = |error: ImageError| RuntimeError::Create(error.to_string());
-    let image = inner
-        .images
-        .image_status(&config.image_id)
-        .await
-        .map_err(failed)?;
-    let image = image.ok_or_else(|| {
-        failed(ImageError::NotFound {
-            reference: config.image_id.clone(),
-        })
+fn not_written(error: io::Error) -> RuntimeError {
+    io_error("failed to write the container's files")(error)
+}
+
+fn make_directories(directory: &Path) -> io::Result<()> {
+    let upper = directory.join(record::UPPER);
+    fs::create_dir(directory)?;
+    fs::create_dir(&upper)?;
+    // It becomes the container's `/`, whatever the engine's umask is.
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))?;
+    fs::create_dir(directory.join("work"))
+}
+
+/// Whether all that is mounted of images is there: a container that lacks some of it is not made.
+fn check_images(record: &ContainerRecord, directory: &Path) -> Result<(), RuntimeError> {
+    if record.config.image_mounts.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir(directory.join(record::EMPTY)).map_err(not_written)?;
+    let upper = directory.join(record::UPPER);
+    let images = assemble::images(record, directory);
+    let checked = images
+        .iter()
+        .try_for_each(|i| launch::check_image(i, &upper));
+    checked.map_err(|error| RuntimeError::ImageMount(error.to_string()))
+}
+
+async fn image(inner: &Inner, id: &str) -> Result<(Image, Rootfs), ImageError> {
+    let image = inner.images.image_status(id).await?;
+    let image = image.ok_or_else(|| ImageError::NotFound {
+        reference: id.to_owned(),
     })?;
-    let rootfs = inner.images.rootfs(&image.id).await.map_err(failed)?;
+    let rootfs = inner.images.rootfs(&image.id).await?;
     Ok((image, rootfs))
+}
+
+/// Layers of the images that are mounted, by image id.
+async fn image_layers(
+    inner: &Inner,
+    config: &ContainerConfig,
+) -> Result<BTreeMap<String, Vec<PathBuf>>, ImageError> {
+    let mut layers = BTreeMap::new();
+    for mount in &config.image_mounts {
+        let (_, rootfs) = image(inner, &mount.image_id).await?;
+        layers.insert(mount.image_id.clone(), rootfs.layers);
+    }
+    Ok(layers)
 }
 
 fn expect_ready(sandbox: &Sandbox) -> Result<(), RuntimeError> {

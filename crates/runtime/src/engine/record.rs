@@ -37,6 +37,8 @@ const CONTAINER_FILE: &str = "container.json";
 const LONG: u64 = 64 * 1024;
 /// What a container writes to its root file system is in this directory beside its record.
 pub(super) const UPPER: &str = "upper";
+/// An empty directory beside it, which stands below an image of one layer that is mounted.
+pub(super) const EMPTY: &str = "empty";
 /// What is beside the sandboxes; no id looks like it.
 const MOUNT_POINTS: &str = "mount-points";
 
@@ -79,6 +81,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) image_ref: String,
     /// Unpacked layers, uppermost first.
     pub(crate) layers: Vec<PathBuf>,
+    /// Those of the images it mounts, by image id.
+    #[serde(default)]
+    pub(crate) image_layers: BTreeMap<String, Vec<PathBuf>>,
     pub(crate) user: Option<UserStatus>,
     /// `HOME` from its passwd file.
     pub(crate) home: Option<String>,
@@ -280,7 +285,9 @@ pub fn image_users(state_dir: &Path) -> io::Result<BTreeMap<String, String>> {
                 },
             );
             let user = format!("container {} of Pod {pod}", record.config.name);
-            users.insert(record.config.image_id, user);
+            let mounted = record.image_layers.into_keys();
+            let used = mounted.chain([record.config.image_id]);
+            users.extend(used.map(|image| (image, user.clone())));
         }
     }
     Ok(users)
@@ -398,6 +405,7 @@ mod tests {
             image: ImageConfig::default(),
             image_ref: String::new(),
             layers: Vec::new(),
+            image_layers: [("sha256:2".to_owned(), Vec::new())].into(),
             user: None,
             home: None,
             resources: Resources::default(),
@@ -412,6 +420,7 @@ mod tests {
         directories.save_sandbox(&sandbox).expect("writes");
         let found = users().expect("reads");
         assert_eq!(found["sha256:1"], "container main of Pod default/web");
+        assert_eq!(found["sha256:2"], found["sha256:1"], "it is mounted");
         std::fs::write(container.join(CONTAINER_FILE), "{").expect("writes");
         let error = users().expect_err("damaged").to_string();
         assert!(error.contains("container.json"), "{error}");

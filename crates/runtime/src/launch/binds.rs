@@ -1,7 +1,7 @@
-//! Bind mounts of a container: copies of the node's mounts, made before its mount namespace is entered, attached after.
+//! Mounts that a container asks for: copies of the node's, and images. Made before its mount namespace is entered, attached after.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,16 +9,21 @@ use ports::runtime::{Mount, MountPropagation};
 use rustix::fs::{CWD, FileType};
 
 use super::error::{Errno, LaunchError};
+use super::images::Mounted;
 use super::inroot::{self, Kind};
+use super::scratch::Inside;
+use super::spec::ImageTree;
 use super::sys::{self, MOUNT_ATTR_RDONLY, MountAttr, call};
 use super::userns::{Owner, UserNamespace};
 
 /// Where the scratch namespace has the node's `/proc` on kernels that need it ([`super::scratch`]).
 pub(super) const SCRATCH_PROC: &str = "/p";
 
-/// A detached copy of a mount, and where it goes.
+/// A detached mount, and where it goes.
 pub(super) struct Bind {
-    pub(super) tree: OwnedFd,
+    tree: OwnedFd,
+    /// What of it goes there, unless that is all.
+    part: Option<OwnedFd>,
     /// Normalised path in the container.
     pub(super) target: PathBuf,
     source: String,
@@ -42,18 +47,45 @@ fn normalise(path: &Path) -> PathBuf {
     clean
 }
 
-/// Copies what is to be mounted, shallow targets first.
+/// Copies what is to be mounted, and adds `images`; shallow targets first.
 pub(super) fn prepare(
     mounts: &[Mount],
+    images: Vec<(&ImageTree, Mounted)>,
     setattr: bool,
     users: Option<&UserNamespace>,
 ) -> Result<Vec<Bind>, LaunchError> {
     let mut binds = mounts
         .iter()
         .map(|m| prepare_one(m, setattr, users))
+        .chain(images.into_iter().map(|(spec, m)| image(spec, m, setattr)))
         .collect::<Result<Vec<_>, _>>()?;
     binds.sort_by_key(|b| b.target.components().count());
     Ok(binds)
+}
+
+/// Where in the container a mount goes.
+fn target(path: &Path) -> Result<PathBuf, LaunchError> {
+    let target = normalise(path);
+    if target.starts_with("/proc") {
+        return Err(LaunchError::InsideProc(path.display().to_string()));
+    }
+    Ok(target)
+}
+
+fn image(spec: &ImageTree, mounted: Mounted, setattr: bool) -> Result<Bind, LaunchError> {
+    let bind = Bind {
+        target: target(&spec.container_path)?,
+        tree: mounted.tree,
+        part: mounted.part,
+        source: spec.image.clone(),
+        kind: mounted.kind,
+        readonly: true,
+        propagation: libc::MS_PRIVATE,
+    };
+    if setattr {
+        bind.set_attributes(false)?;
+    }
+    Ok(bind)
 }
 
 fn prepare_one(
@@ -61,12 +93,7 @@ fn prepare_one(
     setattr: bool,
     users: Option<&UserNamespace>,
 ) -> Result<Bind, LaunchError> {
-    let target = normalise(&mount.container_path);
-    if target.starts_with("/proc") {
-        return Err(LaunchError::InsideProc(
-            mount.container_path.display().to_string(),
-        ));
-    }
+    let target = target(&mount.container_path)?;
     let source = mount.host_path.display().to_string();
     let failed = |errno: Errno| LaunchError::Mount {
         source_path: source.clone(),
@@ -95,6 +122,7 @@ fn prepare_one(
     };
     let bind = Bind {
         tree,
+        part: None,
         target,
         kind,
         readonly: mount.readonly,
@@ -102,14 +130,7 @@ fn prepare_one(
         source: source.clone(),
     };
     if setattr {
-        let attr = MountAttr {
-            propagation: bind.propagation,
-            ..MountAttr::default()
-        };
-        sys::mount_setattr(bind.tree.as_raw_fd(), true, &attr).map_err(failed)?;
-        if mount.readonly {
-            set_readonly(&bind.tree, mount.recursive_readonly).map_err(failed)?;
-        }
+        bind.set_attributes(mount.recursive_readonly)?;
     } else if mount.readonly && mount.recursive_readonly {
         return Err(LaunchError::RecursiveReadonly(
             mount.container_path.display().to_string(),
@@ -147,30 +168,58 @@ fn mount_by_path(tree: &OwnedFd, flags: u64) -> Result<(), Errno> {
 }
 
 impl Bind {
-    /// Attaches the copy below `root`, whose links cannot lead out of it; its mount point is made if absent.
+    fn failed(&self) -> impl FnOnce(Errno) -> LaunchError + use<> {
+        let (source_path, target) = (self.source.clone(), self.target.display().to_string());
+        move |errno| LaunchError::Mount {
+            source_path,
+            target,
+            errno,
+        }
+    }
+
+    /// Propagation, and whether it is read-only, while it is attached nowhere.
+    fn set_attributes(&self, recursive_readonly: bool) -> Result<(), LaunchError> {
+        let attr = MountAttr {
+            propagation: self.propagation,
+            ..MountAttr::default()
+        };
+        sys::mount_setattr(self.tree.as_raw_fd(), true, &attr).map_err(self.failed())?;
+        if self.readonly {
+            set_readonly(&self.tree, recursive_readonly).map_err(self.failed())?;
+        }
+        Ok(())
+    }
+
+    /// Attaches it below `root`, whose links cannot lead out of it; its mount point is made if absent.
     pub(super) fn attach(
         &self,
+        inside: &Inside<'_>,
         root: BorrowedFd<'_>,
         setattr: bool,
         owner: Owner,
     ) -> Result<(), LaunchError> {
-        self.try_attach(root, setattr, owner)
-            .map_err(|errno| LaunchError::Mount {
-                source_path: self.source.clone(),
-                target: self.target.display().to_string(),
-                errno,
-            })
+        let copied = self.part.as_ref().map(|part| inside.copy(&self.tree, part));
+        let attached = copied.transpose().and_then(|copy| {
+            let tree = copy.as_ref().unwrap_or(&self.tree);
+            self.try_attach(tree, root, setattr, owner)
+        });
+        attached.map_err(self.failed())
     }
 
-    fn try_attach(&self, root: BorrowedFd<'_>, setattr: bool, owner: Owner) -> Result<(), Errno> {
-        use std::os::fd::AsFd;
+    fn try_attach(
+        &self,
+        tree: &OwnedFd,
+        root: BorrowedFd<'_>,
+        setattr: bool,
+        owner: Owner,
+    ) -> Result<(), Errno> {
         let below = self.target.strip_prefix("/").unwrap_or(&self.target);
         let point = inroot::ensure(root, below, self.kind, owner)?;
-        sys::attach(self.tree.as_fd(), point.as_fd())?;
+        sys::attach(tree.as_fd(), point.as_fd())?;
         if !setattr {
-            mount_by_path(&self.tree, libc::MS_REC | self.propagation)?;
+            mount_by_path(tree, libc::MS_REC | self.propagation)?;
             if self.readonly {
-                remount_readonly(&self.tree)?;
+                remount_readonly(tree)?;
             }
         }
         Ok(())

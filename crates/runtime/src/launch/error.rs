@@ -120,6 +120,26 @@ pub enum LaunchError {
         /// Cause.
         errno: Errno,
     },
+    /// An image could not be assembled for a mount.
+    #[error("failed to mount image {image:?}: {what}: {errno}")]
+    Image {
+        /// Its name.
+        image: String,
+        /// The step, or what the kernel logged about it.
+        what: String,
+        /// Cause.
+        errno: Errno,
+    },
+    /// A part of an image that is to be mounted cannot be found in it.
+    #[error("subPath {path:?} of image {image:?}: {errno}")]
+    ImagePath {
+        /// The image's name.
+        image: String,
+        /// The part.
+        path: String,
+        /// Cause.
+        errno: Errno,
+    },
     /// A cgroup could not be entered.
     #[error("failed to join cgroup {path}: {errno}")]
     Cgroup {

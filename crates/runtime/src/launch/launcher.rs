@@ -13,7 +13,7 @@ use super::child::KernelMounts;
 use super::dev::{HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
 use super::process::{self, OpenCgroups, Own, PidGuard, Prepared, Setting};
-use super::rootfs::{self, Mounts};
+use super::rootfs::{self, Mounts, Trees};
 use super::scratch::{Namespaces, Scratch};
 use super::spec::{ExecFds, ExecSpec, LaunchFds, LaunchSpec, Launched, PidNamespace};
 use super::sys;
@@ -80,10 +80,10 @@ impl Launcher {
     /// Makes a container's file system and starts its first process. Returns once its program is being executed.
     pub fn launch(&self, spec: &LaunchSpec, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
         let _umask = Umask::set(0);
-        let root = self.mount_root(spec)?;
-        let user = users::resolve(root.as_fd(), &spec.user)?;
+        let trees = self.mount_trees(spec)?;
+        let user = users::resolve(trees.root.as_fd(), &spec.user)?;
         let on_node = self.on_node(&user.status)?;
-        let mounts = rootfs::prepare(spec, root, self.setattr, self.users.as_ref())?;
+        let mounts = rootfs::prepare(spec, trees, self.setattr, self.users.as_ref())?;
         let devpts = mounts.devpts.as_ref().map(AsFd::as_fd);
         let (stdio, terminal) = process::open_stdio(fds.stdio, devpts, &on_node)?;
         let home =
@@ -146,12 +146,12 @@ impl Launcher {
         prepared.start(&self.own)
     }
 
-    fn mount_root(&self, spec: &LaunchSpec) -> Result<OwnedFd, LaunchError> {
+    fn mount_trees(&self, spec: &LaunchSpec) -> Result<Trees, LaunchError> {
         let _aside = match &self.users {
             Some(_) => Some(self.namespaces.aside()?),
             None => None,
         };
-        rootfs::mount_root(spec, self.users.as_ref())
+        rootfs::mount_trees(spec, self.users.as_ref())
     }
 
     /// The user as files of the node know them.

@@ -3,8 +3,8 @@
 //! Called by pause, synchronously, in its only thread (but for [`plain`], by which pauses come to be, and the scratch namespace, which
 //! the engine makes for all of them). A launch goes like this:
 //!
-//! 1. In the node's mount namespace every mount is prepared as a detached one: the overlay, `/dev`, `/sys`, copies of what is
-//!    bound; names of users are looked up in the overlay; cgroups and streams are opened ([`rootfs`], [`process`]).
+//! 1. In the node's mount namespace every mount is prepared as a detached one: the overlay, images beside it, `/dev`, `/sys`,
+//!    copies of what is bound; names of users are looked up in the overlay; cgroups and streams are opened ([`rootfs`], [`process`]).
 //! 2. The caller steps into a copy of a nearly empty mount namespace ([`scratch`]), attaches them, each path resolved inside
 //!    the root ([`inroot`]), and pivots.
 //! 3. A child is born that shares the caller's memory (`CLONE_VM|CLONE_VFORK`), so its cost does not grow with the caller. It
@@ -22,6 +22,7 @@ pub mod capabilities;
 mod child;
 mod dev;
 mod error;
+mod images;
 mod inroot;
 mod launcher;
 mod overlay;
@@ -38,6 +39,7 @@ mod users;
 
 pub use dev::{default_masked_paths, default_readonly_paths};
 pub use error::{Errno, LaunchError};
+pub(crate) use images::check as check_image;
 pub use launcher::Launcher;
 pub(crate) use plain::{Side, fork_in, spawn_in};
 pub use scratch::Scratch;

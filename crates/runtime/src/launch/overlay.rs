@@ -1,4 +1,4 @@
-//! A container's root: overlayfs over image layers, as a detached mount.
+//! A container's root and the images beside it: overlayfs over image layers, as a detached mount.
 //!
 //! Layers are named by descriptor (`/proc/self/fd/N`): no path is too long for the kernel's 256-byte option values, and the
 //! node's paths do not show in the container's mountinfo. Linux 6.5 takes layers one by one (`lowerdir+`, up to 500); older
@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -21,6 +21,13 @@ const MAX_MOUNT_DATA: usize = 4095;
 
 struct Layers {
     lower: Vec<OwnedFd>,
+    /// Where changes go; without it nothing can be changed.
+    writable: Option<Writable>,
+    /// The container's upper directory: where a mount may be for a moment that needs a place, since nobody else looks there.
+    place: OwnedFd,
+}
+
+struct Writable {
     upper: OwnedFd,
     work: OwnedFd,
 }
@@ -32,55 +39,80 @@ fn fd_path(fd: &OwnedFd) -> String {
 /// Mounts the root, attached nowhere. With `users` the caller is in a mount namespace nobody else sees and that ends with this: a kernel
 /// before 6.15 takes layers only from mounts that are attached somewhere, and idmapped ones are new.
 pub(super) fn mount(root: &Root, users: Option<&UserNamespace>) -> Result<OwnedFd, LaunchError> {
-    let open = |path: &Path| {
-        rustix::fs::open(
-            path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|e| failed(path.display().to_string(), e))
-    };
     let mut layers = Layers {
-        lower: root
-            .layers
-            .iter()
-            .map(|l| open(l))
-            .collect::<Result<Vec<_>, _>>()?,
-        upper: open(&root.upper)?,
-        work: open(&root.work)?,
+        lower: open_all(&root.layers)?,
+        writable: Some(Writable {
+            upper: open(&root.upper)?,
+            work: open(&root.work)?,
+        }),
+        place: open(&root.upper)?,
     };
     if let Some(users) = users {
-        idmap(&mut layers, root, users)?;
+        idmap(&mut layers, &root.layers, users)?;
+        let taken = users.root().take(layers.place.as_fd());
+        taken.map_err(|e| failed(root.upper.display().to_string(), e))?;
     }
-    forget_volatile(&layers.work);
+    stack(&layers)
+}
+
+/// Mounts layers of an image, two at least, so that nothing can be changed; attached nowhere. `place` is the upper directory of the container;
+/// with `users` the caller is where it is for [`mount`].
+pub(super) fn mount_readonly(
+    layers: &[PathBuf],
+    place: &Path,
+    users: Option<&UserNamespace>,
+) -> Result<OwnedFd, LaunchError> {
+    let mut stacked = Layers {
+        lower: open_all(layers)?,
+        writable: None,
+        place: open(place)?,
+    };
+    if let Some(users) = users {
+        idmap(&mut stacked, layers, users)?;
+    }
+    stack(&stacked)
+}
+
+fn open(path: &Path) -> Result<OwnedFd, LaunchError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(path.display().to_string(), e))
+}
+
+fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>, LaunchError> {
+    paths.iter().map(|path| open(path)).collect()
+}
+
+fn stack(layers: &Layers) -> Result<OwnedFd, LaunchError> {
+    if let Some(writable) = &layers.writable {
+        forget_volatile(&writable.work);
+    }
     let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|e| failed("fsopen overlay".into(), e))?;
-    match configure(fs.as_fd(), &layers).and_then(|()| create(fs.as_fd())) {
+    match configure(fs.as_fd(), layers).and_then(|()| create(fs.as_fd())) {
         Ok(mounted) => Ok(mounted),
         Err((option, errno)) => match (complaint(fs.as_fd()), errno) {
             (Some(what), errno) => Err(LaunchError::Rootfs { what, errno }),
             // A kernel before 6.5 takes any option for the time being, refuses all of them in the end, and does not say why.
-            (None, Errno(libc::EINVAL)) => mount_at_once(&layers),
+            (None, Errno(libc::EINVAL)) => mount_at_once(layers),
             (None, errno) => Err(failed(option.to_owned(), errno)),
         },
     }
 }
 
-/// Replaces the lower layers by idmapped mounts of them, and gives the upper one to the root inside. They are stacked on the upper
-/// directory, whose descriptor still names what is underneath.
-fn idmap(layers: &mut Layers, root: &Root, users: &UserNamespace) -> Result<(), LaunchError> {
-    for (layer, path) in layers.lower.iter_mut().zip(&root.layers) {
-        let path = || path.display().to_string();
-        let tree = sys::clone_tree(layer.as_fd(), c"").map_err(|e| failed(path(), e))?;
+/// Replaces the lower layers by idmapped mounts of them. They are stacked on the place, whose descriptor still names what is
+/// underneath.
+fn idmap(layers: &mut Layers, paths: &[PathBuf], users: &UserNamespace) -> Result<(), LaunchError> {
+    for (layer, path) in layers.lower.iter_mut().zip(paths) {
+        let failed = |e| failed(path.display().to_string(), e);
+        let tree = sys::clone_tree(layer.as_fd(), c"").map_err(failed)?;
         users.idmap(&tree).map_err(|errno| LaunchError::IdMap {
-            path: path(),
+            path: path.display().to_string(),
             errno,
         })?;
-        sys::attach(tree.as_fd(), layers.upper.as_fd()).map_err(|e| failed(path(), e))?;
+        sys::attach(tree.as_fd(), layers.place.as_fd()).map_err(failed)?;
         *layer = tree;
     }
-    let taken = users.root().take(layers.upper.as_fd());
-    taken.map_err(|e| failed(root.upper.display().to_string(), e))
+    Ok(())
 }
 
 /// An earlier launch from the same directories marked them as not to be trusted after a crash, and the kernel refuses them until
@@ -115,8 +147,11 @@ fn configure(fs: BorrowedFd<'_>, layers: &Layers) -> Result<(), (&'static str, E
     for layer in &layers.lower {
         set("lowerdir+", &fd_path(layer))?;
     }
-    set("upperdir", &fd_path(&layers.upper))?;
-    set("workdir", &fd_path(&layers.work))?;
+    let Some(writable) = &layers.writable else {
+        return Ok(());
+    };
+    set("upperdir", &fd_path(&writable.upper))?;
+    set("workdir", &fd_path(&writable.work))?;
     // A container's writable layer ends with the container, so nothing of it needs to be on disk when it is unmounted.
     rustix::mount::fsconfig_set_flag(fs, "volatile").map_err(|e| ("volatile", e.into()))
 }
@@ -129,23 +164,21 @@ fn complaint(fs: BorrowedFd<'_>) -> Option<String> {
     Some(text.trim_start_matches("e ").trim().to_owned())
 }
 
-/// The way of older kernels: one `mount(2)` with every layer in one string. It needs a place, and the upper directory lends
-/// itself for the moment; nobody else looks there.
+/// The way of older kernels: one `mount(2)` with every layer in one string. It needs a place.
 fn mount_at_once(layers: &Layers) -> Result<OwnedFd, LaunchError> {
     let lower: Vec<String> = layers.lower.iter().map(fd_path).collect();
-    let data = format!(
-        "lowerdir={},upperdir={},workdir={},volatile",
-        lower.join(":"),
-        fd_path(&layers.upper),
-        fd_path(&layers.work)
-    );
+    let mut data = format!("lowerdir={}", lower.join(":"));
+    if let Some(Writable { upper, work }) = &layers.writable {
+        let (upper, work) = (fd_path(upper), fd_path(work));
+        data.push_str(&format!(",upperdir={upper},workdir={work},volatile"));
+    }
     if data.len() > MAX_MOUNT_DATA {
         return Err(failed(
             format!("{} layers", lower.len()),
             Errno(libc::E2BIG),
         ));
     }
-    let (target, data) = (fd_path(&layers.upper), data);
+    let target = fd_path(&layers.place);
     let c = |s: &str| CString::new(s).unwrap_or_default();
     let (c_target, c_data) = (c(&target), c(&data));
     call!(
@@ -168,8 +201,6 @@ fn mount_at_once(layers: &Layers) -> Result<OwnedFd, LaunchError> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::launch::inroot;
 
@@ -217,14 +248,26 @@ mod tests {
         let open = |p: &Path| OwnedFd::from(std::fs::File::open(p).unwrap());
         let layers = Layers {
             lower: root.layers.iter().map(|l| open(l)).collect(),
-            upper: open(&root.upper),
-            work: open(&root.work),
+            writable: Some(Writable {
+                upper: open(&root.upper),
+                work: open(&root.work),
+            }),
+            place: open(&root.upper),
         };
         let mounted = mount_at_once(&layers).unwrap();
         assert_eq!(
             (read(&mounted, "same"), read(&mounted, "f59")),
             ("0".to_owned(), String::new())
         );
+        let readonly = Layers {
+            lower: root.layers.iter().map(|l| open(l)).collect(),
+            writable: None,
+            place: open(&root.upper),
+        };
+        let mounted = mount_at_once(&readonly).unwrap();
+        assert_eq!(read(&mounted, "same"), "0");
+        let made = rustix::fs::mkdirat(&mounted, "new", Mode::empty());
+        assert_eq!(made, Err(rustix::io::Errno::ROFS));
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(
             !mountinfo.contains(dir.path().to_str().unwrap()),

@@ -12,6 +12,7 @@ use rustix::mount::MountAttrFlags;
 use super::binds::{self, Bind};
 use super::dev::{self, HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
+use super::images::{self, Mounted};
 use super::inroot::{self, Kind};
 use super::scratch::Inside;
 use super::spec::{CgroupEntry, LaunchSpec};
@@ -54,12 +55,13 @@ fn mount_error(source: &str, target: &str) -> impl FnOnce(Errno) -> LaunchError 
 /// Makes every mount. The umask must be 0.
 pub(super) fn prepare(
     spec: &LaunchSpec,
-    root: OwnedFd,
+    Trees { root, images }: Trees,
     setattr: bool,
     users: Option<&UserNamespace>,
 ) -> Result<Mounts, LaunchError> {
     let owner = users.map(UserNamespace::root).unwrap_or_default();
-    let binds = binds::prepare(&spec.mounts, setattr, users)?;
+    let images = spec.images.iter().zip(images).collect();
+    let binds = binds::prepare(&spec.mounts, images, setattr, users)?;
     // A mount of the Pod's own takes the place of ours.
     let ours = |path: &str| !binds.iter().any(|b| b.target == Path::new(path));
     let (own_dev, own_sys) = (ours("/dev"), ours("/sys"));
@@ -160,7 +162,7 @@ impl Mounts {
         self.attach_dev(root)?;
         self.attach_sys(root)?;
         for bind in &self.binds {
-            bind.attach(root, self.setattr, self.owner)?;
+            bind.attach(inside, root, self.setattr, self.owner)?;
         }
         let cwd = PathBuf::from(&spec.process.cwd);
         let below = cwd.strip_prefix("/").unwrap_or(&cwd);
@@ -273,10 +275,23 @@ fn plain_directory(root: BorrowedFd<'_>, name: &str, owner: Owner) -> Result<Own
     rustix::fs::openat(root, name, flags, Mode::empty()).map_err(|_| LaunchError::MountPoint(path))
 }
 
-/// The root's overlay, attached nowhere.
-pub(super) fn mount_root(
+/// What is made of images' layers, attached nowhere.
+pub(super) struct Trees {
+    pub(super) root: OwnedFd,
+    /// [`LaunchSpec::images`], in that order.
+    images: Vec<Mounted>,
+}
+
+/// Mounts all that is made of images' layers ([`overlay`] says where the caller is).
+pub(super) fn mount_trees(
     spec: &LaunchSpec,
     users: Option<&UserNamespace>,
-) -> Result<OwnedFd, LaunchError> {
-    overlay::mount(&spec.root, users)
+) -> Result<Trees, LaunchError> {
+    let root = overlay::mount(&spec.root, users)?;
+    let images = spec.images.iter();
+    let images = images.map(|image| images::mount(image, &spec.root.upper, users));
+    Ok(Trees {
+        root,
+        images: images.collect::<Result<_, _>>()?,
+    })
 }

@@ -161,6 +161,15 @@ impl Inside<'_> {
         sys::attach(root.as_fd(), point.as_fd())
     }
 
+    /// A detached copy of a part of a detached mount. Kernels before 6.15 copy only what is attached, so it is for a moment.
+    pub(super) fn copy(&self, mount: &OwnedFd, part: &OwnedFd) -> Result<OwnedFd, Errno> {
+        let point = rustix::fs::open(SCRATCH_PROC, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        sys::attach(mount.as_fd(), point.as_fd())?;
+        let copy = sys::clone_tree(part.as_fd(), c"");
+        rustix::mount::unmount(SCRATCH_PROC, rustix::mount::UnmountFlags::DETACH)?;
+        copy
+    }
+
     /// Makes it the root of the namespace, and nothing else is left in it.
     pub(super) fn pivot(&self, root: &OwnedFd) -> Result<(), Errno> {
         fchdir(root)?;

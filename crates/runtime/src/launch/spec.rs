@@ -27,6 +27,9 @@ pub struct LaunchSpec {
     pub cgroup: CgroupEntry,
     /// Bind mounts. They are made in order of depth of `container_path`, equal depths in the order given.
     pub mounts: Vec<Mount>,
+    /// Images mounted beside the root, in that order too.
+    #[serde(default)]
+    pub images: Vec<ImageTree>,
     /// Host path bound at `/dev/shm`: the Pod's, or the node's with hostIPC. `None` gives it a tmpfs of its own of 64 MiB.
     pub shm: Option<PathBuf>,
     /// Sysfs and cgroups writable, every device node of the node in `/dev` (`privileged`).
@@ -48,6 +51,19 @@ pub struct Root {
     pub work: PathBuf,
     /// Mount the root read-only once all mount points exist.
     pub readonly: bool,
+}
+
+/// An image's content, mounted read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageTree {
+    /// The image's name, for messages.
+    pub image: String,
+    /// Unpacked layers, uppermost first ([`ports::images::Rootfs::layers`]); two at least, since overlayfs stacks no fewer.
+    pub layers: Vec<PathBuf>,
+    /// What of it is mounted, resolved inside it; empty is all of it.
+    pub sub_path: PathBuf,
+    /// Absolute path inside the container.
+    pub container_path: PathBuf,
 }
 
 /// A process, of a container or of an exec.

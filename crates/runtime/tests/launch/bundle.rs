@@ -96,6 +96,7 @@ impl Bundle {
             pid_namespace: Default::default(),
             cgroup: Default::default(),
             mounts: Vec::new(),
+            images: Vec::new(),
             shm: None,
             privileged: false,
             masked_paths: default_masked_paths(),

@@ -3,6 +3,7 @@
 //! This program is its own pause: started with `pause` it becomes one, as the shipped binary does. That is why it brings its own
 //! `main`. Scenarios run one after the other; arguments that are no options select by part of their name.
 
+mod images;
 mod logs;
 mod points;
 mod resize;
@@ -32,6 +33,7 @@ fn main() {
         .collect();
     let all = scenarios::all()
         .into_iter()
+        .chain(images::all())
         .chain(logs::all())
         .chain(resize::all())
         .chain(sandboxes::all())

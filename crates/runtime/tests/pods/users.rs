@@ -32,7 +32,7 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 /// A sandbox with its own users.
-async fn sandbox(world: &World, pid: NamespaceMode) -> String {
+pub(crate) async fn sandbox(world: &World, pid: NamespaceMode) -> String {
     let mut config = world.sandbox_config();
     config.namespaces.pid = pid;
     config.namespaces.users = Some(IdMapping {
@@ -61,7 +61,7 @@ fn shell(name: &str, script: &str) -> ContainerConfig {
 }
 
 /// What a container that ends by itself has written.
-async fn said(world: &World, id: &str) -> Vec<String> {
+pub(crate) async fn said(world: &World, id: &str) -> Vec<String> {
     let code = world.exit(id).await.0;
     let log = world.log(id).await;
     assert_eq!(code, 0, "{log:?}");

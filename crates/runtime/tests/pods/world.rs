@@ -360,13 +360,28 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 
 // ---- fakes -----------------------------------------------------------------------------------------------------------
 
-/// One image of one layer.
-struct FakeImages {
+/// The image of the containers, and two whose layers are made by those who mount them.
+pub(crate) struct FakeImages {
     dir: PathBuf,
 }
 
 impl FakeImages {
-    const ID: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+    pub(crate) const ID: &str =
+        "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+    pub(crate) const TWO_LAYERS: &str =
+        "sha256:0000000000000000000000000000000000000000000000000000000000000002";
+    pub(crate) const ONE_LAYER: &str =
+        "sha256:0000000000000000000000000000000000000000000000000000000000000003";
+
+    /// Directories of an image's layers.
+    fn layers(id: &str) -> Option<&'static [&'static str]> {
+        match id {
+            Self::ID => Some(&["layer"]),
+            Self::TWO_LAYERS => Some(&["data-upper", "data-lower"]),
+            Self::ONE_LAYER => Some(&["data-lower"]),
+            _ => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -375,8 +390,8 @@ impl Images for FakeImages {
         let config = fs::read(self.dir.join("image.json")).expect("image.json");
         let config = serde_json::from_slice(&config).expect("decode");
         let digest = "docker.io/library/busybox@sha256:2".to_string();
-        Ok((reference == Self::ID).then(|| Image {
-            id: Self::ID.into(),
+        Ok(Self::layers(reference).map(|_| Image {
+            id: reference.into(),
             repo_tags: vec![],
             repo_digests: vec![digest],
             size_bytes: 0,
@@ -403,9 +418,10 @@ impl Images for FakeImages {
         Ok(())
     }
 
-    async fn rootfs(&self, _: &str) -> Result<Rootfs, ImageError> {
+    async fn rootfs(&self, id: &str) -> Result<Rootfs, ImageError> {
+        let layers = Self::layers(id).unwrap_or_default().iter();
         Ok(Rootfs {
-            layers: vec![self.dir.join("layer")],
+            layers: layers.map(|layer| self.dir.join(layer)).collect(),
         })
     }
 }

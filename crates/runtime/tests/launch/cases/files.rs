@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 
 use ports::runtime::{Mount, MountPropagation};
-use runtime::launch::{LaunchFds, Launcher, Stdio};
+use runtime::launch::{ImageTree, LaunchFds, Launcher, Stdio};
 
 use super::Case;
 use crate::bundle::{Bundle, run, wait};
@@ -20,6 +20,10 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     (
         "submounts_are_read_only_when_asked",
         submounts_are_read_only_when_asked,
+    ),
+    (
+        "images_are_mounted_whole_and_in_parts",
+        images_are_mounted_whole_and_in_parts,
     ),
     (
         "a_read_only_root_still_has_its_mounts",
@@ -90,6 +94,51 @@ fn a_privileged_container_sees_the_node(launcher: &Launcher) {
     spec.process.capabilities = runtime::launch::capabilities::resolve(true, &[], &[]).unwrap();
     (spec.masked_paths, spec.readonly_paths) = (Vec::new(), Vec::new());
     assert_eq!(run(launcher, &spec).unwrap().out, "kmsg\n1\n");
+}
+
+fn images_are_mounted_whole_and_in_parts(launcher: &Launcher) {
+    let bundle = Bundle::new();
+    let names = ["upper-data", "lower-data"];
+    for name in names {
+        fs::create_dir_all(bundle.path(name).join("dir")).unwrap();
+        fs::write(bundle.path(name).join("dir").join(name), name).unwrap();
+        fs::write(bundle.path(name).join("both"), name).unwrap();
+    }
+    let layers: Vec<_> = names.map(|name| bundle.path(name)).to_vec();
+    let image = |sub_path: &str, at: &str| ImageTree {
+        image: "data:1".into(),
+        layers: layers.clone(),
+        sub_path: sub_path.into(),
+        container_path: at.into(),
+    };
+    let mut spec = bundle.spec("ls /all /all/own; cat /all/both /file; ls /part; touch /part/x");
+    spec.mounts = vec![bind(bundle.path("volume"), "/all/dir")];
+    spec.images = vec![
+        image("both", "/file"),
+        image("", "/all"),
+        image("/dir/", "/part"),
+    ];
+    let finished = run(launcher, &spec).unwrap();
+    assert_eq!(
+        finished.out,
+        "ls: /all/own: No such file or directory\n/all:\nboth\ndir\nupper-dataupper-datalower-data\nupper-data\n\
+         touch: /part/x: Read-only file system\n"
+    );
+    spec.images = vec![image("dir/none", "/part")];
+    assert_eq!(
+        run(launcher, &spec).unwrap_err().to_string(),
+        "subPath \"dir/none\" of image \"data:1\": no such file or directory"
+    );
+    // A mount point cannot be made in an image.
+    spec.images = vec![image("", "/all")];
+    spec.mounts = vec![bind(bundle.path("volume"), "/all/new")];
+    assert_eq!(
+        run(launcher, &spec).unwrap_err().to_string(),
+        format!(
+            "error mounting {:?} to rootfs at \"/all/new\": read-only file system",
+            bundle.path("volume")
+        )
+    );
 }
 
 fn binds_are_made_as_asked(launcher: &Launcher) {
