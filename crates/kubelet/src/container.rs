@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::resources::{self, Amounts};
-use lifecycle::{PullBackOff, Start, StartError};
+use lifecycle::{Start, StartError, image};
 use ports::runtime::{ContainerConfig, ContainerStatus, Id, NamespaceMode, RuntimeError};
 
 use crate::agent::Agent;
@@ -17,7 +17,7 @@ use crate::expand::expand;
 use crate::fields::Source;
 use crate::hooks::Hook;
 use crate::objects::{self, ObjectRef};
-use crate::pull::{self, Failure};
+use crate::pull::{self, BackOffs, Failure, Found, OfVolumes};
 use crate::{mounts, sandbox, security};
 
 /// Record annotations of the agent, so that a container can be stopped and read correctly without its Pod (spec `§1.9`).
@@ -41,14 +41,15 @@ pub(crate) struct Job {
     pub(crate) volumes: Arc<BTreeMap<String, PathBuf>>,
     /// Whose processes an ephemeral container is to see: the container's name, and its newest run.
     pub(crate) target: Option<(String, Option<Id>)>,
-    /// Pull back-off of the container's image.
-    pub(crate) entry: Option<PullBackOff>,
+    /// Pull back-off of the container's images.
+    pub(crate) held: BackOffs,
 }
 
 /// What came of it.
 pub(crate) struct Outcome {
     pub(crate) start: Start,
-    pub(crate) image: String,
+    /// The images it needed, as the spec writes them.
+    pub(crate) images: Vec<String>,
     pub(crate) result: Result<Run, Failure>,
     /// Objects the environment was made from, with the versions that were read.
     pub(crate) read: Vec<(ObjectRef, Option<String>)>,
@@ -74,23 +75,32 @@ pub(crate) async fn start(job: Job) -> Outcome {
         };
         return Outcome {
             start: job.start,
-            image: String::new(),
+            images: Vec::new(),
             result: Err(Failure {
                 error,
-                back_off: None,
+                back_offs: BackOffs::new(),
             }),
             read,
         };
     };
     let member = &found.member();
     let result = attempt(&job, member, &mut read).await;
-    let image = member.image().to_owned();
+    let images = image::all(&pod, member);
     Outcome {
         start: job.start,
-        image,
+        images: images
+            .iter()
+            .map(|wanted| wanted.image.to_owned())
+            .collect(),
         result,
         read,
     }
+}
+
+/// What a container is made from.
+struct Images {
+    own: Found,
+    of_volumes: OfVolumes,
 }
 
 async fn attempt(
@@ -98,8 +108,12 @@ async fn attempt(
     member: &Member<'_>,
     read: &mut Vec<(ObjectRef, Option<String>)>,
 ) -> Result<Run, Failure> {
-    let (image, name) = pull::ensure(&job.agent, &job.pod, member, job.entry.as_ref()).await?;
-    let config = configure(job, member.spec, &image, &name, read).await;
+    let (agent, pod) = (&job.agent, &job.pod);
+    let images = Images {
+        of_volumes: pull::of_volumes(agent, pod, member, &job.held).await?,
+        own: pull::ensure(agent, pod, &image::own(member), &job.held).await?,
+    };
+    let config = configure(job, member.spec, &images, read).await;
     let config =
         config.map_err(|message| fail(job, member, "CreateContainerConfigError", message))?;
     let runtime = &job.agent.runtime;
@@ -165,18 +179,18 @@ fn fail(job: &Job, member: &Member<'_>, reason: &str, message: String) -> Failur
             message,
             at: job.agent.now(),
         },
-        back_off: None,
+        back_offs: BackOffs::new(),
     }
 }
 
 async fn configure(
     job: &Job,
     container: &Container,
-    image: &ports::images::Image,
-    image_name: &str,
+    images: &Images,
     read: &mut Vec<(ObjectRef, Option<String>)>,
 ) -> Result<ContainerConfig, String> {
     let (agent, pod) = (&job.agent, &job.pod);
+    let (image, image_name) = &images.own;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let objects = objects::read(&agent.client, namespace, env::references(container)).await?;
     read.extend(
@@ -191,7 +205,7 @@ async fn configure(
         allocatable: &agent.allocatable,
     };
     let env = env::build(container, &source, &objects, &agent.services_for(namespace))?;
-    let mounts = mounts::build(job, container, &env).await?;
+    let mounts = mounts::build(job, container, &images.of_volumes, &env).await?;
     let mut security = security::context(pod, container, &image.config, &agent.config.root)?;
     security.pid_target = pid_target(job)?;
     let words = |list: &Option<Vec<String>>| expanded(list, &env);
@@ -203,8 +217,8 @@ async fn configure(
         command: words(&container.command),
         args: words(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts,
-        image_mounts: Vec::new(),
+        mounts: mounts.binds,
+        image_mounts: mounts.images,
         resources: resources::container(pod, container, agent.config.capacity.memory_bytes),
         security,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", job.start.restart_count)),

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use lifecycle::{Event, EventType};
-use ports::runtime::{Mount, MountPropagation};
+use ports::runtime::{ImageMount, Mount, MountPropagation};
 
 use crate::blocking;
 use crate::container::Job;
 use crate::env::Env;
 use crate::expand::expand_strictly;
 use crate::hosts::{self, Resolver};
+use crate::pull::{Found, OfVolumes};
 use crate::sources;
 
 /// The host file behind a container's termination message, one per run (spec `§3.6`).
@@ -23,28 +24,61 @@ pub(crate) fn message_file(pod_dir: &Path, container: &str, attempt: u32) -> Pat
         .join(format!("{attempt:08x}"))
 }
 
-/// All mounts of a container, outer ones first.
+/// All mounts of a container.
+pub(crate) struct Mounts {
+    /// Those of the node's paths, outer ones first.
+    pub(crate) binds: Vec<Mount>,
+    pub(crate) images: Vec<ImageMount>,
+}
+
+/// All mounts of a container that mounts these images.
 ///
 /// # Errors
 /// The text of a `CreateContainerConfigError`.
 pub(crate) async fn build(
     job: &Job,
     container: &Container,
+    images: &OfVolumes,
     env: &Env,
-) -> Result<Vec<Mount>, String> {
-    let mut mounts = Vec::new();
+) -> Result<Mounts, String> {
+    let (mut binds, mut image_mounts) = (Vec::new(), Vec::new());
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        mounts.push(volume(job, container, mount, index, env).await?);
+        match images.get(&mount.name) {
+            Some(image) => image_mounts.push(image_mount(mount, image, env)?),
+            None => binds.push(volume(job, container, mount, index, env).await?),
+        }
     }
     let own = own_files(job, container).await?;
-    let taken = |path: &Path| mounts.iter().any(|m: &Mount| m.container_path == path);
+    let taken = |path: &Path| {
+        binds.iter().any(|m: &Mount| m.container_path == path)
+            || image_mounts
+                .iter()
+                .any(|m: &ImageMount| m.container_path == path)
+    };
     let own: Vec<Mount> = own
         .into_iter()
         .filter(|m| !taken(&m.container_path))
         .collect();
-    mounts.extend(own);
-    mounts.sort_by_key(|m| m.container_path.components().count());
-    Ok(mounts)
+    binds.extend(own);
+    binds.sort_by_key(|m| m.container_path.components().count());
+    Ok(Mounts {
+        binds,
+        images: image_mounts,
+    })
+}
+
+/// The mount of an image, which is read-only whatever the mount says (spec `§10.7`).
+fn image_mount(
+    mount: &VolumeMount,
+    (image, name): &Found,
+    env: &Env,
+) -> Result<ImageMount, String> {
+    Ok(ImageMount {
+        container_path: absolute(&mount.mount_path),
+        image_id: image.id.clone(),
+        image: name.clone(),
+        sub_path: sub_path(mount, env)?.unwrap_or_default().into(),
+    })
 }
 
 async fn volume(

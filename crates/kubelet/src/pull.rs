@@ -1,11 +1,11 @@
-//! Getting a container's image: looked up, pulled with the Pod's credentials, or refused (spec `§4.2`, `§4.4`).
+//! Getting a container's images: looked up, pulled with the Pod's credentials, or refused (spec `§4.2`, `§4.4`, `§10.7`).
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
-use lifecycle::image::{self, Decision, Presence};
+use lifecycle::image::{self, Decision, Presence, Wanted};
 use lifecycle::kinds::Member;
 use lifecycle::{Event, EventType, PullBackOff, StartError, reference};
 use ports::images::{AuthConfig, Image};
@@ -19,81 +19,120 @@ use crate::sources;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: StartError,
-    /// New pull back-off of the container's image.
-    pub(crate) back_off: Option<PullBackOff>,
+    /// New pull back-off of images, as the spec writes them.
+    pub(crate) back_offs: BackOffs,
 }
 
-impl From<image::Failure> for Failure {
-    fn from(failure: image::Failure) -> Self {
-        Failure {
-            error: failure.error,
-            back_off: failure.back_off,
-        }
-    }
-}
+/// Pull back-off by image, as the spec writes it.
+pub(crate) type BackOffs = BTreeMap<String, PullBackOff>;
 
-/// The image to start from, and the name it was found under. Reports what happens on the way.
-pub(crate) async fn ensure(
+/// An image, and the name it was found under.
+pub(crate) type Found = (Image, String);
+
+/// Images of the volumes a container mounts, by volume.
+pub(crate) type OfVolumes = BTreeMap<String, Found>;
+
+/// The images of the volumes a container mounts. All of them are tried; it is the last failure that the container shows.
+pub(crate) async fn of_volumes(
     agent: &Agent,
     pod: &Pod,
     member: &Member<'_>,
-    entry: Option<&PullBackOff>,
-) -> Result<(Image, String), Failure> {
+    held: &BackOffs,
+) -> Result<OfVolumes, Failure> {
+    let (mut found, mut new) = (OfVolumes::new(), BackOffs::new());
+    let mut held = held.clone();
+    let mut failed = None;
+    for wanted in image::of_volumes(pod, member) {
+        match ensure(agent, pod, &wanted, &held).await {
+            Ok(image) => {
+                let volume = wanted.volume.unwrap_or_default();
+                found.insert(volume.to_owned(), image);
+            }
+            Err(failure) => {
+                // Another volume may be of the same image.
+                held.extend(failure.back_offs.clone());
+                new.extend(failure.back_offs);
+                failed = Some(failure.error);
+            }
+        }
+    }
+    match failed {
+        None => Ok(found),
+        Some(error) => Err(Failure {
+            error,
+            back_offs: new,
+        }),
+    }
+}
+
+/// An image that a container needs. Reports what happens on the way.
+pub(crate) async fn ensure(
+    agent: &Agent,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    held: &BackOffs,
+) -> Result<Found, Failure> {
+    let entry = held.get(wanted.image);
     let name =
-        reference::with_default_tag(member.image()).unwrap_or_else(|_| member.image().to_owned());
+        reference::with_default_tag(wanted.image).unwrap_or_else(|_| wanted.image.to_owned());
     let found = agent.images.image_status(&name).await;
     let presence = match &found {
         Ok(Some(_)) => Presence::Present,
         Ok(None) => Presence::Absent,
         Err(error) => Presence::Unknown(error.to_string()),
     };
-    match image::decide(member, &presence, entry, agent.now()) {
+    match image::decide(wanted, &presence, entry, agent.now()) {
         Decision::Use { event } => {
             agent.recorder.record(pod, event);
             match found {
                 Ok(Some(image)) => Ok((image, name)),
-                _ => Err(vanished(agent, pod, member, &name)),
+                _ => Err(vanished(agent, pod, wanted, &name)),
             }
         }
         Decision::Pull { event } => {
             agent.recorder.record(pod, event);
-            pull(agent, pod, member, entry, &name)
+            pull(agent, pod, wanted, entry, &name)
                 .await
                 .map(|image| (image, name))
         }
-        Decision::Fail(failure) => Err(report(agent, pod, failure)),
+        Decision::Fail(failure) => Err(report(agent, pod, wanted, failure)),
     }
 }
 
-fn report(agent: &Agent, pod: &Pod, mut failure: image::Failure) -> Failure {
-    for event in std::mem::take(&mut failure.events) {
+fn report(agent: &Agent, pod: &Pod, wanted: &Wanted<'_>, failure: image::Failure) -> Failure {
+    for event in failure.events {
         agent.recorder.record(pod, event);
     }
-    failure.into()
+    let back_off = failure
+        .back_off
+        .map(|entry| (wanted.image.to_owned(), entry));
+    Failure {
+        error: failure.error,
+        back_offs: back_off.into_iter().collect(),
+    }
 }
 
-fn vanished(agent: &Agent, pod: &Pod, member: &Member<'_>, name: &str) -> Failure {
+fn vanished(agent: &Agent, pod: &Pod, wanted: &Wanted<'_>, name: &str) -> Failure {
     let message = format!(
         "Failed to inspect image {:?}: {name}: not found",
-        member.image()
+        wanted.image
     );
-    agent
-        .recorder
-        .record(pod, lifecycle::events::failed(member, "ImageInspectError"));
+    let event = lifecycle::events::failed(&wanted.member, "ImageInspectError");
+    agent.recorder.record(pod, event);
     Failure {
         error: StartError {
             reason: "ImageInspectError".into(),
             message,
             at: agent.now(),
         },
-        back_off: None,
+        back_offs: BackOffs::new(),
     }
 }
 
 async fn pull(
     agent: &Agent,
     pod: &Pod,
-    member: &Member<'_>,
+    wanted: &Wanted<'_>,
     entry: Option<&PullBackOff>,
     name: &str,
 ) -> Result<Image, Failure> {
@@ -104,17 +143,14 @@ async fn pull(
             let took = agent.now().duration_since(began).max(SignedDuration::ZERO);
             agent
                 .recorder
-                .record(pod, image::pulled(member, took, took, image.size_bytes));
+                .record(pod, image::pulled(wanted, took, took, image.size_bytes));
             agent.images_changed.notify_one();
             Ok(image)
         }
         Err(error) => {
             let text = chain(&error);
-            Err(report(
-                agent,
-                pod,
-                image::failed(member, &text, entry, agent.now(), &agent.config.policy),
-            ))
+            let failure = image::failed(wanted, &text, entry, agent.now(), &agent.config.policy);
+            Err(report(agent, pod, wanted, failure))
         }
     }
 }

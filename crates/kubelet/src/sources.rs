@@ -35,7 +35,7 @@ pub(crate) struct Token {
     pub(crate) refresh_at: Timestamp,
 }
 
-/// Volumes that some container mounts; others are not set up (spec `§10.1`).
+/// Volumes that some container mounts; others are not set up (spec `§10.1`), nor are images, which come with each start (`§10.7`).
 pub(crate) fn used(pod: &Pod) -> Vec<&Volume> {
     let Some(spec) = &pod.spec else {
         return Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn used(pod: &Pod) -> Vec<&Volume> {
     spec.volumes
         .iter()
         .flatten()
-        .filter(|v| names.contains(v.name.as_str()))
+        .filter(|v| names.contains(v.name.as_str()) && v.image.is_none())
         .collect()
 }
 

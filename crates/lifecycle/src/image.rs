@@ -1,18 +1,32 @@
-//! What to do about a container's image at the moment it is started (§4.2, §4.4), decided purely.
+//! What to do about the images of a container at the moment it is started (§4.2, §4.4), decided purely: its own, and those of the
+//! volumes it mounts (§10.7), which come first.
 //!
-//! The agent asks [`decide`] first. [`Decision::Use`] starts with the image that is here, [`Decision::Pull`] asks the registry,
+//! The agent asks [`decide`] first, for each of them. [`Decision::Use`] starts with the image that is here, [`Decision::Pull`] asks the registry,
 //! after which [`pulled`] or [`failed`] says what to report; [`Decision::Fail`] fails the start without touching the network.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::events::{self, normal, warning};
+use crate::events;
 use crate::kinds::Member;
 use crate::observed::{Memory, PullBackOff, StartError};
-use crate::plan::{Event, NodePolicy};
+use crate::plan::{Event, EventType, NodePolicy};
 use crate::reference;
 use crate::restart::next_delay;
 use crate::text;
+
+/// An image that a container needs to start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted<'a> {
+    /// The container.
+    pub member: Member<'a>,
+    /// The image, as the spec writes it.
+    pub image: &'a str,
+    /// When the registry is asked for it.
+    pub policy: PullPolicy,
+    /// The volume it is for; `None` for the image the container is made from.
+    pub volume: Option<&'a str>,
+}
 
 /// `imagePullPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,29 +78,80 @@ pub struct Failure {
     pub back_off: Option<PullBackOff>,
 }
 
-/// The pull policy of a container: its own, else `Always` for the tag `latest` and `IfNotPresent` for others (§15.1).
-pub fn policy_of(member: &Member<'_>) -> PullPolicy {
-    match member.spec.image_pull_policy.as_deref() {
+/// The image a container is made from.
+pub fn own<'a>(member: &Member<'a>) -> Wanted<'a> {
+    let image = member.image();
+    Wanted {
+        member: *member,
+        image,
+        policy: policy(member.spec.image_pull_policy.as_deref(), image),
+        volume: None,
+    }
+}
+
+/// The images of the volumes a container mounts (§10.7), in the order of the Pod's volumes.
+pub fn of_volumes<'a>(pod: &'a Pod, member: &Member<'a>) -> Vec<Wanted<'a>> {
+    let mounts = member.spec.volume_mounts.as_deref().unwrap_or_default();
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref());
+    let mounted = volumes.unwrap_or_default().iter();
+    let mounted = mounted.filter(|volume| mounts.iter().any(|mount| mount.name == volume.name));
+    let wanted = mounted.filter_map(|volume| {
+        let source = volume.image.as_ref()?;
+        let image = source.reference.as_deref().unwrap_or_default();
+        Some(Wanted {
+            member: *member,
+            image,
+            policy: policy(source.pull_policy.as_deref(), image),
+            volume: Some(&volume.name),
+        })
+    });
+    wanted.collect()
+}
+
+/// Every image a container needs, in the order in which they are got.
+pub fn all<'a>(pod: &'a Pod, member: &Member<'a>) -> Vec<Wanted<'a>> {
+    let mut all = of_volumes(pod, member);
+    all.push(own(member));
+    all
+}
+
+/// What the spec says, else `Always` for the tag `latest` and `IfNotPresent` for others (§15.1).
+fn policy(said: Option<&str>, image: &str) -> PullPolicy {
+    match said {
         Some("Always") => PullPolicy::Always,
         Some("Never") => PullPolicy::Never,
         Some("IfNotPresent") => PullPolicy::IfNotPresent,
-        _ => match reference::with_default_tag(member.image()) {
+        _ => match reference::with_default_tag(image) {
             Ok(full) if full.ends_with(":latest") => PullPolicy::Always,
             _ => PullPolicy::IfNotPresent,
         },
     }
 }
 
-/// The pull back-off of a container's image; none when it was asked since that the container be tried again.
+impl Wanted<'_> {
+    /// An event about the image: it names the container only when that is made from it.
+    fn event(&self, event_type: EventType, reason: &str, message: String) -> Event {
+        let container = (self.member.kind, self.member.name().to_owned());
+        Event {
+            event_type,
+            reason: reason.to_owned(),
+            message,
+            container: self.volume.is_none().then_some(container),
+        }
+    }
+}
+
+/// The pull back-off of an image; none when it was asked since that its container be tried again.
 pub fn entry<'a>(
     pod: &Pod,
-    member: &Member<'_>,
+    wanted: &Wanted<'_>,
     memory: &'a Memory,
     now: Timestamp,
 ) -> Option<&'a PullBackOff> {
-    let asked = api::asks::retry_since(pod.metadata.annotations.as_ref(), member.name());
+    let name = wanted.member.name();
+    let asked = api::asks::retry_since(pod.metadata.annotations.as_ref(), name);
     let asked = asked.filter(|at| *at <= now);
-    let entry = memory.pulls.get(member.image())?;
+    let entry = memory.pulls.get(wanted.image)?;
     asked
         .is_none_or(|at| entry.failed_at >= at)
         .then_some(entry)
@@ -95,16 +160,16 @@ pub fn entry<'a>(
 /// Decides about an image at start time. `entry` is the pull back-off of this image, if there is one. The name to look up and
 /// to pull is [`reference::with_default_tag`] of the spec's.
 pub fn decide(
-    member: &Member<'_>,
+    wanted: &Wanted<'_>,
     presence: &Presence,
     entry: Option<&PullBackOff>,
     now: Timestamp,
 ) -> Decision {
-    let image = member.image();
+    let image = wanted.image;
     let fail = |reason: &str, event_reason: &str, message: String| {
         let events = vec![
-            warning(member, event_reason, message.clone()),
-            events::failed(member, reason),
+            wanted.event(EventType::Warning, event_reason, message.clone()),
+            events::failed(&wanted.member, reason),
         ];
         Decision::Fail(Failure {
             error: StartError {
@@ -123,8 +188,7 @@ pub fn decide(
             format!("Failed to apply default image tag \"{image}\": {error}"),
         );
     }
-    let policy = policy_of(member);
-    match (policy, presence) {
+    match (wanted.policy, presence) {
         (PullPolicy::Never | PullPolicy::IfNotPresent, Presence::Unknown(error)) => {
             return fail(
                 "ImageInspectError",
@@ -137,7 +201,7 @@ pub fn decide(
                 "Container image \"{image}\" already present on machine and can be accessed by the pod"
             );
             return Decision::Use {
-                event: normal(member, "Pulled", message),
+                event: wanted.event(EventType::Normal, "Pulled", message),
             };
         }
         (PullPolicy::Never, Presence::Absent) => {
@@ -148,16 +212,18 @@ pub fn decide(
         (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, Presence::Absent) => {}
     }
     match entry.filter(|e| held_until(e, now).is_some()) {
-        Some(entry) => Decision::Fail(backing_off(member, entry, now)),
-        None => Decision::Pull {
-            event: normal(member, "Pulling", format!("Pulling image \"{image}\"")),
-        },
+        Some(entry) => Decision::Fail(backing_off(wanted, entry, now)),
+        None => {
+            let message = format!("Pulling image \"{image}\"");
+            let event = wanted.event(EventType::Normal, "Pulling", message);
+            Decision::Pull { event }
+        }
     }
 }
 
 /// `Pulled` after a pull that took `pulling`, or `waiting` with the time spent in the queue.
 pub fn pulled(
-    member: &Member<'_>,
+    wanted: &Wanted<'_>,
     pulling: SignedDuration,
     waiting: SignedDuration,
     size_bytes: u64,
@@ -169,22 +235,22 @@ pub fn pulled(
     };
     let message = format!(
         "Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {size_bytes} bytes.",
-        member.image(),
+        wanted.image,
         millis(pulling),
         millis(waiting)
     );
-    normal(member, "Pulled", message)
+    wanted.event(EventType::Normal, "Pulled", message)
 }
 
 /// What a failed pull comes to: `ErrImagePull` or the error's own class, its events, and the next back-off entry.
 pub fn failed(
-    member: &Member<'_>,
+    wanted: &Wanted<'_>,
     error: &str,
     entry: Option<&PullBackOff>,
     now: Timestamp,
     policy: &NodePolicy,
 ) -> Failure {
-    let image = member.image();
+    let image = wanted.image;
     let (reason, message) = classify(image, error);
     let forget_after = policy
         .back_off_max
@@ -197,12 +263,12 @@ pub fn failed(
         });
     Failure {
         events: vec![
-            warning(
-                member,
+            wanted.event(
+                EventType::Warning,
                 "Failed",
                 format!("Failed to pull image \"{image}\": {error}"),
             ),
-            events::failed(member, reason),
+            events::failed(&wanted.member, reason),
         ],
         back_off: Some(PullBackOff {
             delay,
@@ -238,8 +304,8 @@ fn classify(image: &str, error: &str) -> (&'static str, String) {
 }
 
 /// A start during pull back-off: `ImagePullBackOff`, no network.
-pub(crate) fn backing_off(member: &Member<'_>, entry: &PullBackOff, now: Timestamp) -> Failure {
-    let plain = format!("Back-off pulling image \"{}\"", member.image());
+pub(crate) fn backing_off(wanted: &Wanted<'_>, entry: &PullBackOff, now: Timestamp) -> Failure {
+    let plain = format!("Back-off pulling image \"{}\"", wanted.image);
     let message = if entry.error.is_empty() {
         plain.clone()
     } else {
@@ -247,8 +313,8 @@ pub(crate) fn backing_off(member: &Member<'_>, entry: &PullBackOff, now: Timesta
     };
     Failure {
         events: vec![
-            normal(member, "BackOff", plain),
-            events::failed(member, "ImagePullBackOff"),
+            wanted.event(EventType::Normal, "BackOff", plain),
+            events::failed(&wanted.member, "ImagePullBackOff"),
         ],
         error: StartError {
             reason: "ImagePullBackOff".to_owned(),

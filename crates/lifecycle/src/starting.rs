@@ -167,18 +167,25 @@ fn pull_wait(
     member: &Member<'_>,
     error: &StartError,
 ) -> Option<Attempt> {
-    let entry = image::entry(look.pod, member, &look.seen.memory, look.now)?;
-    let until = image::held_until(entry, look.now)?;
+    let wanted = image::all(look.pod, member);
+    let held = wanted.iter().filter_map(|wanted| {
+        let entry = image::entry(look.pod, wanted, &look.seen.memory, look.now)?;
+        Some((wanted, entry, image::held_until(entry, look.now)?))
+    });
+    let held: Vec<_> = held.collect();
+    let until = held.iter().map(|(.., until)| *until).min()?;
+    // The last one that failed is the one that shows.
+    let (wanted, entry, _) = held.last()?;
     let why = format!(
         "its image {} could not be pulled and is tried again at {}",
-        member.image(),
+        wanted.image,
         text::clock(until)
     );
     let announced = text::after(error.at, policy.shown_for);
     if look.now < announced {
         return Some(Attempt::quietly(announced.min(until), why));
     }
-    let failure = image::backing_off(member, entry, look.now);
+    let failure = image::backing_off(wanted, entry, look.now);
     let key = format!("pull/{}/{}", member.name(), entry.failed_at);
     let told = error.reason == "ImagePullBackOff" && error.message == failure.error.message;
     let events = if told { Vec::new() } else { failure.events };

@@ -149,7 +149,7 @@ fn images_are_used_pulled_or_refused() {
     let decide = |policy: &str, presence: Presence| {
         let pod = base(policy);
         let member = kinds::members(&pod)[0];
-        match image::decide(&member, &presence, None, at(0)) {
+        match image::decide(&image::own(&member), &presence, None, at(0)) {
             Decision::Use { event } | Decision::Pull { event } => event.reason,
             Decision::Fail(failure) => failure.error.reason,
         }
@@ -176,7 +176,7 @@ fn images_are_used_pulled_or_refused() {
     }
     let plain = pod().app("a").image("busybox").pull("").build();
     assert_eq!(
-        image::policy_of(&kinds::members(&plain)[0]),
+        image::own(&kinds::members(&plain)[0]).policy,
         PullPolicy::Always,
         "§15.1"
     );
@@ -186,8 +186,9 @@ fn images_are_used_pulled_or_refused() {
 fn pulls_are_told_and_backed_off() {
     let pod = pod().app("a").build();
     let member = kinds::members(&pod)[0];
+    let own = image::own(&member);
     let event = image::pulled(
-        &member,
+        &own,
         SignedDuration::from_micros(1_234_567),
         SignedDuration::from_micros(2_000_900),
         77,
@@ -198,20 +199,81 @@ fn pulls_are_told_and_backed_off() {
     let mut entry = None;
     let mut delays = Vec::new();
     for second in 0..7 {
-        entry = image::failed(&member, "no", entry.as_ref(), at(second), &policy).back_off;
+        entry = image::failed(&own, "no", entry.as_ref(), at(second), &policy).back_off;
         delays.push(entry.as_ref().map_or(0, |e| e.delay.as_secs()));
     }
     assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300], "§4.2");
-    let late = image::failed(&member, "no", entry.as_ref(), at(700), &policy).back_off;
+    let late = image::failed(&own, "no", entry.as_ref(), at(700), &policy).back_off;
     assert_eq!(
         late.map(|e| e.delay.as_secs()),
         Some(10),
         "§4.2: unused for 600 s"
     );
-    let class = image::failed(&member, "RegistryUnavailable: down", None, at(0), &policy).error;
+    let class = image::failed(&own, "RegistryUnavailable: down", None, at(0), &policy).error;
     assert_eq!(class.reason, "RegistryUnavailable", "§4.4");
     let message = "image pull failed for docker.io/library/busybox:1.36 because the registry is unavailable: down";
     assert_eq!(class.message, message);
+}
+
+#[test]
+fn images_of_volumes_are_the_pods_affair() {
+    let mut pod = pod()
+        .app("a")
+        .image_volume("tools", "tools")
+        .image_volume("data", "data:1")
+        .app("b")
+        .build();
+    let spec = pod.spec.as_mut().expect("a spec");
+    // Mounted twice, wanted once; what nobody mounts is not wanted.
+    let mounts = spec.containers[0].volume_mounts.as_mut().expect("mounts");
+    mounts.push(mounts[0].clone());
+    let volumes = spec.volumes.as_mut().expect("volumes");
+    let mut unused = volumes[0].clone();
+    unused.name = "unused".to_owned();
+    volumes.push(unused);
+    let members = kinds::members(&pod);
+    let wanted = |member| {
+        let of_volumes = image::of_volumes(&pod, member).into_iter();
+        let of_volumes = of_volumes.map(|w| (w.volume.unwrap_or_default(), w.image, w.policy));
+        of_volumes.collect::<Vec<_>>()
+    };
+    let both = [
+        ("tools", "tools", PullPolicy::Always),
+        ("data", "data:1", PullPolicy::IfNotPresent),
+    ];
+    assert_eq!(wanted(&members[0]), both, "§10.7, §15.1");
+    assert_eq!(wanted(&members[1]), []);
+    let images: Vec<&str> = image::all(&pod, &members[0])
+        .iter()
+        .map(|wanted| wanted.image)
+        .collect();
+    let own = "docker.io/library/busybox:1.36";
+    assert_eq!(images, ["tools", "data:1", own], "its own comes last");
+    let data = image::of_volumes(&pod, &members[0])[1];
+    let events = |decision| match decision {
+        Decision::Use { event } | Decision::Pull { event } => vec![event],
+        Decision::Fail(failure) => failure.events,
+    };
+    let told = |decision| {
+        let events: Vec<_> = events(decision);
+        let told = events.iter().map(|e| (e.reason.clone(), e.field_path()));
+        told.collect::<Vec<_>>()
+    };
+    let container = Some("spec.containers{a}".to_owned());
+    let pulling = image::decide(&data, &Presence::Absent, None, at(0));
+    assert_eq!(told(pulling), [("Pulling".to_owned(), None)]);
+    let failure = image::failed(&data, "no", None, at(0), &NodePolicy::default());
+    let entry = failure.back_off.clone();
+    let failed = || "Failed".to_owned();
+    assert_eq!(
+        told(Decision::Fail(failure)),
+        [(failed(), None), (failed(), container.clone())]
+    );
+    let held = image::decide(&data, &Presence::Absent, entry.as_ref(), at(1));
+    assert_eq!(
+        told(held),
+        [("BackOff".to_owned(), None), (failed(), container)]
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, EphemeralContainer,
-    ExecAction, LifecycleHandler, Pod, PodSpec, PodStatus, Probe, TCPSocketAction,
+    ExecAction, ImageVolumeSource, LifecycleHandler, Pod, PodSpec, PodStatus, Probe,
+    TCPSocketAction, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -102,6 +103,27 @@ impl PodBuilder {
     /// Sets the last container's pull policy.
     pub fn pull(mut self, policy: &str) -> Self {
         self.container().image_pull_policy = Some(policy.to_owned());
+        self
+    }
+
+    /// Adds a volume of kind `image` and mounts it into the last container at its name.
+    pub fn image_volume(mut self, name: &str, reference: &str) -> Self {
+        self.spec().volumes.get_or_insert_default().push(Volume {
+            name: name.to_owned(),
+            image: Some(ImageVolumeSource {
+                reference: Some(reference.to_owned()),
+                pull_policy: None,
+            }),
+            ..Volume::default()
+        });
+        self.container()
+            .volume_mounts
+            .get_or_insert_default()
+            .push(VolumeMount {
+                name: name.to_owned(),
+                mount_path: format!("/{name}"),
+                ..VolumeMount::default()
+            });
         self
     }
 

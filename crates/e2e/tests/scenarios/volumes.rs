@@ -1,4 +1,4 @@
-//! Volumes: shared directories, paths of the node, files from ConfigMaps and Secrets.
+//! Volumes: shared directories, paths of the node, files from ConfigMaps and Secrets, images.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -18,6 +18,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("volumes::host_path_types", host_path_types),
     ("volumes::host_path_kinds", host_path_kinds),
     ("volumes::config_and_secret_files", config_and_secret_files),
+    ("volumes::images", images),
 ];
 
 fn empty_dir_lives_as_long_as_the_pod(user: &User) -> anyhow::Result<()> {
@@ -242,4 +243,91 @@ spec:
     ensure!(inside("cat /keys/token; echo; mount | grep -c 'tmpfs on /keys'")? == "s3cret\n1\n");
     ensure!(inside("echo $SIZE $TOKEN $CFG_color; ls /absent")? == "large s3cret green\n");
     Ok(())
+}
+
+/// What is in an image is there for those who mount it, and what is not there is told to each of them.
+fn images(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: tools}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {name: tools, image: {reference: "alpine:3.20"}}
+  - {name: unused, image: {reference: "busybox:no-such-tag"}}
+  initContainers:
+  - name: first
+    image: busybox:1.36
+    command: [grep, -q, Alpine, /tools/etc/os-release]
+    volumeMounts: [{name: tools, mountPath: /tools}]
+  containers:
+  - name: app
+    image: busybox:1.36
+    command: [sleep, "3600"]
+    volumeMounts:
+    - {name: tools, mountPath: /tools}
+    - {name: tools, mountPath: /part, subPath: etc}
+    - {name: tools, mountPath: /etc/release, subPath: etc/os-release}
+"#,
+    )?;
+    user.wait("tools", "Running", "1/1")?;
+    let inside = |command: &str| user.run(&["exec", "tools", "--", "sh", "-c", command]);
+    let files = "cmp /tools/etc/os-release /part/os-release && cmp /part/os-release /etc/release && grep -c Alpine /etc/release";
+    ensure!(inside(files)? == "2\n", "the image and its parts are there");
+    let refused = user.fails(&["exec", "tools", "--", "touch", "/tools/new", "/part/new"])?;
+    ensure!(
+        refused.stderr.matches("Read-only file system").count() == 2,
+        "{}",
+        refused.stderr
+    );
+    for start in [
+        "Normal Pulled tools: ",
+        "Normal Created tools: Container created",
+    ] {
+        user.wait_event(start)?;
+    }
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: lacking}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+  - {name: absent, image: {reference: "busybox:no-such-tag"}}
+  containers:
+  - {name: has-all, image: "busybox:1.36", command: [sleep, "3600"]}
+  - {name: no-image, image: "busybox:1.36", command: [sleep, "3600"], volumeMounts: [{name: absent, mountPath: /absent}]}
+"#,
+    )?;
+    user.wait("lacking", "ImagePullBackOff", "1/2")?;
+    ensure!(
+        user.rows("lacking")
+            .iter()
+            .any(|row| row.contains("ErrImagePull")),
+        "{:?}",
+        user.rows("lacking")
+    );
+    for start in [
+        "Normal Pulling lacking: Pulling image \"busybox:no-such-tag\"",
+        "Warning Failed lacking: Failed to pull image \"busybox:no-such-tag\"",
+        "Normal BackOff lacking: Back-off pulling image \"busybox:no-such-tag\"",
+    ] {
+        user.wait_event(start)?;
+    }
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: partless}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{name: tools, image: {reference: "alpine:3.20", pullPolicy: IfNotPresent}}]
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"], volumeMounts: [{name: tools, mountPath: /x, subPath: no/such}]}]
+"#,
+    )?;
+    user.wait("partless", "CreateContainerError", "0/1")?;
+    user.wait_event("Warning Failed partless: Error: ImageVolumeMountFailed: subPath \"no/such\" of image \"alpine:3.20\": no such file or directory")
 }

@@ -112,7 +112,12 @@ impl Worker {
         let found = kinds::find(&pod, &start.container);
         let member = found.as_ref().map(|found| found.member());
         let (memory, now) = (&self.seen.memory, self.agent.now());
-        let entry = member.and_then(|m| image::entry(&pod, &m, memory, now).cloned());
+        let wanted = member.map_or_else(Vec::new, |m| image::all(&pod, &m));
+        let held = wanted.iter().filter_map(|wanted| {
+            let entry = image::entry(&pod, wanted, memory, now)?;
+            Some((wanted.image.to_owned(), entry.clone()))
+        });
+        let held = held.collect();
         let hooks = member.and_then(|m| m.spec.lifecycle.as_ref());
         self.starting = hooks
             .is_some_and(|hooks| hooks.post_start.is_some())
@@ -126,7 +131,7 @@ impl Worker {
             sandbox,
             pod_ips: self.pod_ips(),
             volumes: self.mounted.paths.clone(),
-            entry,
+            held,
             target,
         };
         Some(
@@ -274,7 +279,9 @@ impl Worker {
         match outcome.result {
             Ok(run) => {
                 let memory = &mut self.seen.memory;
-                memory.pulls.remove(&outcome.image);
+                memory
+                    .pulls
+                    .retain(|image, _| !outcome.images.contains(image));
                 if let Some(error) = run.hook_error {
                     memory.failed_hooks.insert(run.status.id.clone());
                     memory.start_errors.insert(name, error);
@@ -287,9 +294,7 @@ impl Worker {
                 }
             }
             Err(failure) => {
-                if let Some(entry) = failure.back_off {
-                    self.seen.memory.pulls.insert(outcome.image, entry);
-                }
+                self.seen.memory.pulls.extend(failure.back_offs);
                 let made = matches!(
                     failure.error.reason.as_str(),
                     "RunContainerError" | "CreateContainerError"

@@ -3,6 +3,7 @@
 mod admission;
 mod ephemeral;
 mod hooks;
+mod images;
 mod pressure;
 mod probes;
 mod resize;

@@ -14,7 +14,7 @@ use super::conduct::{Run, Starts};
 use super::node::{Node, POD_IP};
 use super::watch::Watch;
 use crate::events;
-use crate::image::{self, Decision, Presence};
+use crate::image::{self, Decision, Presence, Wanted};
 use crate::kinds::{self, Found, Member};
 use crate::observed::{ContainerKind, PreStopping, StartError, Stopping, VolumesSeen};
 use crate::plan::{Event, PreStop, Start, Step, Stop};
@@ -154,7 +154,7 @@ impl<W: Watch> Node<W> {
         let member = found.member();
         *self.starts.entry(start.container.clone()).or_default() += 1;
         let run = self.current_run(&start.container).clone();
-        if !self.get_image(&member, run.start) {
+        if !self.get_images(&member, run.start) {
             return false;
         }
         if run.start == Starts::NoConfig {
@@ -222,15 +222,22 @@ impl<W: Watch> Node<W> {
         true
     }
 
-    /// Whether the image is here in the end. A pull takes no time.
-    fn get_image(&mut self, member: &Member<'_>, starts: Starts) -> bool {
+    /// Whether the images are here in the end: those of volumes always are. A pull takes no time.
+    fn get_images(&mut self, member: &Member<'_>, starts: Starts) -> bool {
+        let pod = self.pod.clone();
+        let mut of_volumes = image::of_volumes(&pod, member).into_iter();
+        of_volumes.all(|wanted| self.get_image(&wanted, Starts::Well))
+            && self.get_image(&image::own(member), starts)
+    }
+
+    fn get_image(&mut self, wanted: &Wanted<'_>, starts: Starts) -> bool {
         let presence = match starts {
             Starts::NoImage => Presence::Absent,
             _ => Presence::Present,
         };
         let memory = &self.seen.memory;
-        let entry = image::entry(&self.pod, member, memory, self.now).cloned();
-        let failure = match image::decide(member, &presence, entry.as_ref(), self.now) {
+        let entry = image::entry(&self.pod, wanted, memory, self.now).cloned();
+        let failure = match image::decide(wanted, &presence, entry.as_ref(), self.now) {
             Decision::Use { event } => {
                 self.tell(&event);
                 return true;
@@ -240,9 +247,9 @@ impl<W: Watch> Node<W> {
                 if starts != Starts::NoImage {
                     return true;
                 }
-                self.watch.pull_failed(member.image(), self.now);
+                self.watch.pull_failed(wanted.image, self.now);
                 image::failed(
-                    member,
+                    wanted,
                     "no such tag",
                     entry.as_ref(),
                     self.now,
@@ -254,11 +261,11 @@ impl<W: Watch> Node<W> {
         failure.events.iter().for_each(|event| self.tell(event));
         let memory = &mut self.seen.memory;
         if let Some(entry) = failure.back_off {
-            memory.pulls.insert(member.image().to_owned(), entry);
+            memory.pulls.insert(wanted.image.to_owned(), entry);
         }
         memory
             .start_errors
-            .insert(member.name().to_owned(), failure.error);
+            .insert(wanted.member.name().to_owned(), failure.error);
         false
     }
 

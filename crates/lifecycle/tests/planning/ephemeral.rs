@@ -198,7 +198,7 @@ fn a_failed_start_is_tried_again_when_that_is_asked_for() {
     let (pod, other) = (pods().build(), one().build());
     let entry = |pod: &k8s_openapi::api::core::v1::Pod| {
         let apps = lifecycle::kinds::apps(pod);
-        lifecycle::image::entry(pod, &apps[0], &memory, at(12)).cloned()
+        lifecycle::image::entry(pod, &lifecycle::image::own(&apps[0]), &memory, at(12)).cloned()
     };
     assert_eq!(entry(&pod), None);
     assert!(entry(&other).is_some());

@@ -189,6 +189,15 @@ fn failed_starts_wait() {
             None,
         ),
         (
+            "a volume's image is waited for as well §10.7",
+            one().image("other").image_volume("v", image),
+            pull("ImagePullBackOff"),
+            7,
+            "event Normal BackOff: Back-off pulling image \"docker.io/library/busybox:1.36\"\n\
+             event Warning Failed spec.containers{a}: Error: ImagePullBackOff",
+            Some(15),
+        ),
+        (
             "another image is tried at once §4.2",
             one().image("other"),
             pull("ImagePullBackOff"),

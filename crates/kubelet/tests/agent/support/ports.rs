@@ -209,11 +209,16 @@ impl ContainerRuntime for FakeRuntime {
             .collect()
     }
 
+    /// No image has anything at `missing`.
     async fn create_container(
         &self,
         sandbox_id: &str,
         config: ContainerConfig,
     ) -> Result<Id, RuntimeError> {
+        let mut parts = config.image_mounts.iter().map(|mount| &mount.sub_path);
+        if parts.any(|part| part == Path::new("missing")) {
+            return Err(RuntimeError::ImageMount("missing is missing".into()));
+        }
         let mut state = self.call(format!("create {} {}", config.name, config.attempt));
         state.ids += 1;
         let id = format!("{:064x}", state.ids);
