@@ -48,7 +48,10 @@ async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
         let met = pressure::met(&agent.config.evictions, &levels(agent).await);
         let pressures = conditions.update(&met, agent.now());
         agent.pressures.send_replace(Some(pressures.clone()));
-        let told = told.get_or_insert_with(|| pressures.clone());
+        let told = told.get_or_insert_with(|| {
+            tell(agent, &pressures, &pressures);
+            pressures.clone()
+        });
         let is_told = report(agent, told, &pressures).await;
         if let Some((uid, grace)) = relieve(agent, evictor, &met).await {
             leaving::in_time(agent, &uid, grace).await;
@@ -78,6 +81,7 @@ async fn report(
     let name = &agent.config.node_name;
     match node::report_pressures(&api, name, &changed, pressures, agent.now()).await {
         Ok(()) => {
+            tell(agent, &changed, pressures);
             told.clone_from(pressures);
             true
         }
@@ -85,6 +89,15 @@ async fn report(
             tracing::warn!(%error, "reporting the node's pressures");
             false
         }
+    }
+}
+
+/// Tells of pressures that have begun or, where they are none of `pressures`, ended.
+fn tell(agent: &Agent, changed: &BTreeSet<Pressure>, pressures: &BTreeSet<Pressure>) {
+    let node = &agent.config.node_name;
+    for pressure in changed {
+        let event = pressure.event(node, pressures.contains(pressure));
+        agent.recorder.record_node(node, event);
     }
 }
 
@@ -133,9 +146,9 @@ async fn relieve(
     evictor: &mpsc::UnboundedSender<Evicted>,
     met: &[Met],
 ) -> Option<(String, i64)> {
-    if met.is_empty() {
-        return None;
-    }
+    let first = met.first()?;
+    let node = &agent.config.node_name;
+    agent.recorder.record_node(node, first.event());
     let views = agent.allocations.holders().into_iter().filter_map(|uid| {
         let view = agent.views.follow(&uid)?;
         let view = view.borrow().clone();

@@ -1,4 +1,4 @@
-//! Events on Pods: posted in order by one task, so that no worker ever waits for them (spec `§14`).
+//! Events on Pods and their node: posted in order by one task, so that no worker ever waits for them (spec `§14`).
 //!
 //! Workers hand events to a bounded queue and go on; when it is full, events are dropped, as upstream drops them. What is posted
 //! is decided by [`correlate`], which is pure.
@@ -50,6 +50,21 @@ impl Recorder {
             resource_version: meta.resource_version.clone(),
             field_path: event.field_path(),
         };
+        self.put(about, event);
+    }
+
+    /// Reports an event on the node, which goes by its name for a UID, as upstream has it.
+    pub(crate) fn record_node(&self, name: &str, event: Event) {
+        let about = ObjectReference {
+            kind: Some("Node".into()),
+            name: Some(name.to_owned()),
+            uid: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.put(about, event);
+    }
+
+    fn put(&self, about: ObjectReference, event: Event) {
         if self
             .queue
             .try_send(Item {

@@ -36,7 +36,7 @@ fn about(
     }
 }
 
-/// A Normal event on the Pod itself.
+/// A Normal event on no container, but on the Pod itself or on the node.
 pub(crate) fn about_pod(reason: &str, message: &str) -> Event {
     Event {
         event_type: EventType::Normal,

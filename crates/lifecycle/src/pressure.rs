@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::{Pod, Taint};
 use thiserror::Error;
 
 use crate::admit::Rejection;
+use crate::events;
 use crate::fit;
 use crate::kinds;
 use crate::observed::{Eviction, Verdict};
-use crate::plan::EventType;
+use crate::plan::{Event, EventType};
 use crate::preempt;
 use crate::resources::{self, Qos};
 
@@ -46,6 +47,18 @@ pub struct Pressure {
     pub relieved: [&'static str; 2],
     /// Key of the taint that keeps new Pods away.
     pub taint: &'static str,
+    /// Reasons of the Events that tell of its beginning and of its end.
+    events: [&'static str; 2],
+}
+
+impl Pressure {
+    /// What is told of the node when it comes under this pressure, or out of it (§2.9).
+    pub fn event(&self, node: &str, is_pressed: bool) -> Event {
+        let [begins, ends] = self.events;
+        let reason = if is_pressed { begins } else { ends };
+        let message = format!("Node {node} status is now: {reason}");
+        events::about_pod(reason, &message)
+    }
 }
 
 /// Memory runs out.
@@ -60,6 +73,7 @@ pub const MEMORY: Pressure = Pressure {
         "kubelet has sufficient memory available",
     ],
     taint: "node.kubernetes.io/memory-pressure",
+    events: ["NodeHasInsufficientMemory", "NodeHasSufficientMemory"],
 };
 /// Room on the disk runs out.
 pub const DISK: Pressure = Pressure {
@@ -67,6 +81,7 @@ pub const DISK: Pressure = Pressure {
     pressed: ["KubeletHasDiskPressure", "kubelet has disk pressure"],
     relieved: ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
     taint: "node.kubernetes.io/disk-pressure",
+    events: ["NodeHasDiskPressure", "NodeHasNoDiskPressure"],
 };
 /// Process ids run out.
 pub const PIDS: Pressure = Pressure {
@@ -80,6 +95,7 @@ pub const PIDS: Pressure = Pressure {
         "kubelet has sufficient PID available",
     ],
     taint: "node.kubernetes.io/pid-pressure",
+    events: ["NodeHasInsufficientPID", "NodeHasSufficientPID"],
 };
 /// All of them, in the order of a node's conditions.
 pub const PRESSURES: [Pressure; 3] = [MEMORY, DISK, PIDS];
@@ -144,6 +160,15 @@ impl Met {
     /// Whether it matters how much Pods use of the disk.
     pub fn is_of_disk(&self) -> bool {
         self.signal.pressure() == DISK
+    }
+
+    /// What is told of the node before something is done about it.
+    pub fn event(&self) -> Event {
+        let message = format!("Attempting to reclaim {}", self.signal.resource());
+        Event {
+            event_type: EventType::Warning,
+            ..events::about_pod("EvictionThresholdMet", &message)
+        }
     }
 }
 

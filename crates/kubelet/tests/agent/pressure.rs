@@ -62,9 +62,14 @@ async fn one_pod_goes_when_memory_is_short() {
     let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget");
     assert_eq!(target.unwrap_or(&Value::Null)["message"], why, "{ended:#}");
     let told = |api: &FakeApi| {
-        api.events()
-            .contains(&format!("Evicted: {why}"))
-            .then_some(())
+        let events = api.events();
+        let wanted = [
+            format!("Evicted: {why}"),
+            "EvictionThresholdMet: Attempting to reclaim memory".to_owned(),
+            "NodeHasInsufficientMemory: Node node status is now: NodeHasInsufficientMemory"
+                .to_owned(),
+        ];
+        wanted.iter().all(|w| events.contains(w)).then_some(())
     };
     world.api.until("told", told).await;
     let condition = pressed(&world, "MemoryPressure", "True").await;
@@ -89,6 +94,9 @@ async fn one_pod_goes_when_memory_is_short() {
     tokio::time::sleep(std::time::Duration::from_secs(280)).await;
     let condition = pressed(&world, "MemoryPressure", "False").await;
     assert_eq!(condition["reason"], "KubeletHasSufficientMemory");
+    let over = "NodeHasSufficientMemory: Node node status is now: NodeHasSufficientMemory";
+    let told = |api: &FakeApi| api.events().contains(&over.to_owned()).then_some(());
+    world.api.until("told", told).await;
     put(&world, "later", 0);
     in_phase(&world, "later", "Running").await;
 }
