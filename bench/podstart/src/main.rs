@@ -56,6 +56,9 @@ struct Args {
     /// Pods of each shape, and exits, in serial
     #[arg(long, default_value_t = 30)]
     runs: usize,
+    /// Milliseconds of rest before each of these: what servers do after a Pod's end is not to slow the next one's start
+    #[arg(long, default_value_t = 100)]
+    rest: u64,
     /// Boots of an engine
     #[arg(long, default_value_t = 10)]
     boots: usize,
@@ -215,6 +218,7 @@ fn bench(args: &Args, engine: &Engine) -> anyhow::Result<Bench> {
             image: args.image.clone(),
             mark: std::process::id().to_string(),
         },
+        rest: Duration::from_millis(args.rest),
     })
 }
 

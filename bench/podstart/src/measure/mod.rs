@@ -7,6 +7,8 @@ pub(crate) mod many;
 pub(crate) mod podman;
 pub(crate) mod start;
 
+use std::time::Duration;
+
 use crate::pods::Recipe;
 use crate::target::Target;
 
@@ -15,6 +17,8 @@ pub(crate) struct Bench {
     pub(crate) carob: Target,
     pub(crate) peer: Option<Target>,
     pub(crate) recipe: Recipe,
+    /// Before each Pod that is measured alone.
+    pub(crate) rest: Duration,
 }
 
 impl Bench {

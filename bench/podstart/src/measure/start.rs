@@ -10,7 +10,7 @@ use crate::pods::Shape;
 use crate::target::Session;
 
 const HOW_RUNNING: &str = "from sending the POST to reading, on another connection, the first watch event with phase Running and \
-     every container running; image present, serial, servers in turn";
+     every container running; image present, serial, after a rest, servers in turn";
 const HOW_GONE: &str = "from sending the DELETE to reading the DELETED event on another connection; grace period 0, serial";
 
 /// Times of one server.
@@ -35,6 +35,7 @@ pub(crate) async fn measure(
             .recipe
             .pod(&bench.recipe.name(shape.id(), index), shape);
         for (session, times) in &mut sessions {
+            tokio::time::sleep(bench.rest).await;
             let life = session.live(&pod).await?;
             if index > 0 {
                 times.running.push(life.to_running);
