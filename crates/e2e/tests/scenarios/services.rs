@@ -109,7 +109,8 @@ spec:
     let both: BTreeSet<String> = ["one", "two"].map(str::to_owned).into();
     let mut seen = BTreeSet::new();
     until("both are reached from here", || {
-        seen.insert(from_here(&ip)?);
+        // Refused until the redirects follow.
+        seen.extend(from_here(&ip));
         Ok(seen == both)
     })?;
     ensure!(from_pod(user, "client", 40)? == both);
@@ -131,7 +132,7 @@ spec:
             Ok(_) => false,
         })
     })?;
-    let refused = user.fails(&["exec", "client", "--", "nc", "-w", "10", &ip, "80"])?;
+    let refused = user.fails(&["exec", "client", "--", "nc", "-v", "-w", "10", &ip, "80"])?;
     ensure!(
         refused.stderr.contains("Connection refused"),
         "{}",
