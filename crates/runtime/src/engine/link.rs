@@ -163,19 +163,22 @@ pub(crate) async fn greeted(stream: UnixStream) -> Result<Connected, LinkError> 
     }
 }
 
-/// Goes through a descriptor of the directory, since a socket's path holds 108 bytes.
 async fn open(run_dir: &Path) -> io::Result<UnixStream> {
+    let directory = directory(run_dir)?;
+    UnixStream::connect(short_path(&directory)).await
+}
+
+/// A run directory, for [`short_path`].
+pub(super) fn directory(run_dir: &Path) -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
-    let directory = rustix::fs::open(
-        run_dir,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let short = format!(
-        "/proc/self/fd/{}/{SOCKET_NAME}",
-        std::os::fd::AsRawFd::as_raw_fd(&directory)
-    );
-    UnixStream::connect(short).await
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(run_dir, flags, Mode::empty())?)
+}
+
+/// The path of a pause's socket by a descriptor of its run directory, since a socket's path holds 108 bytes.
+pub(super) fn short_path(directory: &OwnedFd) -> String {
+    let number = std::os::fd::AsRawFd::as_raw_fd(directory);
+    format!("/proc/self/fd/{number}/{SOCKET_NAME}")
 }
 
 async fn receive(stream: &UnixStream, incoming: &mut Incoming) -> io::Result<usize> {

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream as Socket;
+use std::os::unix::net::{UnixListener, UnixStream as Socket};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Mode};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -18,7 +19,7 @@ use super::link::{self, Connected, LinkError};
 use super::lock;
 use crate::launch::{self, CgroupEntry, LaunchError, Scratch, protect};
 use crate::namespaces::Namespaces;
-use crate::wire::{Birth, FrameError, Outgoing, PauseSpec};
+use crate::wire::{Birth, FrameError, Outgoing, PauseSpec, SOCKET_NAME};
 
 /// A pause that has not come up by then will not.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -160,7 +161,8 @@ pub(super) fn pause(
     namespaces: Option<Namespaces>,
 ) -> Result<UnixStream, SpawnError> {
     let (stream, theirs) = Socket::pair()?;
-    let mut fds = vec![scratch.as_fd().try_clone_to_owned()?];
+    let listener = listen(run_dir)?;
+    let mut fds = vec![scratch.as_fd().try_clone_to_owned()?, listener.into()];
     fds.extend(namespaces.into_iter().flat_map(Namespaces::into_fds));
     // Both lie there for the newborn to read: one that fails has gone before anything could be sent to it.
     Outgoing::new(spec, fds)?.send(stream.as_fd())?;
@@ -172,6 +174,19 @@ pub(super) fn pause(
     template.bear(&birth, &theirs.into())?;
     stream.set_nonblocking(true)?;
     Ok(UnixStream::from_std(stream)?)
+}
+
+/// Where later engines connect. It is there before the pause is: an engine that comes just after this one was killed waits for a pause
+/// that is about to be born, and is refused when there will be none.
+fn listen(run_dir: &Path) -> io::Result<UnixListener> {
+    let directory = link::directory(run_dir)?;
+    // Absent but in a directory that an earlier boot has left.
+    let _ = rustix::fs::unlinkat(&directory, SOCKET_NAME, AtFlags::empty());
+    let listener = UnixListener::bind(link::short_path(&directory))?;
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::chmodat(&directory, SOCKET_NAME, mode, AtFlags::empty())?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Returns once a pause is up.

@@ -1,7 +1,6 @@
 //! Becoming a Pod's sandbox: namespaces, host name, sysctls, loopback, socket. It is in its cgroup from the beginning, and connected
 //! to the engine that started it.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -17,7 +16,7 @@ use super::users::{self, Users};
 use crate::cgroup::Layout;
 use crate::launch::Scratch;
 use crate::namespaces::{Namespaces, ready_network};
-use crate::wire::{PauseSpec, SOCKET_NAME, VERSION};
+use crate::wire::{PauseSpec, VERSION};
 
 /// Why a pause did not come up.
 #[derive(Debug, Error)]
@@ -76,10 +75,14 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
         .inherited()
         .map_err(SetupError::step("read the specification"))?;
     let mut fds = fds.into_iter();
-    let scratch = fds
-        .next()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        .map_err(SetupError::step("take the scratch mount namespace"))?;
+    let mut next = |what| {
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        fds.next()
+            .ok_or_else(absent)
+            .map_err(SetupError::step(what))
+    };
+    let scratch = next("take the scratch mount namespace")?;
+    let listener = next("take the listener")?;
     std::env::set_current_dir(run_dir).map_err(SetupError::step("enter the run directory"))?;
     if spec.version != VERSION {
         return Err(SetupError::Version(spec.version));
@@ -121,7 +124,7 @@ pub(super) fn enter(run_dir: &Path, engine: &mut Connection) -> Result<Sandbox, 
         .transpose()
         .map_err(SetupError::step("open the network namespace"))?;
     Ok(Sandbox {
-        listener: listen().map_err(SetupError::step("listen"))?,
+        listener: listener.into(),
         signals,
         netns,
         scratch: scratch.into(),
@@ -221,14 +224,4 @@ fn child_signals() -> io::Result<OwnedFd> {
             Ok(OwnedFd::from_raw_fd(fd))
         }
     }
-}
-
-/// Binds by a relative path, since a socket's path holds 108 bytes and run directories may be deeper.
-fn listen() -> io::Result<UnixListener> {
-    let _ = std::fs::remove_file(SOCKET_NAME);
-    let listener = UnixListener::bind(SOCKET_NAME)?;
-    let path = CString::new(SOCKET_NAME)?;
-    rustix::fs::chmod(path.as_c_str(), rustix::fs::Mode::from_raw_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }

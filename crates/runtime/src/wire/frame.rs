@@ -24,8 +24,8 @@ use thiserror::Error;
 
 /// Most bytes of JSON in a frame. An environment of the largest ConfigMaps a Pod may name fits many times.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
-/// Most descriptors with a frame: three streams and a terminal.
-pub const MAX_FRAME_FDS: usize = 4;
+/// Most descriptors with a frame: a mount namespace, a listener and three more namespaces.
+pub const MAX_FRAME_FDS: usize = 5;
 const HEADER_BYTES: usize = 8;
 const READ_BYTES: usize = 8 << 10;
 

@@ -41,7 +41,7 @@ pub struct Birth {
 }
 
 /// What a pause is to be: the first frame on the connection it is born with. The scratch mount namespace
-/// rides with it ([`crate::launch::Scratch`]), and namespaces may. The engine's first call follows.
+/// rides with it ([`crate::launch::Scratch`]), then the listener at [`SOCKET_NAME`], and namespaces may. The engine's first call follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseSpec {
     /// [`VERSION`] of the engine that wrote it.
