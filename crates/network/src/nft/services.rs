@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use nat::{Front, Redirect};
+use nat::{Front, Protocol, Redirect};
 
 use crate::netlink::Message;
 use crate::range::Ipv4Range;
@@ -35,7 +35,6 @@ use super::{
 
 const SERVICES: &str = "services";
 const PODS: &str = "pods";
-const IPPROTO_TCP: u8 = 6;
 
 /// A batch under construction.
 #[derive(Debug)]
@@ -140,7 +139,7 @@ impl<'a> Batch<'a> {
         let table = self.table;
         self.put(base_chain(table, name, hook));
         self.put(rule(table, name, |m| {
-            let tcp = is(m, Meta::Protocol, &[IPPROTO_TCP]);
+            let tcp = is(m, Meta::Protocol, &[Protocol::Tcp.number()]);
             reject(within(tcp, IPV4_DESTINATION, services, true), Reject::Reset)
         }));
         self.put(rule(table, name, |m| {

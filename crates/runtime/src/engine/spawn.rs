@@ -180,8 +180,6 @@ pub(super) fn pause(
 /// that is about to be born, and is refused when there will be none.
 fn listen(run_dir: &Path) -> io::Result<UnixListener> {
     let directory = link::directory(run_dir)?;
-    // Absent but in a directory that an earlier boot has left.
-    let _ = rustix::fs::unlinkat(&directory, SOCKET_NAME, AtFlags::empty());
     let listener = UnixListener::bind(link::short_path(&directory))?;
     let mode = Mode::from_raw_mode(0o600);
     rustix::fs::chmodat(&directory, SOCKET_NAME, mode, AtFlags::empty())?;
