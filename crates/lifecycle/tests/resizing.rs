@@ -351,12 +351,14 @@ fn conditions_tell_what_is_pending_and_in_progress() {
         conditions(&pod, &seen, 20),
         ["PodResizePending Deferred no room 2 @10"]
     );
-    // A new engine that cannot know yet leaves it.
-    seen.memory.resizing.pending = pending(None);
-    assert_eq!(
-        conditions(&pod, &seen, 30),
-        ["PodResizePending Deferred no room 2 @10"]
-    );
+    // A new engine that cannot know yet leaves it, and so does one that has still to note what was granted.
+    for answer in [None, Some(Answer::Granted)] {
+        seen.memory.resizing.pending = pending(answer);
+        assert_eq!(
+            conditions(&pod, &seen, 30),
+            ["PodResizePending Deferred no room 2 @10"]
+        );
+    }
     seen.memory.resizing.pending = None;
     let progress = |message: Option<&str>| {
         Some(Progress {

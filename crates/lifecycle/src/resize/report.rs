@@ -79,7 +79,11 @@ pub(crate) fn conditions(look: &Look<'_>, previous: &[PodCondition]) -> Vec<PodC
     let [pending, progress] = CONDITIONS;
     let mut conditions = Vec::new();
     match &resizing.pending {
-        Some(Pending { answer: None, .. }) => {
+        // What was granted is pending until it is noted: whoever waits for its end must not see neither condition before its begin.
+        Some(Pending {
+            answer: None | Some(Answer::Granted),
+            ..
+        }) => {
             conditions.extend(previous.iter().find(|c| c.type_ == pending).cloned());
         }
         Some(Pending {
@@ -94,11 +98,7 @@ pub(crate) fn conditions(look: &Look<'_>, previous: &[PodCondition]) -> Vec<PodC
             };
             conditions.push(condition(look, pending, &said, previous));
         }
-        Some(Pending {
-            answer: Some(Answer::Granted),
-            ..
-        })
-        | None => {}
+        None => {}
     }
     if let Some(Progress { generation, error }) = &resizing.progress {
         let said = Said {
