@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
 use cli::{Global, UpArgs};
-use lifecycle::pressure::{self, Threshold};
+use lifecycle::pressure;
 use network::Ipv4Range;
 use serde::Deserialize;
 
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) pod_range: Option<Ipv4Range>,
     pub(crate) service_range: Option<Ipv4Range>,
     pub(crate) cluster_domain: String,
-    pub(crate) evictions: Vec<Threshold>,
+    pub(crate) evictions: pressure::Policy,
 }
 
 /// Where things are.
@@ -96,7 +96,7 @@ impl Paths {
 
 /// The settings file; every field may be left out.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct File {
     listen: Option<String>,
     node_name: Option<String>,
@@ -105,6 +105,11 @@ struct File {
     service_range: Option<String>,
     cluster_domain: Option<String>,
     eviction_hard: Option<BTreeMap<String, String>>,
+    eviction_soft: BTreeMap<String, String>,
+    eviction_soft_grace_period: BTreeMap<String, String>,
+    eviction_minimum_reclaim: BTreeMap<String, String>,
+    eviction_max_pod_grace_period: i64,
+    eviction_pressure_transition_period: Option<String>,
 }
 
 impl Settings {
@@ -140,6 +145,14 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
     {
         bail!("podRange {pods} and serviceRange {services} overlap");
     }
+    let evictions = pressure::Settings {
+        hard: file.eviction_hard.unwrap_or_else(eviction_hard),
+        soft: file.eviction_soft,
+        soft_grace_period: file.eviction_soft_grace_period,
+        minimum_reclaim: file.eviction_minimum_reclaim,
+        max_pod_grace_period: file.eviction_max_pod_grace_period,
+        transition_period: file.eviction_pressure_transition_period,
+    };
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
@@ -150,19 +163,16 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
             "clusterDomain",
             file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
         )?,
-        evictions: evictions(file.eviction_hard)?,
+        evictions: pressure::Policy::read(&evictions)?,
         paths,
         root,
     })
 }
 
-/// What is given takes the place of all defaults, as upstream has it.
-fn evictions(hard: Option<BTreeMap<String, String>>) -> anyhow::Result<Vec<Threshold>> {
-    let hard = hard.unwrap_or_else(|| {
-        let pair = |(signal, least): (&str, &str)| (signal.to_owned(), least.to_owned());
-        EVICTION_HARD.into_iter().map(pair).collect()
-    });
-    pressure::thresholds(&hard).context("evictionHard")
+/// What is given takes the place of all of these, as upstream has it.
+fn eviction_hard() -> BTreeMap<String, String> {
+    let pair = |(signal, least): (&str, &str)| (signal.to_owned(), least.to_owned());
+    EVICTION_HARD.into_iter().map(pair).collect()
 }
 
 fn listen(text: &str) -> anyhow::Result<SocketAddr> {
@@ -274,9 +284,13 @@ mod tests {
         };
         assert_eq!(settings.with(&flag).listen.port(), 0);
         let plain = resolve("").expect("resolves");
-        assert_eq!((plain.listen.port(), plain.evictions.len()), (6443, 2));
+        let thresholds = plain.evictions.thresholds.len();
+        assert_eq!((plain.listen.port(), thresholds), (6443, 2));
         let none = resolve("evictionHard: {}\n").expect("resolves");
-        assert_eq!(none.evictions, []);
+        assert_eq!(none.evictions, pressure::Policy::default());
+        let soft = "evictionSoft: {imagefs.available: 10%}\nevictionSoftGracePeriod: {imagefs.available: 1m}\n";
+        let soft = resolve(soft).expect("resolves");
+        assert_eq!(soft.evictions.thresholds.len(), 3);
     }
 
     #[test]
@@ -291,7 +305,12 @@ mod tests {
             "nodeName: Bad_Name\n",
             "clusterDomain: a b\n",
             "podRange: 10.50.4.0/24\nserviceRange: 10.50.0.0/16\n",
-            "evictionHard: {imagefs.available: 10%}\n",
+            "evictionHard: {rootfs.available: 10%}\n",
+            "evictionSoft: {memory.available: 1Gi}\n",
+            "evictionSoftGracePeriod: {memory.available: 90}\n",
+            "evictionMinimumReclaim: {memory.available: -1}\n",
+            "evictionMaxPodGracePeriod: -1\n",
+            "evictionPressureTransitionPeriod: soon\n",
             "evictionHard: {memory.available: none}\n",
             "listen: [\n",
         ] {

@@ -65,9 +65,14 @@ impl Agent {
 
     /// A Pod's view, once the node's Pods are known.
     pub(crate) async fn view(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {
+        self.every_pod_listed().await;
+        self.views.follow(uid)
+    }
+
+    /// Waits until the node's Pods are known.
+    pub(crate) async fn every_pod_listed(&self) {
         // Fails only when the agent is gone, and nothing is known then.
         let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
-        self.views.follow(uid)
     }
 
     /// The Services a Pod of this namespace may hear of: its own and those of `default`.
@@ -124,6 +129,12 @@ impl Views {
 
     pub(crate) fn remove(&self, uid: &str) {
         self.lock().remove(uid);
+    }
+
+    /// The view of every Pod.
+    pub(crate) fn all(&self) -> Vec<Arc<View>> {
+        let views = self.lock();
+        views.values().map(|view| view.borrow().clone()).collect()
     }
 
     pub(crate) fn follow(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lifecycle::NodePolicy;
-use lifecycle::pressure::Threshold;
+use lifecycle::pressure::Policy;
 use ports::runtime::IdMapping;
 
 /// Settings of one node agent.
@@ -34,8 +34,8 @@ pub struct Config {
     pub hosts_file: PathBuf,
     /// Seconds and delays the lifecycle rules depend on.
     pub policy: NodePolicy,
-    /// How much the node must have left, or Pods have to go; none looks at nothing (spec `§2.9`).
-    pub evictions: Vec<Threshold>,
+    /// What the node must have left, or Pods have to go; without thresholds nothing is looked at (spec `§2.9`).
+    pub evictions: Policy,
     /// What `status.nodeInfo` says.
     pub info: NodeInfo,
 }

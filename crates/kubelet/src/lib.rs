@@ -32,6 +32,7 @@ mod orphans;
 mod pressure;
 mod probe;
 mod pull;
+mod reclaim;
 mod recorder;
 mod records;
 mod report;
@@ -90,7 +91,9 @@ impl Kubelet {
             views: Views::default(),
             users: Users::new(config.user_ids.clone()),
             // Who is not told to look has nothing to find.
-            pressures: watch::Sender::new(config.evictions.is_empty().then(BTreeSet::new)),
+            pressures: watch::Sender::new(
+                config.evictions.thresholds.is_empty().then(BTreeSet::new),
+            ),
             listed: watch::Sender::new(false),
             config,
             client,

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use lifecycle::pressure::{self, Conditions, Level, Met, Pressure, Signal, Usage};
+use lifecycle::pressure::{self, Level, Met, Pressure, Signal, Usage, Watch};
 use ports::runtime::ContainerState;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, View};
 use crate::dispatch::Evicted;
-use crate::{blocking, disk, leaving, node, pull};
+use crate::{blocking, disk, leaving, node, pull, reclaim};
 
 /// How often (upstream's monitoring interval).
 const PERIOD: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(crate) async fn run(
     evictor: mpsc::UnboundedSender<Evicted>,
     shutdown: CancellationToken,
 ) {
-    if agent.config.evictions.is_empty() {
+    if agent.config.evictions.thresholds.is_empty() {
         return;
     }
     tokio::select! {
@@ -39,30 +39,37 @@ pub(crate) async fn run(
 }
 
 async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
-    let mut conditions = Conditions::default();
+    let mut watch = Watch::default();
     // The node is registered with the pressures that are found first.
     let mut told: Option<BTreeSet<Pressure>> = None;
     let mut changes = agent.allocations.changes();
     loop {
         changes.mark_unchanged();
-        let met = pressure::met(&agent.config.evictions, &levels(agent).await);
-        let pressures = conditions.update(&met, agent.now());
+        let found = watch.look(&agent.config.evictions, &levels(agent).await, agent.now());
+        let pressures = found.pressures;
         agent.pressures.send_replace(Some(pressures.clone()));
         let told = told.get_or_insert_with(|| {
             tell(agent, &pressures, &pressures);
             pressures.clone()
         });
         let is_told = report(agent, told, &pressures).await;
-        if let Some((uid, grace)) = relieve(agent, evictor, &met).await {
-            leaving::in_time(agent, &uid, grace).await;
-            continue;
+        match relieve(agent, evictor, &found.met).await {
+            Relief::None => {}
+            Relief::Images => continue,
+            Relief::Pod { uid, grace_seconds } => {
+                leaving::in_time(agent, &uid, grace_seconds).await;
+                continue;
+            }
         }
         let is_idle = pressures.is_empty() && agent.allocations.holders().is_empty();
         let period = if is_told { PERIOD } else { AGAIN };
+        let next = found.next.map(|next| next.duration_since(agent.now()));
+        let next = next.map(|next| Duration::try_from(next).unwrap_or_default());
+        let period = next.map_or(period, |next| next.min(period));
         tokio::select! {
             () = tokio::time::sleep(period), if !is_idle || !is_told => {}
             // It never closes: the agent holds the other side.
-            _ = changes.changed(), if is_idle || !met.is_empty() => {}
+            _ = changes.changed(), if is_idle || !found.met.is_empty() => {}
         }
     }
 }
@@ -135,20 +142,48 @@ async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
             capacity: fs.f_files,
             available: fs.f_favail,
         };
-        levels.extend([(Signal::Disk, disk), (Signal::Inodes, inodes)]);
+        // Images are on the same file system.
+        let is = |signals: [Signal; 2], level| signals.map(|signal| (signal, level));
+        levels.extend(is([Signal::Disk, Signal::ImageDisk], disk));
+        levels.extend(is([Signal::Inodes, Signal::ImageInodes], inodes));
     }
     levels
 }
 
-/// Has one Pod go if a threshold is not kept; its UID, and the seconds it has.
-async fn relieve(
+/// What was done about a threshold that is not kept.
+enum Relief {
+    None,
+    /// Images were removed; it may have been enough.
+    Images,
+    /// A Pod has to go, within so many seconds.
+    Pod {
+        uid: String,
+        grace_seconds: i64,
+    },
+}
+
+/// Removes images that are not needed if the disk is short, else has one Pod go.
+async fn relieve(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>, met: &[Met]) -> Relief {
+    let Some(first) = met.first() else {
+        return Relief::None;
+    };
+    let node = &agent.config.node_name;
+    agent.recorder.record_node(node, first.event());
+    if first.is_of_disk() && reclaim::images(agent).await {
+        return Relief::Images;
+    }
+    match evict(agent, evictor, met).await {
+        Some((uid, grace_seconds)) => Relief::Pod { uid, grace_seconds },
+        None => Relief::None,
+    }
+}
+
+/// Has one Pod go; its UID, and the seconds it has.
+async fn evict(
     agent: &Agent,
     evictor: &mpsc::UnboundedSender<Evicted>,
     met: &[Met],
 ) -> Option<(String, i64)> {
-    let first = met.first()?;
-    let node = &agent.config.node_name;
-    agent.recorder.record_node(node, first.event());
     let views = agent.allocations.holders().into_iter().filter_map(|uid| {
         let view = agent.views.follow(&uid)?;
         let view = view.borrow().clone();

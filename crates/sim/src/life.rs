@@ -222,7 +222,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         resolv_conf: root.join("resolv.conf"),
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),
-        evictions: Vec::new(),
+        evictions: Default::default(),
         info: kubelet::NodeInfo::default(),
         root,
     }

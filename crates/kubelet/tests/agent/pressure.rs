@@ -1,7 +1,10 @@
 //! What an agent does when its node runs out of something (spec `§2.9`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use lifecycle::pressure::Settings;
 use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
@@ -12,6 +15,17 @@ const MEBI: u64 = 1 << 20;
 
 fn path(name: &str) -> String {
     format!("/api/v1/namespaces/n/pods/{name}")
+}
+
+fn texts(signal: &str, text: &str) -> BTreeMap<String, String> {
+    [(signal.to_owned(), text.to_owned())].into()
+}
+
+fn hard(signal: &str, least: &str) -> Settings {
+    Settings {
+        hard: texts(signal, least),
+        ..Settings::default()
+    }
 }
 
 fn put(world: &World, name: &str, priority: i32) {
@@ -45,7 +59,7 @@ async fn pressed(world: &World, condition: &str, status: &str) -> Value {
 async fn one_pod_goes_when_memory_is_short() {
     let runtime = Arc::new(FakeRuntime::new());
     // Of a gibibyte.
-    let hard = [("memory.available", "100Mi")];
+    let hard = hard("memory.available", "100Mi");
     let world = start_evicting(FakeApi::new(), runtime.clone(), &hard);
     for (name, priority) in [("critical", 2_000_000_000), ("high", 5), ("low", 0)] {
         put(&world, name, priority);
@@ -91,7 +105,7 @@ async fn one_pod_goes_when_memory_is_short() {
         in_phase(&world, name, "Running").await;
     }
     // Five minutes later it is over.
-    tokio::time::sleep(std::time::Duration::from_secs(280)).await;
+    tokio::time::sleep(Duration::from_secs(280)).await;
     let condition = pressed(&world, "MemoryPressure", "False").await;
     assert_eq!(condition["reason"], "KubeletHasSufficientMemory");
     let over = "NodeHasSufficientMemory: Node node status is now: NodeHasSufficientMemory";
@@ -104,7 +118,7 @@ async fn one_pod_goes_when_memory_is_short() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_does_not_go_is_told_of() {
     let runtime = Arc::new(FakeRuntime::new());
-    let hard = [("memory.available", "100Mi")];
+    let hard = hard("memory.available", "100Mi");
     let world = start_evicting(FakeApi::new(), runtime.clone(), &hard);
     put(&world, "stuck", 0);
     in_phase(&world, "stuck", "Running").await;
@@ -121,7 +135,7 @@ async fn a_pod_that_does_not_go_is_told_of() {
 #[tokio::test(start_paused = true)]
 async fn a_node_may_begin_under_pressure() {
     let runtime = Arc::new(FakeRuntime::new());
-    let hard = [("nodefs.available", "8E")];
+    let hard = hard("nodefs.available", "8E");
     let world = start_evicting(FakeApi::new(), runtime, &hard);
     put(&world, "refused", 0);
     let refused = in_phase(&world, "refused", "Failed").await;
@@ -130,5 +144,45 @@ async fn a_node_may_begin_under_pressure() {
     let condition = pressed(&world, "DiskPressure", "True").await;
     assert_eq!(condition["reason"], "KubeletHasDiskPressure");
     put(&world, "critical", 2_000_000_000);
+    in_phase(&world, "critical", "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_threshold_waits_and_leaves_time() {
+    let runtime = Arc::new(FakeRuntime::new());
+    let soft = Settings {
+        soft: texts("memory.available", "100Mi"),
+        soft_grace_period: texts("memory.available", "33s"),
+        max_pod_grace_period: 20,
+        ..Settings::default()
+    };
+    let world = start_evicting(FakeApi::new(), runtime.clone(), &soft);
+    put(&world, "patient", 0);
+    in_phase(&world, "patient", "Running").await;
+    runtime.use_memory(1000 * MEBI);
+    pressed(&world, "MemoryPressure", "True").await;
+    let begun = tokio::time::Instant::now();
+    let ended = in_phase(&world, "patient", "Failed").await;
+    assert_eq!(ended["reason"], "Evicted");
+    let lasted = begun.elapsed();
+    let wanted = Duration::from_secs(32)..Duration::from_secs(34);
+    assert!(wanted.contains(&lasted), "{lasted:?}");
+    let calls = runtime.calls();
+    assert!(calls.contains(&"stop c 20".to_owned()), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unused_images_go_before_pods() {
+    let hard = hard("imagefs.available", "8E");
+    let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);
+    world
+        .images
+        .list(&["busybox:1.36", "old", "older"], &["loaded"]);
+    put(&world, "critical", 2_000_000_000);
+    in_phase(&world, "critical", "Running").await;
+    let left = ["docker.io/library/busybox:1.36", "docker.io/library/loaded"];
+    let images = world.images.clone();
+    let is_left = |_: &FakeApi| (images.names() == left).then_some(());
+    world.api.until("images left", is_left).await;
     in_phase(&world, "critical", "Running").await;
 }

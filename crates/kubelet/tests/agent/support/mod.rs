@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ::ports::node::NodeServer;
 use kubelet::{Capacity, Config, Kubelet, NodeInfo};
+use lifecycle::pressure::{Policy, Settings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ pub(crate) struct World {
     pub(crate) runtime: Arc<FakeRuntime>,
     /// Its volumes.
     pub(crate) volumes: Arc<FakeVolumes>,
+    /// Its images.
+    pub(crate) images: Arc<FakeImages>,
     /// What it answers the API server with.
     pub(crate) server: Arc<dyn NodeServer>,
     stop: CancellationToken,
@@ -42,28 +45,28 @@ pub(crate) fn start() -> World {
 
 /// Starts an agent on an API and a runtime that hold something already.
 pub(crate) fn start_with(api: FakeApi, runtime: Arc<FakeRuntime>) -> World {
-    start_evicting(api, runtime, &[])
+    start_evicting(api, runtime, &Settings::default())
 }
 
-/// Starts an agent that evicts Pods at these thresholds.
+/// Starts an agent that evicts Pods by these settings.
 pub(crate) fn start_evicting(
     api: FakeApi,
     runtime: Arc<FakeRuntime>,
-    hard: &[(&str, &str)],
+    evictions: &Settings,
 ) -> World {
     let dir = tempfile::tempdir().unwrap();
     let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
+    let images = Arc::new(FakeImages::default());
     let stop = CancellationToken::new();
-    let hard = hard.iter().map(|(k, v)| ((*k).into(), (*v).into()));
     let config = Config {
-        evictions: lifecycle::pressure::thresholds(&hard.collect()).unwrap(),
+        evictions: Policy::read(evictions).unwrap(),
         ..config(dir.path().to_owned())
     };
     let kubelet = Kubelet::new(
         config,
         api.client(),
         runtime.clone(),
-        Arc::new(FakeImages),
+        images.clone(),
         volumes.clone(),
         Arc::new(FakeClock::new()),
     );
@@ -73,6 +76,7 @@ pub(crate) fn start_evicting(
         api,
         runtime,
         volumes,
+        images,
         server,
         stop,
         _dir: dir,
@@ -98,7 +102,7 @@ fn config(root: PathBuf) -> Config {
         resolv_conf: root.join("none"),
         hosts_file: root.join("none"),
         policy: Default::default(),
-        evictions: Vec::new(),
+        evictions: Default::default(),
         info: NodeInfo::default(),
         root,
     }

@@ -415,9 +415,42 @@ impl ContainerRuntime for FakeRuntime {
     }
 }
 
-/// Every image is here but those named `never`, which are not, and `slow`, whose pulls do not end.
+/// Every image is here but those named `never`, which are not, and `slow`, whose pulls do not end. Listed are those that were told.
 #[derive(Default)]
-pub(crate) struct FakeImages;
+pub(crate) struct FakeImages {
+    listed: Mutex<Vec<Image>>,
+}
+
+impl FakeImages {
+    /// Lists images of these names from now on; those with a digest came from a registry.
+    pub(crate) fn list(&self, pulled: &[&str], loaded: &[&str]) {
+        let image = |name: &str, digests: Vec<String>| Image {
+            repo_digests: digests,
+            ..here(name)
+        };
+        let pulled = pulled
+            .iter()
+            .map(|name| image(name, vec![format!("{name}@sha256:0")]));
+        let loaded = loaded.iter().map(|name| image(name, vec![]));
+        *self.listed.lock().unwrap() = pulled.chain(loaded).collect();
+    }
+
+    /// The names of what is listed.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let listed = self.listed.lock().unwrap();
+        listed.iter().flat_map(|i| i.repo_tags.clone()).collect()
+    }
+}
+
+fn here(reference: &str) -> Image {
+    Image {
+        id: format!("sha256:{reference}"),
+        repo_tags: vec![format!("docker.io/library/{reference}")],
+        repo_digests: vec![],
+        size_bytes: 1,
+        config: Default::default(),
+    }
+}
 
 #[async_trait]
 impl Images for FakeImages {
@@ -425,21 +458,11 @@ impl Images for FakeImages {
         if reference.starts_with("never") || reference.starts_with("slow") {
             return Ok(None);
         }
-        let (id, repo_tags) = (
-            format!("sha256:{reference}"),
-            vec![format!("docker.io/library/{reference}")],
-        );
-        Ok(Some(Image {
-            id,
-            repo_tags,
-            repo_digests: vec![],
-            size_bytes: 1,
-            config: Default::default(),
-        }))
+        Ok(Some(here(reference)))
     }
 
     async fn list_images(&self) -> Result<Vec<Image>, ImageError> {
-        Ok(Vec::new())
+        Ok(self.listed.lock().unwrap().clone())
     }
 
     async fn pull_image(
@@ -456,7 +479,8 @@ impl Images for FakeImages {
         })
     }
 
-    async fn remove_image(&self, _reference: &str) -> Result<(), ImageError> {
+    async fn remove_image(&self, reference: &str) -> Result<(), ImageError> {
+        self.listed.lock().unwrap().retain(|i| i.id != reference);
         Ok(())
     }
 
