@@ -120,7 +120,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 7] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 8] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("dead_containers_are_collected", records::are_collected),
@@ -128,6 +128,7 @@ fn of_engine(outside: &Outside) -> Vec<Trial> {
         ("taints_evict", taints::evict),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
         ("memory_runs_out", pressure::memory_runs_out),
+        ("unused_images_go_first", pressure::unused_images_go_first),
     ];
     let trial = |(name, scenario): (&str, fn(&Outside) -> anyhow::Result<()>)| {
         let outside = outside.clone();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use e2e::directory::Directory;
 use e2e::engine::{Engine, Outside};
 use e2e::user::{Program, User};
 use serde_json::Value;
@@ -107,13 +108,55 @@ spec:
 
 /// A node with less memory than it must have left ends Pods and takes in few.
 pub(crate) fn memory_runs_out(outside: &Outside) -> anyhow::Result<()> {
+    let engine = start_with(outside, "evictionHard: {memory.available: 1Pi}\n")?;
+    with_engine(outside, engine, run_out)
+}
+
+/// Starts an engine whose settings say this as well.
+fn start_with(outside: &Outside, more: &str) -> anyhow::Result<Engine> {
     let engine = Engine::prepare(outside)?;
     let config = engine.root().join("config.yaml");
     let settings = std::fs::read_to_string(&config)?;
-    let more = "evictionHard: {memory.available: 1Pi}\n";
     std::fs::write(&config, settings + more)?;
     engine.up()?;
-    with_engine(outside, engine, run_out)
+    Ok(engine)
+}
+
+/// A node with less room on its disk than it must have left removes the images that no Pod needs.
+pub(crate) fn unused_images_go_first(outside: &Outside) -> anyhow::Result<()> {
+    let more = "evictionSoft: {imagefs.available: 1Ei}\nevictionSoftGracePeriod: {imagefs.available: 1s}\n";
+    with_engine(outside, start_with(outside, more)?, images_go)
+}
+
+fn images_go(user: &User) -> anyhow::Result<()> {
+    let engine = user.engine();
+    let images = Directory::watch(&engine.root().join("state/images"))?;
+    let names = || engine.carob(["image", "ls"]);
+    engine.carob(["image", "pull", "alpine:3.20"])?;
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: critical}
+spec:
+  priorityClassName: system-node-critical
+  tolerations: [{operator: Exists}]
+  containers: [{name: c, image: "busybox:1.36", command: [sleep, "3600"]}]
+"#,
+    )?;
+    user.wait("critical", "Running", "1/1")?;
+    images.until(|_| names().is_ok_and(|names| !names.contains("library/alpine")))?;
+    let left = names()?;
+    ensure!(left.contains("library/busybox"), "{left}");
+    let events = user.run(&["get", "events", "-n", "default"])?;
+    let told = "Attempting to reclaim ephemeral-storage";
+    ensure!(events.contains(told), "{events}");
+    let rows = user.rows("critical");
+    ensure!(
+        rows.last().is_some_and(|row| row == "1/1 Running 0"),
+        "{rows:?}"
+    );
+    Ok(())
 }
 
 fn run_out(user: &User) -> anyhow::Result<()> {
