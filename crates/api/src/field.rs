@@ -161,6 +161,13 @@ impl Error {
         Self::new(ErrorKind::Invalid, path, Some(value.into()), detail)
     }
 
+    /// An update that does not say which version it changes. Upstream prints the zero that is there instead as Go's `%#v` does.
+    pub fn no_revision() -> Self {
+        let path = Path::new("metadata").child("resourceVersion");
+        let detail = "0x0: must be specified for an update";
+        Self::new(ErrorKind::Invalid, &path, None, detail)
+    }
+
     /// As [`Error::invalid`], for a value of the wrong type.
     pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::TypeInvalid, path, Some(value.into()), detail)

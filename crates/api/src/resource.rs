@@ -45,6 +45,8 @@ pub struct Resource {
     pub storage: &'static str,
     /// Whether PUT creates an absent object (spec kubectl-and-api §5.3).
     pub create_on_update: bool,
+    /// Whether an update has to say which version of the object it changes.
+    pub update_needs_revision: bool,
     /// Whether its objects have a status of their own, which only `/status` writes.
     pub has_status: bool,
     /// Whether `metadata.generation` counts changes of its objects' desired state.
@@ -107,6 +109,7 @@ impl Resource {
             selectable: &[],
             storage: plural,
             create_on_update: false,
+            update_needs_revision: false,
             has_status: false,
             has_generation: false,
             is_measured: false,
@@ -152,6 +155,11 @@ impl Resource {
 
     const fn put_creates(mut self) -> Self {
         self.create_on_update = true;
+        self
+    }
+
+    const fn conditional(mut self) -> Self {
+        self.update_needs_revision = true;
         self
     }
 

@@ -185,6 +185,7 @@ pub static RESOURCES: &[Resource] = &[
     )
     .short(&["pdb"])
     .sub(&[sub("status", BUDGET, WRITE)])
+    .conditional()
     .generation(),
     Resource::new(
         "scheduling.k8s.io",
@@ -196,7 +197,9 @@ pub static RESOURCES: &[Resource] = &[
     .short(&["pc"])
     .cluster()
     .generation(),
-    Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease").put_creates(),
+    Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease")
+        .put_creates()
+        .conditional(),
     Resource::new(
         "discovery.k8s.io",
         "v1",
@@ -213,7 +216,8 @@ pub static RESOURCES: &[Resource] = &[
         "runtimeclass",
     )
     .cluster()
-    .put_creates(),
+    .put_creates()
+    .conditional(),
     Resource::new("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "")
         .cluster()
         .measured(),

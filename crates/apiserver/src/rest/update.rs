@@ -2,6 +2,7 @@
 
 use admission::Subresource;
 use api::apply;
+use api::field;
 use api::status::{self, StatusError};
 use http::Response;
 use ports::store::{Entry, StoreError};
@@ -15,6 +16,12 @@ use crate::respond::Body;
 
 /// Tries to make a change that depends on the newest object before giving up.
 const TRIES: usize = 20;
+
+/// The version of the object that an update is meant for; 0 is any.
+fn given_revision(new: &Value) -> Option<&str> {
+    let revision = meta(new, "resourceVersion");
+    (!["", "0"].contains(&revision)).then_some(revision)
+}
 
 /// What an update came to.
 pub(super) enum Updated {
@@ -65,8 +72,7 @@ impl Rest {
             registry::to_shown(self.kind, &mut stored.object);
             let mut new = change(&stored.object)?;
             self.check_preconditions(&new, &stored)?;
-            let given_revision =
-                !meta(&new, "resourceVersion").is_empty() && self.call.info.verb == "update";
+            let given_revision = given_revision(&new).is_some() && self.call.info.verb == "update";
             self.prepare(part, books, &mut new, &stored.object)?;
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut new, Some(&stored.object)).await?;
@@ -112,8 +118,15 @@ impl Rest {
 
     /// A uid or resourceVersion that a client sends along must be the object's.
     fn check_preconditions(&self, new: &Value, stored: &Stored) -> Result<(), StatusError> {
-        let revision = meta(new, "resourceVersion");
-        if !revision.is_empty() && revision != stored.entry.mod_revision.to_string() {
+        let revision = given_revision(new);
+        if revision.is_none() && self.kind.update_needs_revision {
+            return Err(status::invalid(
+                &self.group_kind(),
+                &self.target.name,
+                vec![field::Error::no_revision()],
+            ));
+        }
+        if revision.is_some_and(|given| given != stored.entry.mod_revision.to_string()) {
             return Err(status::conflict(
                 &self.group_resource(),
                 &self.target.name,

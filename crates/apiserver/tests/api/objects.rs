@@ -162,6 +162,9 @@ async fn updates_check_versions_and_skip_what_changes_nothing() {
         named.message(),
         "the name of the object (b) does not match the name on the URL (a)"
     );
+    let mut any = updated.body.clone();
+    any["metadata"]["resourceVersion"] = json!("0");
+    assert_eq!(server.ask("PUT", &path, any).await.code, 200);
     let dry = server
         .ask(
             "PUT",
@@ -171,6 +174,30 @@ async fn updates_check_versions_and_skip_what_changes_nothing() {
         .await;
     assert_eq!((dry.code, &dry.body["data"]["k"]), (200, &json!("dry")));
     assert_eq!(server.get(&path).await.body["data"]["k"], "other");
+}
+
+#[tokio::test]
+async fn some_kinds_are_updated_by_version_only() {
+    let server = Server::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = |holder: &str, revision: &str| {
+        let metadata = json!({"name": "l", "resourceVersion": revision});
+        json!({"metadata": metadata, "spec": {"holderIdentity": holder}})
+    };
+    let made = server.ask("POST", leases, lease("a", "")).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let path = format!("{leases}/l");
+    let text = r#"Lease.coordination.k8s.io "l" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"#;
+    for none in ["", "0"] {
+        let refused = server.ask("PUT", &path, lease("b", none)).await;
+        assert_eq!((refused.code, refused.message()), (422, text));
+    }
+    let revision = made.meta("resourceVersion").to_owned();
+    let updated = server.ask("PUT", &path, lease("b", &revision)).await;
+    assert_eq!(updated.code, 200, "{updated:?}");
+    let patch = json!({"spec": {"holderIdentity": "c"}});
+    let patched = server.ask("PATCH", &path, patch).await;
+    assert_eq!(patched.body["spec"]["holderIdentity"], "c", "{patched:?}");
 }
 
 #[tokio::test]
