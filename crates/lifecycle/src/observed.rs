@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::plan::EventType;
 use crate::probe::Healths;
 use crate::resize::Resizing;
+use crate::resources::Amounts;
 
 /// One look at a Pod's world.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -150,6 +151,8 @@ pub struct BackOff {
     pub delay: SignedDuration,
     /// When the entry was last advanced.
     pub updated_at: Timestamp,
+    /// What the container was allocated then: one of another size has no history.
+    pub amounts: Amounts,
 }
 
 /// Pull back-off of one image (§4.2).

@@ -8,6 +8,7 @@ use crate::kinds::Member;
 use crate::look::Look;
 use crate::observed::{BackOff, ContainerKind};
 use crate::plan::NodePolicy;
+use crate::resources::Amounts;
 use crate::text;
 
 /// An entry that was not advanced for this long before an exit counts as absent: the instance ran well.
@@ -116,16 +117,19 @@ pub enum Gate {
     },
 }
 
-/// The crash back-off at a start attempt (§4.1): `finished_at` is the end of the newest run that has ended.
+/// The crash back-off at a start attempt (§4.1): `finished_at` is the end of the newest run that has ended, `amounts` is what the
+/// container is allocated.
 pub fn gate(
     entry: Option<&BackOff>,
     finished_at: Option<Timestamp>,
+    amounts: Amounts,
     now: Timestamp,
     policy: &NodePolicy,
 ) -> Gate {
     let Some(finished_at) = finished_at else {
         return Gate::Open(None);
     };
+    let entry = entry.filter(|e| e.amounts == amounts);
     let entry = entry.filter(|e| finished_at.duration_since(e.updated_at) <= FORGET_AFTER);
     let delay = match entry {
         Some(entry) => {
@@ -143,6 +147,7 @@ pub fn gate(
     Gate::Open(Some(BackOff {
         delay,
         updated_at: now,
+        amounts,
     }))
 }
 

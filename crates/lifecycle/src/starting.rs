@@ -10,6 +10,7 @@ use crate::kinds::Member;
 use crate::look::Look;
 use crate::observed::{BackOff, StartError};
 use crate::plan::{Event, NodePolicy};
+use crate::resources::Amounts;
 use crate::restart::{self, Gate};
 use crate::text;
 
@@ -70,7 +71,8 @@ fn by_rule(look: &Look<'_>, policy: &NodePolicy, member: &Member<'_>) -> Attempt
         .restarts
         .get(member.name())
         .filter(|_| known);
-    match restart::gate(entry, exit.map(|(_, at)| at), look.now, policy) {
+    let amounts = Amounts::of(look.pod, member.spec);
+    match restart::gate(entry, exit.map(|(_, at)| at), amounts, look.now, policy) {
         Gate::Open(back_off) => {
             failed_before(look, policy, member).unwrap_or(Attempt::Now { back_off })
         }

@@ -94,5 +94,6 @@ pub(crate) fn back_off(delay: i64, updated: i64) -> BackOff {
     BackOff {
         delay: jiff::SignedDuration::from_secs(delay),
         updated_at: at(updated),
+        amounts: Default::default(),
     }
 }

@@ -48,6 +48,18 @@ fn crashes_are_backed_off() {
             Some(101),
         ),
         (
+            "a container of another size has no history §4.1",
+            one(),
+            crashed(|s| {
+                let mut smaller = back_off(80, 20);
+                smaller.amounts.memory_limit = 1 << 20;
+                s.memory.restarts.insert("a".to_owned(), smaller);
+            }),
+            21,
+            "start container a #2",
+            None,
+        ),
+        (
             "over when the delay has passed since the exit §4.1",
             one(),
             crashed(|s| {
