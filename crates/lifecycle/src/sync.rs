@@ -168,14 +168,16 @@ fn containers(
 /// Evaluates app containers; `false` when none is kept and none is to be started (§1.7).
 fn apps(look: &Look<'_>, policy: &NodePolicy, plan: &mut Plan) -> bool {
     let mut any = false;
+    let mut stops = Vec::new();
     for member in kinds::apps(look.pod) {
         let newest = look.newest(member.name());
         match newest.map(|c| (c, &c.state)) {
             Some((record, ContainerState::Running { .. })) => {
-                any = true;
-                if let Some(cause) = Cause::of(look, &member, record) {
-                    stop_one(look, &member, record, &cause, plan);
-                }
+                let cause = Cause::of(look, &member, record);
+                // One that is stopped for good is not kept: without another the Pod ends as a whole.
+                let is_kept = |cause: Cause| cause == Cause::Begun || cause.restarts(look, &member);
+                any |= cause.is_none_or(is_kept);
+                stops.extend(cause.map(|cause| (member, record, cause)));
             }
             Some((record, ContainerState::Unknown)) if look.alive(record) => {
                 any = true;
@@ -186,6 +188,11 @@ fn apps(look: &Look<'_>, policy: &NodePolicy, plan: &mut Plan) -> bool {
                 start(look, policy, &member, plan);
             }
             _ => plan.because(Some(member.name()), "has ended and is not restarted"),
+        }
+    }
+    if any {
+        for (member, record, cause) in &stops {
+            stop_one(look, member, record, cause, plan);
         }
     }
     any

@@ -62,10 +62,26 @@ fn a_failed_probe_stops_its_container() {
         ),
         (
             "under Never it is not said to restart §1.7",
-            one().liveness(probe(1, 3)).policy("Never"),
+            pod()
+                .app("a")
+                .liveness(own_grace(probe(1, 3)))
+                .app("b")
+                .policy("Never"),
+            found(
+                ID,
+                &[(Kind::Liveness, Health::Bad)],
+                vec![running("a", 0, 1), running("b", 0, 1)],
+            ),
+            9,
+            "stop container a (a-0) within 60 s: Container a failed liveness probe",
+            None,
+        ),
+        (
+            "and without another the Pod ends as a whole §1.7",
+            one().liveness(own_grace(probe(1, 3))).policy("Never"),
             bad(Kind::Liveness),
             9,
-            "stop container a (a-0) within 30 s: Container a failed liveness probe",
+            "stop container a (a-0) within 30 s: Stopping container a",
             None,
         ),
         (
@@ -73,7 +89,7 @@ fn a_failed_probe_stops_its_container() {
             one().liveness(probe(1, 3)).own_policy("Never"),
             bad(Kind::Liveness),
             9,
-            "stop container a (a-0) within 30 s: Container a failed liveness probe",
+            "stop container a (a-0) within 30 s: Stopping container a",
             None,
         ),
         (
