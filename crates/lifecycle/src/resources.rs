@@ -97,8 +97,7 @@ pub fn container_limits(pod: &Pod, container: &Container) -> Resources {
     let own = container.resources.as_ref();
     let amounts = Amounts::of(pod, container);
     let cpu_request = amount(own.and_then(|r| r.requests.as_ref()), "cpu")
-        .or_else(|| amount(own.and_then(|r| r.limits.as_ref()), "cpu"))
-        .map_or(0, |q| q.milli_value());
+        .map_or(amounts.cpu_limit, |q| q.milli_value());
     Resources {
         cpu_shares: Some(shares(cpu_request)),
         cpu_period_us: Some(PERIOD_US),

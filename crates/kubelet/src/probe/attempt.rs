@@ -58,10 +58,12 @@ async fn by_exec(
     action: &ExecAction,
     within: Duration,
 ) -> Answer {
+    // What is taken from elsewhere is empty here, as upstream has it.
     let literal = |name: &str| {
         let env = container.env.iter().flatten();
         let mut env = env.filter(|var| var.name == name);
-        env.next_back().and_then(|var| var.value.clone())
+        env.next_back()
+            .map(|var| var.value.clone().unwrap_or_default())
     };
     let words = action.command.iter().flatten();
     let command: Vec<String> = words.map(|word| expand(word, literal)).collect();
