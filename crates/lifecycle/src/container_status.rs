@@ -110,6 +110,7 @@ fn without_record(
             .and_then(|p| p.last_state.clone())
             .or_else(|| Some(core::ContainerState::default())),
         restart_count: previous.map_or(0, |p| p.restart_count),
+        volume_mounts: volume_mounts(member, previous),
         ..core::ContainerStatus::default()
     };
     let ran = previous.is_some_and(|p| has(p, |s| s.running.is_some()));
@@ -150,6 +151,7 @@ fn removed(
             ..previous.cloned().unwrap_or_else(|| core::ContainerStatus {
                 name: member.name().to_owned(),
                 image: member.image().to_owned(),
+                volume_mounts: volume_mounts(member, None),
                 ..core::ContainerStatus::default()
             })
         };
@@ -167,6 +169,7 @@ fn removed(
             restart_all::MESSAGE,
         ))),
         restart_count: previous.map_or(0, |p| p.restart_count.saturating_add(1)),
+        volume_mounts: volume_mounts(member, previous),
         ..core::ContainerStatus::default()
     }
 }

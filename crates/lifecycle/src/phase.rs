@@ -91,9 +91,7 @@ fn parts(
     let last = status
         .last_state
         .as_ref()
-        .and_then(|l| l.terminated.as_ref())
-        // What was removed to restart all is about to run.
-        .filter(|end| end.reason.as_deref() != Some(restart_all::REASON));
+        .and_then(|l| l.terminated.as_ref());
     (status.state.as_ref(), last)
 }
 
@@ -106,7 +104,8 @@ fn restarts(look: &Look<'_>, member: &Member<'_>, end: &core::ContainerStateTerm
     let replaced = look
         .newest(member.name())
         .is_some_and(|record| restart::replaced(look, record));
-    !look.deleted() && (replaced || restart::restarts_after(look.pod, member, code))
+    let with_all = end.reason.as_deref() == Some(restart_all::REASON);
+    !look.deleted() && (with_all || replaced || restart::restarts_after(look.pod, member, code))
 }
 
 fn count_init(

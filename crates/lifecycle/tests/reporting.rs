@@ -2,7 +2,7 @@
 
 use cri::{SandboxState, UserStatus};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{Node, PodCondition, PodReadinessGate};
+use k8s_openapi::api::core::v1::{Node, PodCondition, PodReadinessGate, PodStatus};
 use lifecycle::image::{self, Decision, Presence, PullPolicy};
 use lifecycle::room::Room;
 use lifecycle::{NodePolicy, Observed, VolumesSeen, admit, kinds, status};
@@ -322,6 +322,21 @@ fn ephemeral_containers_count_for_nothing() {
 }
 
 #[test]
+fn a_container_that_waits_says_what_it_will_mount() {
+    let mut pod = pod().app("a").image_volume("tools", "tools").build();
+    let mounts = |status: &PodStatus| {
+        let app = &status.container_statuses.as_deref().unwrap_or_default()[0];
+        let mounts = app.volume_mounts.clone().unwrap_or_default();
+        mounts.into_iter().map(|m| m.name).collect::<Vec<_>>()
+    };
+    let waiting = status(&pod, &seen(vec![]), at(1));
+    assert_eq!(mounts(&waiting), ["tools"], "§3.5");
+    pod.status = Some(waiting);
+    let runs = status(&pod, &seen(vec![running("a", 0, 2)]), at(2));
+    assert_eq!(mounts(&runs), ["tools"], "§3.5");
+}
+
+#[test]
 fn an_init_container_removed_to_restart_all_says_so_from_the_first() {
     let mut pod = pod()
         .policy("Never")
@@ -348,6 +363,8 @@ fn an_init_container_removed_to_restart_all_says_so_from_the_first() {
             (Some("RestartingAllContainers"), 1),
             "§1.10"
         );
+        // What was removed counts as about to restart.
+        assert_eq!(status.phase.as_deref(), Some("Running"), "§3.1");
         pod.status = Some(status);
     }
 }

@@ -16,8 +16,26 @@ struct Life {
     grace: i64,
     deadline: Option<i64>,
     /// Kind, own policy, behaviour of each run; the last goes on.
-    init: Vec<(bool, Option<&'static str>, Vec<Run>, Extras)>,
-    apps: Vec<(Option<&'static str>, Vec<Run>, Extras)>,
+    init: Vec<(bool, Option<Own>, Vec<Run>, Extras)>,
+    apps: Vec<(Option<Own>, Vec<Run>, Extras)>,
+}
+
+/// A container's own restart policy, and with which exit code it, or with it all of the Pod, is restarted all the same.
+#[derive(Debug, Clone)]
+struct Own {
+    policy: &'static str,
+    rule: Option<(bool, i32)>,
+}
+
+impl Own {
+    fn add(&self, builder: PodBuilder) -> PodBuilder {
+        let builder = builder.own_policy(self.policy);
+        match self.rule {
+            Some((true, code)) => builder.rule_for_all(&[code]),
+            Some((false, code)) => builder.rule("In", &[code]),
+            None => builder,
+        }
+    }
 }
 
 /// What a container has: a startup, liveness and readiness probe, a `preStop` and a `postStart` hook.
@@ -60,7 +78,7 @@ impl Life {
                 builder.init(&name)
             };
             if let (false, Some(own)) = (sidecar, own) {
-                builder = builder.own_policy(own);
+                builder = own.add(builder);
             }
             if *sidecar {
                 builder = with_extras(builder, *extras);
@@ -74,7 +92,7 @@ impl Life {
             builder = builder.app(&name).image(&format!("image-{name}"));
             builder = with_extras(builder, *extras);
             if let Some(own) = own {
-                builder = builder.own_policy(own);
+                builder = own.add(builder);
             }
             scripts.push((name, runs));
         }
@@ -131,22 +149,22 @@ fn policy() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")]
 }
 
-fn own_policy(choices: &'static [&'static str]) -> impl Strategy<Value = Option<&'static str>> {
-    prop_oneof![4 => Just(None), 1 => proptest::sample::select(choices).prop_map(Some)]
+fn own(choices: &'static [&'static str]) -> impl Strategy<Value = Option<Own>> {
+    let code = prop_oneof![Just(0), Just(1), Just(137)];
+    let rule = proptest::option::of((any::<bool>(), code));
+    let own = (proptest::sample::select(choices), rule);
+    let own = own.prop_map(|(policy, rule)| Own { policy, rule });
+    prop_oneof![3 => Just(None), 1 => own.prop_map(Some)]
 }
 
 fn life() -> impl Strategy<Value = Life> {
     let init = (
         any::<bool>(),
-        own_policy(&["OnFailure", "Never"]),
+        own(&["OnFailure", "Never"]),
         runs(),
         extras(),
     );
-    let app = (
-        own_policy(&["Always", "OnFailure", "Never"]),
-        runs(),
-        extras(),
-    );
+    let app = (own(&["Always", "OnFailure", "Never"]), runs(), extras());
     (
         policy(),
         0..20_i64,
@@ -208,6 +226,7 @@ proptest! {
         world.run_to(second + 1_000 + 3_600);
         prop_assert!(world.seen.gone, "19: still in the API: {}", world.summary());
         prop_assert!(world.seen.sandboxes.is_empty() && world.seen.containers.is_empty(), "21: records are left");
+        prop_assert_eq!(&world.seen.volumes, &lifecycle::VolumesSeen::Released, "21: volumes are left");
     }
 
     #[test]

@@ -18,6 +18,8 @@ struct Past {
     runs: u32,
     attempts: BTreeSet<u32>,
     last_end: Option<(Timestamp, i32)>,
+    /// Its records were removed to restart all containers: its number goes on from what was reported, which may be ahead.
+    is_removed: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<Timestamp>,
@@ -40,8 +42,6 @@ pub(crate) struct Watcher {
     probes: BTreeMap<(Id, Kind), Health>,
     /// Containers that were stopped to be started again.
     stopped_to_start: BTreeSet<String>,
-    /// Containers that were removed to restart all of them.
-    removed_in_place: BTreeSet<String>,
     /// Runs whose startup probe succeeded.
     started_up: BTreeSet<Id>,
     /// Runs in the order they began: container and number.
@@ -160,10 +160,12 @@ impl Watch for Watcher {
                 self.check_probed(stop);
                 self.check_alone_cause(stop, seen);
                 let hook = seen.memory.pre_stops.get(&stop.id);
+                // What a rule restarts with all others is killed at once (§1.10).
+                let is_killed = stop.message.as_deref() == Some("killing");
                 let waited = hook.is_none_or(|hook| {
                     let grace = SignedDuration::from_secs(hook.stop.grace_seconds);
                     let falls = seen.memory.termination.is_some();
-                    hook.is_over || falls || now >= hook.stop.since + grace
+                    hook.is_over || falls || is_killed || now >= hook.stop.since + grace
                 });
                 assert!(waited, "7: {stop} does not wait for its hook");
                 if stop.then_restart {
@@ -212,7 +214,10 @@ impl Watch for Watcher {
                     "{id} is removed while it runs"
                 );
                 if seen.memory.restarting_all {
-                    self.removed_in_place.insert(record.name.clone());
+                    // It begins anew, whatever its policy says.
+                    let past = self.past.entry(record.name.clone()).or_default();
+                    past.last_end = None;
+                    past.is_removed = true;
                 }
             }
             Step::RemoveSandbox { .. } | Step::StopSandbox { .. } => {
@@ -221,7 +226,7 @@ impl Watch for Watcher {
                     "a sandbox goes while something runs"
                 );
             }
-            Step::Allocate | Step::Resize(_) => panic!("20: a resize that nobody asked for"),
+            Step::Allocate | Step::Resize(_) => panic!("a resize that nobody asked for"),
             Step::Event(_) | Step::SetUpVolumes => {}
         }
     }
@@ -436,6 +441,9 @@ impl Watcher {
             start.container,
             start.restart_count
         );
+        if std::mem::take(&mut past.is_removed) {
+            past.runs = past.runs.max(start.restart_count);
+        }
         assert_eq!(
             start.restart_count, past.runs,
             "12: {} skips a number",
@@ -444,16 +452,18 @@ impl Watcher {
         let Some((ended, code)) = past.last_end else {
             return;
         };
-        if self.removed_in_place.remove(&start.container) {
-            return;
-        }
         let policy = member
             .spec
             .restart_policy
             .as_deref()
             .or(pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()));
         let is_own = self.stopped_to_start.contains(&start.container);
-        if self.sandbox_deaths == 0 && !member.is_sidecar() && !is_own {
+        let mut rules = member.spec.restart_policy_rules.iter().flatten();
+        let by_rule = rules.any(|rule| {
+            let codes = rule.exit_codes.as_ref().and_then(|c| c.values.as_ref());
+            codes.is_some_and(|codes| codes.contains(&code))
+        });
+        if self.sandbox_deaths == 0 && !member.is_sidecar() && !is_own && !by_rule {
             assert_ne!(policy, Some("Never"), "9: {} runs twice", start.container);
             assert!(
                 policy != Some("OnFailure") || code != 0,
@@ -487,7 +497,8 @@ impl Watcher {
         }
         if (from, to) == ("Running", "Pending") {
             let in_place = |c: &PodCondition| c.type_ == "AllContainersRestarting";
-            let may_fall = new.conditions.iter().flatten().any(in_place);
+            let may_fall =
+                new.conditions.iter().flatten().any(in_place) && !kinds::init(pod).is_empty();
             assert!(
                 self.sandbox_deaths > 0 || may_fall,
                 "22: Running became Pending"
