@@ -130,8 +130,9 @@ impl Tree {
         let root = self.group("");
         root.create(&Resources::default(), Role::Parent, Devices::All)?;
         root.count_memory_of_children();
+        // Until it is said what its Pods ask for.
         self.group("burstable")
-            .create(&Resources::default(), Role::Parent, Devices::All)?;
+            .create(&minimal, Role::Parent, Devices::All)?;
         self.group("besteffort")
             .create(&minimal, Role::Parent, Devices::All)
     }

@@ -270,7 +270,7 @@ fn a_v2_tree_is_made_level_by_level() {
     let read = |path: &str| fs::read_to_string(mount.join(path)).unwrap();
     level("", &[]);
     level("carob", &[]);
-    level("carob/burstable", &[]);
+    level("carob/burstable", &["cpu.weight"]);
     level("carob/besteffort", &["cpu.weight"]);
     tree.prepare().unwrap();
     for path in ["", "carob", "carob/burstable"] {
@@ -282,6 +282,7 @@ fn a_v2_tree_is_made_level_by_level() {
         );
     }
     assert_eq!(read("carob/besteffort/cpu.weight"), "1");
+    assert_eq!(read("carob/burstable/cpu.weight"), "1");
 
     level(
         "carob/podx",

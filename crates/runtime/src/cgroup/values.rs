@@ -59,17 +59,14 @@ pub(super) fn v2(resources: &Resources, role: Role) -> Vec<Write> {
             format!("{} {period}", or_max(resources.cpu_quota_us.unwrap_or(-1))),
         ));
     }
+    // No swap for containers (`NoSwap`), nor for a Pod beyond its limit; set first, so that a shrinking limit cannot push pages out.
+    let swap = match (role, resources.memory_limit_bytes) {
+        (Role::Container { .. }, _) => Some("0"),
+        (Role::Parent, Some(limit)) => Some(if limit > 0 { "0" } else { "max" }),
+        (Role::Parent, None) => None,
+    };
+    writes.extend(swap.map(|swap| ("memory", "memory.swap.max", swap.to_owned())));
     if let Some(limit) = resources.memory_limit_bytes {
-        // No swap beyond the limit (`NoSwap`); set first, so that a shrinking limit cannot push pages out.
-        writes.push((
-            "memory",
-            "memory.swap.max",
-            if limit > 0 {
-                "0".to_owned()
-            } else {
-                "max".to_owned()
-            },
-        ));
         writes.push(("memory", "memory.max", or_max(limit)));
     }
     if let Some(limit) = resources.pids_limit {
@@ -182,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             shown(&v2(&none, Role::Container { oom_group: false })),
-            "memory.oom.group=0"
+            "memory.swap.max=0, memory.oom.group=0"
         );
         let lifted = Resources {
             cpu_quota_us: Some(-1),

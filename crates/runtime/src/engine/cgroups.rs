@@ -1,8 +1,10 @@
 //! Which cgroup is whose: `<root>/<QoS class>/pod<uid>` the Pod's, below it one for each pause and container, named by its id.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use ports::runtime::{RuntimeError, SeccompProfile, SecurityContext, Stats};
+use ports::runtime::{Id, Resources, RuntimeError, SeccompProfile, SecurityContext, Stats};
 
 use super::record::{ContainerRecord, SandboxRecord};
 use super::{Inner, lock};
@@ -13,16 +15,26 @@ use crate::seccomp;
 /// What was killed has left its group by then, or hangs in the kernel.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
+/// The group of the Pods that ask for something of the node, each for what it asks.
+const BURSTABLE: &str = "burstable";
+/// The least a group can have.
+const LEAST_SHARES: u64 = 2;
+
 /// The engine's tree of cgroups.
 pub(crate) struct Cgroups {
     tree: Tree,
+    /// CPU shares of the sandboxes in the group of all Burstable Pods, which has as many together (spec/pod-lifecycle 12.3).
+    burstable: Mutex<BTreeMap<Id, u64>>,
 }
 
 impl Cgroups {
     pub(super) fn new(root: &str) -> Result<Self, CgroupError> {
         let tree = Tree::new(detect()?, root);
         tree.prepare()?;
-        Ok(Self { tree })
+        Ok(Self {
+            tree,
+            burstable: Mutex::default(),
+        })
     }
 
     /// Where cgroups are.
@@ -64,7 +76,41 @@ impl Cgroups {
     pub(super) fn make_sandbox(&self, sandbox: &SandboxRecord) -> Result<(), CgroupError> {
         let pod = self.pod(sandbox);
         pod.create(&sandbox.config.resources, Role::Parent, Devices::All)?;
-        self.pause(sandbox).make()
+        self.pause(sandbox).make()?;
+        self.weigh(sandbox)
+    }
+
+    /// Counts what a sandbox that is there is allocated towards what all Burstable Pods have together.
+    pub(super) fn weigh(&self, sandbox: &SandboxRecord) -> Result<(), CgroupError> {
+        let parent = &sandbox.config.cgroup_parent;
+        if !parent.starts_with(&format!("{BURSTABLE}/")) {
+            return Ok(());
+        }
+        let shares = sandbox.config.resources.cpu_shares.unwrap_or(LEAST_SHARES);
+        self.change_burstable(|all| all.insert(sandbox.id.clone(), shares))
+    }
+
+    /// A sandbox is not there any more.
+    pub(super) fn forget(&self, sandbox: &str) -> Result<(), CgroupError> {
+        self.change_burstable(|all| all.remove(sandbox))
+    }
+
+    fn change_burstable(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<Id, u64>) -> Option<u64>,
+    ) -> Result<(), CgroupError> {
+        let sum = |all: &BTreeMap<Id, u64>| all.values().sum::<u64>().max(LEAST_SHARES);
+        let mut all = lock(&self.burstable);
+        let before = sum(&all);
+        change(&mut all);
+        if sum(&all) == before {
+            return Ok(());
+        }
+        let together = Resources {
+            cpu_shares: Some(sum(&all)),
+            ..Resources::default()
+        };
+        self.tree.group(BURSTABLE).update(&together)
     }
 
     /// A container's group with its limits.

@@ -201,6 +201,28 @@ pub(super) fn link_error(what: &'static str) -> impl FnOnce(LinkError) -> Runtim
     }
 }
 
+/// The container whose processes this one is to see must run (containerd's words).
+fn expect_target(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    config: &ContainerConfig,
+) -> Result<(), RuntimeError> {
+    let Some(id) = &config.security.pid_target else {
+        return Ok(());
+    };
+    let target = inner.find_container(id).ok();
+    let target = target.filter(|target| target.sandbox.id == sandbox.id);
+    let wrong = match target.map(|target| target.status().state) {
+        None => "does not exist",
+        Some(ContainerState::Running { .. }) => return Ok(()),
+        Some(ContainerState::Created) => "is not running - in state CONTAINER_CREATED",
+        Some(ContainerState::Exited { .. }) => "is not running - in state CONTAINER_EXITED",
+        Some(ContainerState::Unknown) => "is not running - in state CONTAINER_UNKNOWN",
+    };
+    let why = format!("invalid target container: container {id:?} {wrong}");
+    Err(RuntimeError::Create(why))
+}
+
 // ---- create ----------------------------------------------------------------------------------------------------------
 
 /// Makes a container's record and the directories of its root file system.
@@ -211,6 +233,7 @@ pub(super) async fn create(
 ) -> Result<Id, RuntimeError> {
     let sandbox = inner.find_sandbox(&sandbox_id)?;
     expect_ready(&sandbox)?;
+    expect_target(&inner, &sandbox, &config)?;
     let create = |error: ImageError| RuntimeError::Create(error.to_string());
     let (image, mut rootfs) = image(&inner, &config.image_id).await.map_err(create)?;
     let image_layers = image_layers(&inner, &config).await;

@@ -127,6 +127,9 @@ fn adopt(inner: &Arc<Inner>, sandbox: &Arc<Sandbox>, mut connected: Connected) {
         }
     }
     sandbox.connect(inner, connected);
+    if let Err(error) = inner.cgroups.weigh(&sandbox.record()) {
+        tracing::warn!(sandbox = sandbox.id, %error, "counting what a Pod is allocated");
+    }
     let Ok(link) = sandbox.link() else { return };
     for container in recorded {
         link.tell(Request::Acknowledge { container });

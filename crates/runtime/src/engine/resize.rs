@@ -28,6 +28,10 @@ pub(super) async fn sandbox(
     sandbox
         .note(&inner, &resources, annotations)
         .map_err(io_error("failed to record the Pod's limits"))?;
+    if sandbox.status().state == SandboxState::Ready {
+        let weighed = inner.cgroups.weigh(&sandbox.record());
+        weighed.map_err(cgroup_error("failed to change the limits of all Pods"))?;
+    }
     Ok(sandbox.status())
 }
 

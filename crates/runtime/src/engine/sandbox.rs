@@ -403,6 +403,8 @@ pub(super) async fn take_down(
         blocking(move || for_removal.cgroups.remove(&pause).map_err(io::Error::other)).await;
     removed.map_err(io_error("failed to remove pause's cgroup"))?;
     sandbox.set_state(inner, SandboxState::NotReady);
+    let forgotten = inner.cgroups.forget(&sandbox.id);
+    forgotten.map_err(cgroup_error("failed to change the limits of all Pods"))?;
     unmount_shm(&inner.directories.sandbox_run(&sandbox.id))
         .map_err(io_error("failed to unmount shared memory"))
 }

@@ -12,6 +12,7 @@ use crate::world::{World, container};
 const POD: &str = "burstable/poduid-1";
 const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
 const QUOTA: [&str; 2] = ["cpu.cfs_quota_us", "cpu.max"];
+const SHARES: [&str; 2] = ["cpu.shares", "cpu.weight"];
 
 pub(crate) fn all() -> Vec<Scenario> {
     scenarios![
@@ -81,6 +82,10 @@ async fn limits_change_while_a_container_runs() {
     change(200, 128).await;
     assert_eq!(kernel(&world, POD), shown(200, 128));
     assert_eq!(kernel(&world, &group), shown(200, 128));
+    // It is the only one of its kind, so they have no more together.
+    let shares = |group: &str| world.kernel(group, &SHARES);
+    assert_eq!(shares("burstable"), shares(POD));
+    assert_ne!(shares("burstable"), shares("besteffort"));
     // Only what is set changes.
     let memory = Resources {
         memory_limit_bytes: Some(32 << 20),
@@ -95,6 +100,8 @@ async fn limits_change_while_a_container_runs() {
     assert_eq!(app.resources, mixed);
     assert_eq!(kernel(&world, &group), shown(200, 32));
     assert_eq!(world.status(&id).await.resources, mixed);
+    runtime.stop_sandbox(&sandbox).await.expect("stops");
+    assert_eq!(shares("burstable"), shares("besteffort"));
     world.finish().await;
 }
 
@@ -115,6 +122,9 @@ async fn what_was_changed_outlives_the_engine() {
     let status = world.status(&id).await;
     assert_eq!(status.resources, app);
     assert_eq!(status.annotations["note"], "started");
+    // The later engine counts anew what is there.
+    let shares = |group: &str| world.kernel(group, &SHARES);
+    assert_eq!(shares("burstable"), shares(POD));
     world.finish().await;
 }
 

@@ -382,5 +382,15 @@ async fn an_ephemeral_container_joins_its_targets_pids() {
             id
         }
     );
+    // Once it has ended nobody joins it any more.
+    let stopped = world.runtime().stop_container(&target, Duration::ZERO);
+    stopped.await.expect("stops");
+    let mut late = container("late");
+    late.security.pid_target = Some(target.clone());
+    let refused = world.runtime().create_container(&sandbox, late).await;
+    let why = format!(
+        "failed to create container: invalid target container: container {target:?} is not running - in state CONTAINER_EXITED"
+    );
+    assert_eq!(refused.expect_err("no target").to_string(), why);
     world.finish().await;
 }
