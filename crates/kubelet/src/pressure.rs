@@ -4,6 +4,7 @@
 //! and when the first Pod comes. One Pod goes at a time; the next look waits until it has left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,7 +195,7 @@ async fn evict(
     for view in views.collect::<Vec<_>>() {
         let mut used = usage(agent, &view).await;
         if with_disk {
-            used.disk = on_disk(agent, &view).await;
+            measure_disk(agent, &view, &mut used).await;
         }
         pods.push((view.pod.clone(), used));
     }
@@ -226,14 +227,26 @@ async fn usage(agent: &Agent, view: &View) -> Usage {
     usage
 }
 
-/// Bytes of a Pod's volumes, logs and writable layers.
-async fn on_disk(agent: &Agent, view: &View) -> u64 {
+/// Measures a Pod's volumes, and the logs and writable layers of its containers.
+async fn measure_disk(agent: &Agent, view: &View, usage: &mut Usage) {
     let uid = view.pod.metadata.uid.as_deref().unwrap_or_default();
-    let mut paths = vec![agent.log_directory(&view.pod)];
-    paths.extend(agent.volumes.pod_dir(uid).await);
+    let logs = agent.log_directory(&view.pod);
+    let mut paths: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for container in &view.containers {
+        let name = &container.name;
+        let of_it = paths
+            .entry(name.clone())
+            .or_insert_with(|| vec![logs.join(name)]);
         // One that was removed meanwhile uses nothing.
-        paths.extend(agent.runtime.writable_layer(&container.id).await);
+        of_it.extend(agent.runtime.writable_layer(&container.id).await);
     }
-    blocking::run(move || disk::together(&paths)).await
+    let volumes: Vec<PathBuf> = agent.volumes.pod_dir(uid).await.into_iter().collect();
+    let measured = blocking::run(move || {
+        let containers = paths.into_iter();
+        let containers = containers.map(|(name, paths)| (name, disk::together(&paths)));
+        (containers.collect(), disk::together(&volumes))
+    });
+    let (containers, volumes): (BTreeMap<String, u64>, u64) = measured.await;
+    usage.disk = containers.values().sum::<u64>() + volumes;
+    usage.disk_of = containers;
 }

@@ -22,6 +22,8 @@ pub struct Usage {
     pub memory: BTreeMap<String, u64>,
     /// Bytes on the disk: writable layers, logs and volumes.
     pub disk: u64,
+    /// Of these, writable layers and logs, by container.
+    pub disk_of: BTreeMap<String, u64>,
     /// Processes and threads.
     pub pids: u64,
 }
@@ -89,8 +91,12 @@ fn message(met: &Met, pod: &Pod, usage: Option<&Usage>) -> String {
         "The node was low on resource: {resource}. Threshold quantity: {}, available: {}. ",
         met.least, met.available
     );
-    let memory = usage.filter(|_| met.signal == Signal::Memory);
-    for (name, used) in memory.into_iter().flat_map(|usage| &usage.memory) {
+    let by_container = usage.and_then(|usage| match met.signal {
+        Signal::Memory => Some(&usage.memory),
+        Signal::Disk | Signal::ImageDisk => Some(&usage.disk_of),
+        Signal::Inodes | Signal::ImageInodes | Signal::Pids => None,
+    });
+    for (name, used) in by_container.into_iter().flatten() {
         let members = kinds::members(pod);
         let Some(member) = members.iter().find(|m| m.name() == name) else {
             continue;

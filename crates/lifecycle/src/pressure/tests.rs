@@ -56,6 +56,7 @@ fn using(memory: u64, disk: u64, pids: u64) -> Option<Usage> {
     Some(Usage {
         memory: [("c".to_owned(), memory)].into(),
         disk,
+        disk_of: [("c".to_owned(), disk / 2)].into(),
         pids,
     })
 }
@@ -451,6 +452,11 @@ fn the_reason_is_told() {
         &[("nodefs.available", "1Gi")],
         &[(Signal::Disk, 1 << 40, 1 << 20)],
     )[0];
+    let usage = using(0, 6 << 20, 0);
+    let (_, eviction) = evict(met, [(&greedy, usage.as_ref())]).expect("somebody");
+    let text = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 1Mi. Container c was using 3Mi, \
+                request is 0, has larger consumption of ephemeral-storage. ";
+    assert_eq!(eviction.verdict.message, text);
     let (_, eviction) = evict(met, [(&greedy, None)]).expect("somebody");
     assert_eq!(
         eviction.verdict.message,
