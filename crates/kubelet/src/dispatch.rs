@@ -8,7 +8,7 @@ use informer::{ServiceSansStatus, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::{self, Config};
-use lifecycle::Eviction;
+use lifecycle::{Eviction, node_events};
 use ports::runtime::RuntimeEvent;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -87,11 +87,18 @@ pub(crate) async fn run(
 
 async fn register(agent: &Agent) -> Node {
     let api: Api<Node> = Api::all(agent.client.clone());
+    let name = &agent.config.node_name;
+    agent.recorder.record_node(name, node_events::starting());
     let pressures = agent.pressures().await;
     loop {
         let images = agent.images.list_images().await.unwrap_or_default();
         match node::register(&api, &agent.config, &images, &pressures, agent.now()).await {
-            Ok(node) => return node,
+            Ok((before, node)) => {
+                for event in node_events::registered(before.as_ref(), &node) {
+                    agent.recorder.record_node(name, event);
+                }
+                return node;
+            }
             Err(error) => {
                 tracing::warn!(%error, "registering the node");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;

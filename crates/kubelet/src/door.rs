@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::Event;
-use lifecycle::Rejection;
+use lifecycle::{Rejection, node_events};
 
 use crate::agent::Agent;
 use crate::node;
@@ -34,6 +34,10 @@ impl Door {
     }
 
     fn looks_like(&mut self, node: Node) {
+        if let Some(event) = node_events::changed(&self.node, &node) {
+            let name = &self.agent.config.node_name;
+            self.agent.recorder.record_node(name, event);
+        }
         let share = node::share(&self.agent.config, Some(&node));
         self.agent.allocations.resize(share);
         self.node = node;

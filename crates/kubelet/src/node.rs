@@ -23,7 +23,8 @@ use crate::config::Config;
 /// Most images listed in `status.images`, as upstream's `nodeStatusMaxImages`.
 const MAX_IMAGES: usize = 50;
 
-/// Makes the Node object, or brings an existing one up to date; as it is then. Writes nothing when nothing differs.
+/// Makes the Node object, or brings an existing one up to date; as it was before, if it was there, and as it is then. Writes nothing
+/// when nothing differs.
 ///
 /// # Errors
 /// Whatever the API answers, except that the node exists already.
@@ -33,14 +34,18 @@ pub(crate) async fn register(
     images: &[Image],
     pressures: &BTreeSet<Pressure>,
     now: Timestamp,
-) -> Result<Node, kube::Error> {
+) -> Result<(Option<Node>, Node), kube::Error> {
     let wanted = node(config, images, pressures, now);
-    let stored = match api.create(&PostParams::default(), &wanted).await {
-        Ok(stored) => stored,
-        Err(kube::Error::Api(e)) if e.code == 409 => update_labels(api, &wanted).await?,
+    let (before, stored) = match api.create(&PostParams::default(), &wanted).await {
+        Ok(stored) => (None, stored),
+        Err(kube::Error::Api(e)) if e.code == 409 => {
+            let stored = update_labels(api, &wanted).await?;
+            (Some(stored.clone()), stored)
+        }
         Err(e) => return Err(e),
     };
-    write_status(api, stored, wanted.status.unwrap_or_default()).await
+    let node = write_status(api, stored, wanted.status.unwrap_or_default()).await?;
+    Ok((before, node))
 }
 
 /// Reports the images of the node after one was added or removed.

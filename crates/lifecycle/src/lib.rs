@@ -23,6 +23,7 @@ mod init;
 pub mod kinds;
 mod look;
 pub mod messages;
+pub mod node_events;
 mod observed;
 mod phase;
 mod plan;

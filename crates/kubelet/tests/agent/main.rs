@@ -4,6 +4,7 @@ mod admission;
 mod ephemeral;
 mod hooks;
 mod images;
+mod node;
 mod pressure;
 mod probes;
 mod resize;

@@ -76,7 +76,7 @@ async fn one_pod_goes_when_memory_is_short() {
     let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget");
     assert_eq!(target.unwrap_or(&Value::Null)["message"], why, "{ended:#}");
     let told = |api: &FakeApi| {
-        let events = api.events();
+        let events = [api.events(), api.node_events()].concat();
         let wanted = [
             format!("Evicted: {why}"),
             "EvictionThresholdMet: Attempting to reclaim memory".to_owned(),
@@ -109,7 +109,7 @@ async fn one_pod_goes_when_memory_is_short() {
     let condition = pressed(&world, "MemoryPressure", "False").await;
     assert_eq!(condition["reason"], "KubeletHasSufficientMemory");
     let over = "NodeHasSufficientMemory: Node node status is now: NodeHasSufficientMemory";
-    let told = |api: &FakeApi| api.events().contains(&over.to_owned()).then_some(());
+    let told = |api: &FakeApi| api.node_events().contains(&over.to_owned()).then_some(());
     world.api.until("told", told).await;
     put(&world, "later", 0);
     in_phase(&world, "later", "Running").await;

@@ -119,14 +119,24 @@ impl FakeApi {
         self.0.state.lock().unwrap().objects.get(path).cloned()
     }
 
-    /// Reasons and messages of the events so far, in the order in which they were made.
+    /// Reasons and messages of the events about Pods so far, in the order in which they were made.
     pub(crate) fn events(&self) -> Vec<String> {
+        self.events_about("Pod")
+    }
+
+    /// The same of those about the node.
+    pub(crate) fn node_events(&self) -> Vec<String> {
+        self.events_about("Node")
+    }
+
+    fn events_about(&self, kind: &str) -> Vec<String> {
         let state = self.0.state.lock().unwrap();
         let mut events: Vec<&Value> = state
             .objects
             .iter()
             .filter(|(p, _)| p.contains("/events/"))
             .map(|(_, e)| e)
+            .filter(|e| e["involvedObject"]["kind"] == kind)
             .collect();
         events.sort_by_key(|e| e["metadata"]["creation"].as_u64());
         events

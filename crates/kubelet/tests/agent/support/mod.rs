@@ -103,7 +103,10 @@ fn config(root: PathBuf) -> Config {
         hosts_file: root.join("none"),
         policy: Default::default(),
         evictions: Default::default(),
-        info: NodeInfo::default(),
+        info: NodeInfo {
+            boot_id: "this boot".into(),
+            ..NodeInfo::default()
+        },
         root,
     }
 }
