@@ -130,7 +130,8 @@ pub(crate) fn unused_images_go_first(outside: &Outside) -> anyhow::Result<()> {
 
 fn images_go(user: &User) -> anyhow::Result<()> {
     let engine = user.engine();
-    let images = Directory::watch(&engine.root().join("state/images"))?;
+    // Layers go once the image is not listed any more.
+    let layers = Directory::watch(&engine.root().join("state/images/layers"))?;
     let names = || engine.carob(["image", "ls"]);
     engine.carob(["image", "pull", "alpine:3.20"])?;
     user.apply(
@@ -145,7 +146,7 @@ spec:
 "#,
     )?;
     user.wait("critical", "Running", "1/1")?;
-    images.until(|_| names().is_ok_and(|names| !names.contains("library/alpine")))?;
+    layers.until(|_| names().is_ok_and(|names| !names.contains("library/alpine")))?;
     let left = names()?;
     ensure!(left.contains("library/busybox"), "{left}");
     let events = user.run(&["get", "events", "-n", "default"])?;
