@@ -2,9 +2,10 @@
 //! redirects, and from one event to what changes in that table.
 //!
 //! [`redirects`] is the rule for one Service. [`State`] holds what is known and says what has changed since it was last asked; the
-//! table it leads to depends on what is known only, not on the order in which it was heard.
+//! table it leads to depends on what is known only, not on the order in which it was heard. [`names`] is what they are called.
 
 mod endpoints;
+pub mod names;
 mod service;
 mod state;
 
