@@ -64,3 +64,25 @@ pub fn service_of(found: ServiceSansStatus) -> Service {
         status: None,
     }
 }
+
+/// Passes on what an event says of objects of a kind: each as it is now, or that it is gone.
+pub fn hear_each<K: Resource>(
+    kind: &str,
+    known: &mut Mirror<()>,
+    event: Result<Event<K>, watcher::Error>,
+    mut tell: impl FnMut(Key, Option<K>),
+) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => return tracing::warn!(%error, "watching {kind}"),
+    };
+    match known.hear(event, |object| tell(key_of(&object), Some(object))) {
+        Heard::One {
+            key,
+            is_there: false,
+            ..
+        } => tell(key, None),
+        Heard::All { vanished } => vanished.into_iter().for_each(|key| tell(key, None)),
+        _ => {}
+    }
+}

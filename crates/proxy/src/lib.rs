@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{Fuse, FutureExt};
-use informer::{Heard, Mirror, key_of, watch};
+use informer::{Mirror, hear_each, watch};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher::{self, Config, Event};
-use kube::{Api, Client, Resource};
+use kube::runtime::watcher::Config;
+use kube::{Api, Client};
 use nat::Change;
-use netplan::{Key, State};
+use netplan::State;
 use ports::network::Redirects;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -63,12 +63,12 @@ impl Proxy {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(event) = services.next() => {
-                    hear("Services", &mut known_services, event, |key, service| {
+                    hear_each("Services", &mut known_services, event, |key, service| {
                         state.service(key, service.map(informer::service_of).as_ref());
                     });
                 }
                 Some(event) = slices.next() => {
-                    hear("EndpointSlices", &mut known_slices, event, |key, slice| {
+                    hear_each("EndpointSlices", &mut known_slices, event, |key, slice| {
                         state.slice(key, slice.as_ref());
                     });
                 }
@@ -94,26 +94,4 @@ async fn carry_out(redirects: &dyn Redirects, change: Change) -> bool {
     );
     sleep(AGAIN).await;
     false
-}
-
-/// Passes on what an event says of objects: as they are now, or that they are gone.
-fn hear<K: Resource>(
-    kind: &str,
-    known: &mut Mirror<()>,
-    event: Result<Event<K>, watcher::Error>,
-    mut tell: impl FnMut(Key, Option<K>),
-) {
-    let event = match event {
-        Ok(event) => event,
-        Err(error) => return tracing::warn!(%error, "watching {kind}"),
-    };
-    match known.hear(event, |object| tell(key_of(&object), Some(object))) {
-        Heard::One {
-            key,
-            is_there: false,
-            ..
-        } => tell(key, None),
-        Heard::All { vanished } => vanished.into_iter().for_each(|key| tell(key, None)),
-        _ => {}
-    }
 }
