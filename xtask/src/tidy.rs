@@ -31,6 +31,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("controllers", Role::Services),
     ("scheduler", Role::Services),
     ("proxy", Role::Services),
+    ("dns", Role::Services),
     ("kubelet", Role::Services),
     ("cli", Role::Commands),
     ("carob", Role::Binary),
