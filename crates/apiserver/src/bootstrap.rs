@@ -1,6 +1,7 @@
-//! The objects every cluster has: the first namespaces, the system's priority classes, and Service, Endpoints and EndpointSlice `default/kubernetes`.
+//! The objects every cluster has: the first namespaces, the system's priority classes, and Service, Endpoints and EndpointSlice
+//! `default/kubernetes` and `kube-system/kube-dns`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use admission::priority::SYSTEM_CLASSES;
@@ -12,12 +13,16 @@ use ports::store::RevisionedStore;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::config::ServiceRange;
+use crate::config::{Config, NameServer, ServiceRange};
 use crate::identity::UserInfo;
 use crate::router::Router;
 use crate::server::Inner;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Which address of the range of Services is the name server's, if nobody has it, as kubeadm chooses.
+const NAME_SERVER: u32 = 10;
+/// Keeps the controller of mirrors away from Endpoints whose slices are made here.
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 
 /// Makes what is missing, through the same path as everyone.
 pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
@@ -42,7 +47,14 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         )
         .await?;
     }
-    let config = &inner.config;
+    kubernetes(&router, &inner.config).await?;
+    match inner.config.name_server {
+        Some(server) => kube_dns(&router, &inner.config, server).await,
+        None => Ok(()),
+    }
+}
+
+async fn kubernetes(router: &Router, config: &Config) -> Result<(), StatusError> {
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
@@ -52,38 +64,88 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         },
     });
     let services = "/api/v1/namespaces/default/services";
-    check_range(&router, services, config.service_range).await?;
-    keep(&router, services, &service).await?;
+    check_range(router, services, config.service_range).await?;
+    keep(router, services, &service).await?;
     let Some(advertise) = config.advertise else {
         return Ok(());
     };
-    let endpoints = json!({
-        "apiVersion": "v1", "kind": "Endpoints",
-        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{
-            "addresses": [{"ip": advertise.ip().to_string()}],
-            "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
-        }],
-    });
-    keep(&router, "/api/v1/namespaces/default/endpoints", &endpoints).await?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "endpoints": [{"addresses": [advertise.ip().to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
-    });
-    keep(
-        &router,
-        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
-        &slice,
-    )
-    .await
+    let ports = json!([{"name": "https", "port": advertise.port(), "protocol": "TCP"}]);
+    endpoints(router, "default", "kubernetes", advertise.ip(), &ports).await
 }
 
-/// The address of the Service `kubernetes`, the first of the range of Services; none before the first start.
-pub(crate) fn address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+/// The Service of the name server has the names and labels that kubeadm's has, as others look for it by them.
+async fn kube_dns(router: &Router, config: &Config, server: NameServer) -> Result<(), StatusError> {
+    let labels = json!({
+        "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
+    });
+    let (udp, tcp) = (server.udp.port(), server.tcp.port());
+    let mut service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
+        "spec": {"type": "ClusterIP", "ports": [
+            {"name": "dns", "protocol": "UDP", "port": 53, "targetPort": udp},
+            {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": tcp},
+        ]},
+    });
+    let services = "/api/v1/namespaces/kube-system/services";
+    let path = format!("{services}/kube-dns");
+    match send(router, Method::GET, &path, &Value::Null).await {
+        Ok(found) => {
+            service["spec"]["clusterIP"] = found["spec"]["clusterIP"].clone();
+            send(router, Method::PUT, &path, &service).await?;
+        }
+        Err(error) if error.reason == "NotFound" => {
+            let mut wanted = service.clone();
+            let address = config.service_range.nth(NAME_SERVER);
+            wanted["spec"]["clusterIP"] = address.to_string().into();
+            match send(router, Method::POST, services, &wanted).await {
+                // Somebody has the address since before there was a name server, or the range ends before it.
+                Err(error) if error.reason == "Invalid" => {
+                    send(router, Method::POST, services, &service).await?;
+                }
+                made => drop(made?),
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    let ports = json!([
+        {"name": "dns", "port": udp, "protocol": "UDP"}, {"name": "dns-tcp", "port": tcp, "protocol": "TCP"},
+    ]);
+    endpoints(router, "kube-system", "kube-dns", server.udp.ip(), &ports).await
+}
+
+/// Endpoints and EndpointSlice of a Service that leads to this process.
+async fn endpoints(
+    router: &Router,
+    namespace: &str,
+    name: &str,
+    ip: IpAddr,
+    ports: &Value,
+) -> Result<(), StatusError> {
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": name, "namespace": namespace, "labels": {SKIP_MIRROR: "true"}},
+        "subsets": [{"addresses": [{"ip": ip.to_string()}], "ports": ports}],
+    });
+    let path = format!("/api/v1/namespaces/{namespace}/endpoints");
+    keep(router, &path, &endpoints).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
+        "endpoints": [{"addresses": [ip.to_string()], "conditions": {"ready": true}}],
+        "ports": ports,
+    });
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+    keep(router, &path, &slice).await
+}
+
+/// The address of a Service; none if it does not exist or has none.
+pub(crate) fn address(
+    store: &dyn RevisionedStore,
+    namespace: &str,
+    name: &str,
+) -> Option<Ipv4Addr> {
     let kind = api::resource::find("", "v1", "services")?;
-    let entry = store.get(&kind.key(Some("default"), Some("kubernetes")))?;
+    let entry = store.get(&kind.key(Some(namespace), Some(name)))?;
     let service: Value = serde_json::from_slice(&entry.value).ok()?;
     service["spec"]["clusterIP"].as_str()?.parse().ok()
 }
@@ -120,9 +182,9 @@ async fn create(router: &Router, path: &str, object: &Value) -> Result<(), Statu
 async fn keep(router: &Router, path: &str, object: &Value) -> Result<(), StatusError> {
     match send(router, Method::POST, path, object).await {
         Err(error) if error.reason == "AlreadyExists" => {
-            send(router, Method::PUT, &format!("{path}/kubernetes"), object)
-                .await
-                .map(drop)
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let own = format!("{path}/{name}");
+            send(router, Method::PUT, &own, object).await.map(drop)
         }
         other => other.map(drop),
     }

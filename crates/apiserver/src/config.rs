@@ -16,8 +16,19 @@ pub struct Config {
     pub extra_addresses: Vec<IpAddr>,
     /// The range cluster IPs come from.
     pub service_range: ServiceRange,
+    /// Where the cluster's name server is reached, for the Service `kube-dns`. `None`: there is none.
+    pub name_server: Option<NameServer>,
     /// DNS suffix of Services, such as `cluster.local`; also names the token issuer.
     pub cluster_domain: String,
+}
+
+/// The sockets of a name server, of one address.
+#[derive(Debug, Clone, Copy)]
+pub struct NameServer {
+    /// For datagrams.
+    pub udp: SocketAddr,
+    /// For connections.
+    pub tcp: SocketAddr,
 }
 
 /// An IPv4 range `base/prefix`.

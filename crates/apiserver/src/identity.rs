@@ -28,8 +28,9 @@ pub(crate) const MASTERS: &str = "system:masters";
 const NODES: &str = "system:nodes";
 const AUTHENTICATED: &str = "system:authenticated";
 /// The control plane's own components.
-const COMPONENTS: [&str; 4] = [
+const COMPONENTS: [&str; 5] = [
     "system:kube-controller-manager",
+    "system:kube-dns",
     "system:kube-proxy",
     "system:kube-scheduler",
     "system:apiserver",

@@ -32,7 +32,7 @@ mod system;
 mod tls;
 mod token;
 
-pub use config::{Config, ServiceRange};
+pub use config::{Config, NameServer, ServiceRange};
 pub use identity::UserInfo;
 pub use respond::Body;
 pub use router::Router;

@@ -111,7 +111,12 @@ impl ApiServer {
 
     /// The address that the Service `kubernetes` has in this store: the first of the range of Services; none before the first start.
     pub fn kubernetes_address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
-        bootstrap::address(store)
+        bootstrap::address(store, "default", "kubernetes")
+    }
+
+    /// The address of the Service `kube-dns`; none where there is no name server.
+    pub fn dns_address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+        bootstrap::address(store, "kube-system", "kube-dns")
     }
 
     /// The API without sockets. Requests are anonymous; see [`Router::with_user`].

@@ -244,6 +244,7 @@ fn api_config(
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(services.base(), services.prefix())
             .with_context(|| format!("{services} is no range for Services"))?,
+        name_server: None,
         cluster_domain: settings.cluster_domain.clone(),
     })
 }

@@ -199,6 +199,7 @@ fn api_config(world: &World) -> anyhow::Result<apiserver::Config> {
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 24)
             .context("the Service range")?,
+        name_server: None,
         cluster_domain: "cluster.local".to_owned(),
     })
 }

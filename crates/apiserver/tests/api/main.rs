@@ -3,6 +3,7 @@
 mod apply;
 mod evictions;
 mod https;
+mod names;
 mod objects;
 mod pods;
 mod podsecurity;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use apiserver::{ApiServer, Config, Router, ServiceRange, UserInfo};
+use apiserver::{ApiServer, Config, NameServer, Router, ServiceRange, UserInfo};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -20,7 +20,7 @@ pub(crate) struct Server {
     pub(crate) store: Arc<Store>,
     /// The administrator's way in.
     pub(crate) admin: Router,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// An answer.
@@ -57,6 +57,7 @@ pub(crate) fn config(dir: &std::path::Path, port: u16) -> Config {
         advertise: Some((Ipv4Addr::new(192, 0, 2, 1), port).into()),
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 24).unwrap(),
+        name_server: None,
         cluster_domain: "cluster.local".into(),
     }
 }
@@ -65,19 +66,32 @@ impl Server {
     pub(crate) async fn start() -> Server {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&dir.path().join("state.db")).unwrap());
-        let api = ApiServer::new(
-            config(dir.path(), 6443),
-            store.clone(),
-            Arc::new(SystemClock),
-        )
-        .await
-        .unwrap();
+        let config = config(dir.path(), 6443);
+        Server::start_on(store, dir, config).await
+    }
+
+    /// Another server on the same store, with a name server at these ports.
+    pub(crate) async fn restart(self, (udp, tcp): (u16, u16)) -> Server {
+        let ip = Ipv4Addr::new(192, 0, 2, 1);
+        let mut config = config(self.dir.path(), 6443);
+        config.name_server = Some(NameServer {
+            udp: (ip, udp).into(),
+            tcp: (ip, tcp).into(),
+        });
+        self.api.stop();
+        Server::start_on(self.store, self.dir, config).await
+    }
+
+    async fn start_on(store: Arc<Store>, dir: tempfile::TempDir, config: Config) -> Server {
+        let api = ApiServer::new(config, store.clone(), Arc::new(SystemClock))
+            .await
+            .unwrap();
         let admin = api.router().with_user(UserInfo::admin("admin"));
         Server {
             api,
             store,
             admin,
-            _dir: dir,
+            dir,
         }
     }
 
