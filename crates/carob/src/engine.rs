@@ -1,10 +1,10 @@
 //! An engine: every component, wired to the others.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
-use apiserver::{ApiServer, ServiceRange, UserInfo};
+use apiserver::{ApiServer, NameServer, ServiceRange, UserInfo};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -28,6 +28,8 @@ pub(crate) const PAUSE: &str = "pause";
 const MAX_PODS: u32 = 1000;
 /// Fixed bits of the range of Services, unless told otherwise.
 const SERVICE_BITS: u8 = 16;
+/// Whom this machine asks about names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Places kept ready for the next Pods.
 const SPARES: usize = 2;
 
@@ -72,7 +74,7 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let client = |user: UserInfo| kube::Client::new(api.router().with_user(user), "default");
         let agent = kubelet::Kubelet::new(
-            kubelet_config(settings, &effects.network.node_ips()),
+            kubelet_config(settings, &effects.network.node_ips(), served.cluster_dns),
             client(UserInfo::node(&settings.node_name)),
             effects.runtime.clone(),
             effects.images.clone(),
@@ -99,6 +101,10 @@ impl Engine {
         tasks.spawn(
             proxy::Proxy::new(as_proxy, services, &settings.node_name).run(shutdown.clone()),
         );
+        let as_dns = client(UserInfo::new("system:kube-dns", &[]));
+        let config = dns_config(settings, served.cluster_dns);
+        let name_server = dns::Dns::new(as_dns, served.name_server, config);
+        tasks.spawn(name_server.run(shutdown.clone()));
         let runtime = effects.runtime.as_ref().clone();
         tasks.spawn(runtime.keep_spares(SPARES, shutdown.clone().cancelled_owned()));
         let service = Service::new(effects.images.clone(), paths.runtime());
@@ -166,6 +172,9 @@ struct Served {
     services: network::Services,
     /// Where Pods reach it, unless it listens everywhere.
     for_pods: Option<TcpListener>,
+    name_server: dns::Sockets,
+    /// Where Pods reach the name server.
+    cluster_dns: Option<Ipv4Addr>,
 }
 
 impl Served {
@@ -183,7 +192,8 @@ impl Served {
             .network
             .services(settings.service_range.or(kept))
             .context("bring the network of Services up")?;
-        let advertise = SocketAddr::new(effects.network.gateway(), address.port());
+        let gateway = effects.network.gateway();
+        let advertise = SocketAddr::new(gateway, address.port());
         let for_pods = match address.ip().is_unspecified() {
             true => None,
             false => Some(
@@ -192,7 +202,14 @@ impl Served {
                     .with_context(|| format!("listen at {advertise}"))?,
             ),
         };
-        let config = api_config(settings, address, advertise, services.range())?;
+        let name_server = dns::Sockets::bind(gateway)
+            .await
+            .with_context(|| format!("answer questions about names at {gateway}"))?;
+        let mut config = api_config(settings, address, advertise, services.range())?;
+        config.name_server = Some(NameServer {
+            udp: name_server.udp_address(),
+            tcp: name_server.tcp_address(),
+        });
         let api = ApiServer::new(config, store.clone(), clock.clone())
             .await
             .context("start the API server")?;
@@ -206,6 +223,8 @@ impl Served {
             clock,
             services,
             for_pods,
+            name_server,
+            cluster_dns: ApiServer::dns_address(store.as_ref()),
         })
     }
 }
@@ -249,19 +268,32 @@ fn api_config(
     })
 }
 
-fn kubelet_config(settings: &Settings, host_ips: &[IpAddr]) -> kubelet::Config {
+fn dns_config(settings: &Settings, cluster_dns: Option<Ipv4Addr>) -> dns::Config {
+    let own = cluster_dns.map(|ip| SocketAddr::new(ip.into(), 53));
+    dns::Config {
+        domain: settings.cluster_domain.clone(),
+        own: own.into_iter().collect(),
+        upstreams: Box::new(|| dns::Upstreams::parse(&node::read(RESOLV_CONF))),
+    }
+}
+
+fn kubelet_config(
+    settings: &Settings,
+    host_ips: &[IpAddr],
+    cluster_dns: Option<Ipv4Addr>,
+) -> kubelet::Config {
     let state = &settings.paths.state;
     kubelet::Config {
         node_name: settings.node_name.clone(),
         root: state.join("kubelet"),
         log_root: state.join("log/pods"),
         cluster_domain: settings.cluster_domain.clone(),
-        cluster_dns: node::name_servers(),
+        cluster_dns: cluster_dns.into_iter().map(IpAddr::V4).collect(),
         max_pods: MAX_PODS,
         user_ids: node::user_ids(MAX_PODS),
         capacity: node::capacity(state),
         host_ips: host_ips.to_vec(),
-        resolv_conf: "/etc/resolv.conf".into(),
+        resolv_conf: RESOLV_CONF.into(),
         hosts_file: "/etc/hosts".into(),
         policy: lifecycle::NodePolicy::default(),
         evictions: settings.evictions.clone(),

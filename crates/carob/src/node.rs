@@ -1,7 +1,6 @@
 //! Facts about this machine for the Node object.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 
 use kubelet::{Capacity, NodeInfo};
@@ -83,21 +82,8 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
-/// The node's own name servers, as far as a Pod can reach them: a server on the node's loopback cannot be.
-pub(crate) fn name_servers() -> Vec<IpAddr> {
-    read("/etc/resolv.conf")
-        .lines()
-        .filter_map(name_server)
-        .filter(|ip| !ip.is_loopback())
-        .collect()
-}
-
-fn name_server(line: &str) -> Option<IpAddr> {
-    line.strip_prefix("nameserver")?.trim().parse().ok()
-}
-
 /// A file's text; empty where the machine does not tell.
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -116,10 +102,5 @@ mod tests {
             pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12\"\n"),
             "Debian GNU/Linux 12"
         );
-        assert_eq!(
-            name_server("nameserver 10.0.0.2"),
-            Some(IpAddr::from([10, 0, 0, 2]))
-        );
-        assert_eq!(name_server("search lan"), None);
     }
 }

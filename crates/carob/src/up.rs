@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use cli::{Signals, UpArgs};
+use tracing_subscriber::EnvFilter;
 
 use crate::engine::Engine;
 use crate::settings::Settings;
@@ -125,9 +126,15 @@ pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()>
     Ok(())
 }
 
+/// What is told unless `CAROB_LOG` says otherwise.
+const LOG: &str = "info";
+/// The name server's library tells of every question, unless `CAROB_LOG` names it.
+const QUIET: &str = "hickory_server=warn";
+
 fn init_logging() {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("CAROB_LOG").unwrap_or_else(|_| "info".into());
+    let wanted = std::env::var("CAROB_LOG").unwrap_or_else(|_| LOG.into());
+    let filter = EnvFilter::try_new(format!("{QUIET},{wanted}"))
+        .unwrap_or_else(|_| format!("{QUIET},{LOG}").into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
