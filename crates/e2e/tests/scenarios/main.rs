@@ -4,6 +4,7 @@
 mod bad_input;
 mod debug;
 mod disruption;
+mod dns;
 mod endpoints;
 mod files;
 mod hooks;
@@ -53,6 +54,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         sidecar::SCENARIOS,
         proxies::SCENARIOS,
         services::SCENARIOS,
+        dns::SCENARIOS,
         shared::SCENARIOS,
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
