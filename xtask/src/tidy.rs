@@ -39,6 +39,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("sim", Role::Beside),
     ("e2e", Role::Beside),
     ("xtask", Role::Beside),
+    ("bench-dns", Role::Beside),
     ("bench-launch", Role::Beside),
     ("bench-podstart", Role::Beside),
 ];
