@@ -14,7 +14,7 @@ async fn told(api: &FakeApi, wanted: &[&str]) {
     let all = |api: &FakeApi| {
         let events = api.node_events();
         let is_told = |text: &&str| events.iter().any(|event| event == text);
-        wanted.iter().all(|text| is_told(text)).then_some(())
+        wanted.iter().all(is_told).then_some(())
     };
     api.until("told", all).await;
 }
