@@ -1,6 +1,6 @@
 //! Services: cluster addresses and node ports, whose only record is the Services themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use api::field::{Error, ErrorList, Path};
@@ -44,7 +44,15 @@ pub(super) async fn allocate<'a>(
         service["spec"]["type"].as_str(),
         Some("NodePort" | "LoadBalancer")
     ) {
-        node_ports(service, &mut taken, &mut errors);
+        node_ports(service, old.is_none(), &mut taken, &mut errors)?;
+    }
+    if admission::service::needs_health_check(service) {
+        let had = old.is_some_and(|old| {
+            old["spec"]["healthCheckNodePort"] == service["spec"]["healthCheckNodePort"]
+        });
+        if !had {
+            health_check_port(service, &mut taken)?;
+        }
     }
     if errors.is_empty() {
         return Ok(guard);
@@ -72,14 +80,18 @@ fn taken(rest: &Rest, service: &Value) -> Taken {
                 .as_str()
                 .and_then(|ip| ip.parse::<Ipv4Addr>().ok()),
         );
-        let ports = other["spec"]["ports"].as_array().into_iter().flatten();
-        taken.ports.extend(
-            ports
-                .filter_map(|p| p["nodePort"].as_u64())
-                .filter_map(|p| u16::try_from(p).ok()),
-        );
+        taken.ports.extend(ports_of(&other));
     }
     taken
+}
+
+/// Its node ports, and the one where its health is asked for.
+fn ports_of(service: &Value) -> impl Iterator<Item = u16> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let ports = ports.map(|port| &port["nodePort"]);
+    ports
+        .chain([&service["spec"]["healthCheckNodePort"]])
+        .filter_map(|port| u16::try_from(port.as_u64()?).ok())
 }
 
 fn set_families(service: &mut Value) {
@@ -165,54 +177,99 @@ fn free_address(taken: &Taken, range: ServiceRange) -> Option<Ipv4Addr> {
         .find(|ip| !taken.addresses.contains(ip))
 }
 
-fn node_ports(service: &mut Value, taken: &mut Taken, errors: &mut ErrorList) {
+/// Gives ports their node ports, and checks those that are asked for. In a new Service ports of one number share theirs when nothing
+/// else is asked for: DNS over UDP and TCP, say.
+fn node_ports(
+    service: &mut Value,
+    is_new: bool,
+    taken: &mut Taken,
+    errors: &mut ErrorList,
+) -> Result<(), StatusError> {
     let wants = service["spec"]["type"] != "LoadBalancer"
         || service["spec"]["allocateLoadBalancerNodePorts"] != false;
     let Some(ports) = service["spec"]["ports"].as_array_mut() else {
-        return;
+        return Ok(());
     };
     let mut own = BTreeSet::new();
-    for (n, port) in ports.iter_mut().enumerate() {
-        let at = Path::new("spec").child("ports").index(n).child("nodePort");
-        match port["nodePort"].as_u64().unwrap_or_default() {
-            0 if wants => match free_port(&taken.ports) {
-                Some(free) => {
-                    taken.ports.insert(free);
-                    port["nodePort"] = free.into();
-                }
-                None => errors.push(Error::internal(
-                    &at,
-                    "failed to allocate a nodePort: range is full",
-                )),
-            },
-            0 => {}
-            asked => match u16::try_from(asked) {
-                Ok(asked) if PORTS.contains(&asked) => {
-                    // One Service may use a port twice, for two protocols.
-                    if taken.ports.contains(&asked) && !own.contains(&asked) {
-                        errors.push(Error::invalid(
-                            &at,
-                            asked,
-                            "provided port is already allocated",
-                        ));
-                    }
-                    own.insert(asked);
-                    taken.ports.insert(asked);
-                }
-                _ => {
-                    let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                    errors.push(Error::invalid(&at, asked, why));
-                }
-            },
+    let mut of_number = BTreeMap::new();
+    for (n, port) in ports.iter().enumerate() {
+        let asked = port["nodePort"].as_u64().unwrap_or_default();
+        if asked == 0 {
+            continue;
         }
+        let at = Path::new("spec").child("ports").index(n).child("nodePort");
+        match claim(asked, taken, &own) {
+            Ok(asked) => {
+                own.insert(asked);
+                of_number.entry(port["port"].as_u64()).or_insert(asked);
+            }
+            Err(why) => {
+                errors.push(Error::invalid(&at, asked, why));
+                return Ok(());
+            }
+        }
+    }
+    taken.ports.extend(own);
+    let unset = |port: &&mut Value| wants && port["nodePort"].as_u64().unwrap_or_default() == 0;
+    for port in ports.iter_mut().filter(unset) {
+        let number = port["port"].as_u64();
+        let shared = of_number.get(&number).copied().filter(|_| is_new);
+        let full = || status::internal("failed to allocate a nodePort: range is full");
+        let free = shared
+            .or_else(|| free_port(&taken.ports))
+            .ok_or_else(full)?;
+        taken.ports.insert(free);
+        of_number.insert(number, free);
+        port["nodePort"] = free.into();
+    }
+    Ok(())
+}
+
+/// Whether a port that is asked for can be had, or why not. One Service may use a port twice, for two protocols.
+fn claim(asked: u64, taken: &Taken, own: &BTreeSet<u16>) -> Result<u16, &'static str> {
+    const RANGE: &str =
+        "provided port is not in the valid range. The range of valid ports is 30000-32767";
+    let in_range = u16::try_from(asked)
+        .ok()
+        .filter(|port| PORTS.contains(port));
+    match in_range.ok_or(RANGE)? {
+        port if taken.ports.contains(&port) && !own.contains(&port) => {
+            Err("provided port is already allocated")
+        }
+        port => Ok(port),
     }
 }
 
+/// The port where balancers elsewhere ask whether a Service has endpoints here (`externalTrafficPolicy: Local`).
+fn health_check_port(service: &mut Value, taken: &mut Taken) -> Result<(), StatusError> {
+    let asked = service["spec"]["healthCheckNodePort"]
+        .as_u64()
+        .unwrap_or_default();
+    if asked == 0 {
+        let free = free_port(&taken.ports).ok_or_else(|| {
+            let what = "failed to allocate a HealthCheck NodePort 0: range is full";
+            status::internal(what)
+        })?;
+        service["spec"]["healthCheckNodePort"] = free.into();
+        return Ok(());
+    }
+    claim(asked, taken, &BTreeSet::new()).map_err(|why| {
+        status::internal(format!(
+            "failed to allocate requested HealthCheck NodePort {asked}: {why}"
+        ))
+    })?;
+    Ok(())
+}
+
+/// A free port, by preference not from the low part, which is left to ports that are asked for (KEP-3668).
 fn free_port(taken: &BTreeSet<u16>) -> Option<u16> {
-    let start = rand::rng().random_range(PORTS);
-    (start..PORTS.end)
-        .chain(PORTS.start..start)
-        .find(|p| !taken.contains(p))
+    const RESERVED: u16 = 86;
+    let upper = PORTS.start + RESERVED..PORTS.end;
+    let start = rand::rng().random_range(upper.clone());
+    (start..upper.end)
+        .chain(upper.start..start)
+        .chain(PORTS.start..upper.start)
+        .find(|port| !taken.contains(port))
 }
 
 #[cfg(test)]
@@ -256,6 +313,31 @@ mod tests {
             let result = address(&mut with(ip), "", &taken, range());
             assert_eq!(result.err().map(|e| e.to_string()).as_deref(), error);
         }
+    }
+
+    #[test]
+    fn a_new_services_ports_of_one_number_share_a_node_port() {
+        let mut dns = json!({"spec": {"type": "NodePort", "ports": [
+            {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}, {"port": 54},
+        ]}});
+        let mut errors = ErrorList::new();
+        node_ports(&mut dns, true, &mut Taken::default(), &mut errors).unwrap();
+        assert_eq!(errors, ErrorList::new());
+        let [one, two, other] = [0, 1, 2].map(|n| dns["spec"]["ports"][n]["nodePort"].clone());
+        assert_eq!(one, two);
+        assert_ne!(one, other);
+        let before = Taken {
+            ports: (PORTS.start..PORTS.end).collect(),
+            ..Taken::default()
+        };
+        let mut late = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+        let mut taken = before;
+        let full = node_ports(&mut late, true, &mut taken, &mut errors).unwrap_err();
+        let what = "Internal error occurred: failed to allocate a nodePort: range is full";
+        assert_eq!(full.to_string(), what);
+        taken.ports.remove(&30007);
+        node_ports(&mut late, true, &mut taken, &mut errors).unwrap();
+        assert_eq!(late["spec"]["ports"][0]["nodePort"], 30007, "the last one");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod podsecurity;
 mod priorities;
 mod proxy;
 mod reviews;
+mod services;
 mod support;
 mod watches;
 mod yaml;
