@@ -46,11 +46,35 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// The address that connections are addressed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// This one.
+    Ip(Ipv4Addr),
+    /// Every address this machine has, but those of loopback. Written as `node`.
+    Node,
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(ip: Ipv4Addr) -> Self {
+        Address::Ip(ip)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(ip) => ip.fmt(f),
+            Address::Node => f.write_str("node"),
+        }
+    }
+}
+
 /// What connections are addressed to. Written as `tcp/10.96.0.1/443`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Front {
-    /// An address nobody has.
-    pub address: Ipv4Addr,
+    /// Where to.
+    pub address: Address,
     /// Protocol of `port`.
     pub protocol: Protocol,
     /// Port, not 0.
@@ -66,10 +90,47 @@ impl fmt::Display for Front {
 /// Where the connections of a front go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redirect {
-    /// One of these by chance for each connection; if there is none, connections are refused.
+    /// One of these by chance for each connection of the engine's Pods and of this machine.
     pub backends: BTreeSet<SocketAddrV4>,
+    /// Where the connections of everybody else go.
+    pub outside: Outside,
+    /// What becomes of connections while there is no backend at all.
+    pub unserved: Unserved,
     /// Seconds after a client's last connection within which it is sent where it was sent before.
     pub affinity: Option<u32>,
+}
+
+/// Where connections go that come neither from the engine's Pods nor from this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Outside {
+    /// Where they are addressed to: the front is none for them.
+    #[default]
+    Untouched,
+    /// Where all others go.
+    Same,
+    /// One of these. If there is none but there are backends for others, connections get no answer.
+    Only(BTreeSet<SocketAddrV4>),
+}
+
+/// What becomes of a connection that nobody is there to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unserved {
+    /// The client is told.
+    #[default]
+    Refuse,
+    /// The client gets no answer.
+    Drop,
+}
+
+impl Redirect {
+    /// Every backend, whoever is sent there.
+    pub fn all_backends(&self) -> BTreeSet<SocketAddrV4> {
+        let mut all = self.backends.clone();
+        if let Outside::Only(backends) = &self.outside {
+            all.extend(backends);
+        }
+        all
+    }
 }
 
 /// Every front and where its connections go.
@@ -114,7 +175,7 @@ mod tests {
     #[test]
     fn changes_lead_from_one_table_to_another() {
         let front = |port| Front {
-            address: Ipv4Addr::new(10, 96, 0, 7),
+            address: Ipv4Addr::new(10, 96, 0, 7).into(),
             protocol: Protocol::Tcp,
             port,
         };
@@ -138,5 +199,10 @@ mod tests {
         Change::All(Table::new()).apply_to(&mut table);
         assert!(table.is_empty());
         assert_eq!(front(80).to_string(), "tcp/10.96.0.7/80");
+        let node_port = Front {
+            address: Address::Node,
+            ..front(30080)
+        };
+        assert_eq!(node_port.to_string(), "tcp/node/30080");
     }
 }

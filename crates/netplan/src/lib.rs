@@ -10,5 +10,5 @@ mod service;
 mod state;
 
 pub use endpoints::Slice;
-pub use service::{Cluster, redirects};
+pub use service::{Traffic, redirects};
 pub use state::{Key, State};

@@ -1,10 +1,10 @@
-//! What a Service's cluster address stands for.
+//! What the addresses and ports of a Service stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use nat::{Front, Protocol, Redirect, Table};
+use nat::{Address, Front, Outside, Protocol, Redirect, Table, Unserved};
 
 use crate::endpoints::{Slice, backends};
 
@@ -13,17 +13,27 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// How long a client stays with an endpoint unless the Service says so, in seconds (upstream's default).
 const AFFINITY: u32 = 10_800;
 
-/// What matters of a Service that has a cluster address: while this is the same, so are its redirects for the same endpoints.
+/// What matters of a Service that traffic is redirected for: while this is the same, so are its redirects for the same endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// Its fronts, and the name of the port of its slices that each stands for.
-    fronts: BTreeMap<Front, String>,
+pub struct Traffic {
+    fronts: BTreeMap<Front, Way>,
     affinity: Option<u32>,
-    /// Only endpoints on the node traffic comes from count (`internalTrafficPolicy: Local`).
-    is_local: bool,
+    /// Only endpoints on the node count for cluster addresses (`internalTrafficPolicy: Local`).
+    is_internally_local: bool,
+    /// Only endpoints on the node count for those who come from outside (`externalTrafficPolicy: Local`).
+    is_externally_local: bool,
 }
 
-impl Cluster {
+/// What a front stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    /// The name of the port of the Service's slices.
+    port: String,
+    /// It is for those outside the cluster, too.
+    is_external: bool,
+}
+
+impl Traffic {
     /// Looks at a Service; `None` for one without a cluster address (headless, `ExternalName`) and for one that another proxy serves.
     pub fn of(service: &Service) -> Option<Self> {
         let spec = service.spec.as_ref()?;
@@ -32,38 +42,48 @@ impl Cluster {
         if is_elsewhere || spec.type_.as_deref() == Some("ExternalName") {
             return None;
         }
-        let addresses = addresses(spec);
-        if addresses.is_empty() {
+        let cluster = addresses(spec);
+        if cluster.is_empty() {
             return None;
         }
         let ports = spec.ports.iter().flatten();
-        let fronts = ports.flat_map(|port| addresses.iter().filter_map(|a| front(*a, port)));
-        Some(Cluster {
-            fronts: fronts.collect(),
+        Some(Traffic {
+            fronts: ports.flat_map(|port| fronts(&cluster, port)).collect(),
             affinity: affinity(spec),
-            is_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            is_internally_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            is_externally_local: spec.external_traffic_policy.as_deref() == Some("Local"),
         })
     }
 }
 
 /// Its cluster addresses; `None` and what is no IPv4 address are left out.
-fn addresses(spec: &ServiceSpec) -> Vec<Ipv4Addr> {
+fn addresses(spec: &ServiceSpec) -> BTreeSet<Ipv4Addr> {
     let first = spec.cluster_ip.iter();
     let all = first.chain(spec.cluster_ips.iter().flatten());
-    let mut addresses: Vec<_> = all.filter_map(|ip| ip.parse().ok()).collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
+    all.filter_map(|ip| ip.parse().ok()).collect()
 }
 
-fn front(address: Ipv4Addr, port: &ServicePort) -> Option<(Front, String)> {
-    let protocol = Protocol::from_name(port.protocol.as_deref().unwrap_or("TCP"))?;
-    let front = Front {
-        address,
-        protocol,
-        port: u16::try_from(port.port).ok().filter(|port| *port > 0)?,
+/// The fronts of a port, and what each stands for: cluster addresses, and the node port on every address of the node but loopback
+/// (kube-proxy in nftables mode serves none on loopback either, KEP-3866).
+fn fronts(cluster: &BTreeSet<Ipv4Addr>, port: &ServicePort) -> Vec<(Front, Way)> {
+    let Some(protocol) = Protocol::from_name(port.protocol.as_deref().unwrap_or("TCP")) else {
+        return Vec::new();
     };
-    Some((front, port.name.clone().unwrap_or_default()))
+    let name = port.name.clone().unwrap_or_default();
+    let front = |address: Address, port: i32, is_external| {
+        let front = Front {
+            address,
+            protocol,
+            port: u16::try_from(port).ok().filter(|port| *port > 0)?,
+        };
+        let port = name.clone();
+        Some((front, Way { port, is_external }))
+    };
+    let cluster = cluster.iter().map(|ip| ((*ip).into(), port.port, false));
+    let node = port.node_port.map(|port| (Address::Node, port, true));
+    let all = cluster.chain(node);
+    all.filter_map(|(address, port, is_external)| front(address, port, is_external))
+        .collect()
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<u32> {
@@ -76,19 +96,47 @@ fn affinity(spec: &ServiceSpec) -> Option<u32> {
     Some(seconds.filter(|seconds| *seconds > 0).unwrap_or(AFFINITY))
 }
 
-/// Where the connections to a Service go that come from Pods of `node`, or from the node itself. `slices` are those of the Service.
-pub fn redirects(service: &Cluster, slices: &[&Slice], node: &str) -> Table {
-    let fronts = service.fronts.iter().map(|(front, port)| {
+/// Where the connections to a Service go. `slices` are those of the Service; `node` is where its redirects are.
+///
+/// Policies are for those they are about only: Pods and the node reach what is external as if there were no
+/// `externalTrafficPolicy`. Where a policy leaves out every endpoint there is, connections get no answer.
+pub fn redirects(service: &Traffic, slices: &[&Slice], node: &str) -> Table {
+    let redirect = |front: &Front, way: &Way| {
+        let all = backends(slices, &way.port, front.protocol, None);
+        let here = || backends(slices, &way.port, front.protocol, Some(node));
         let redirect = Redirect {
-            backends: backends(
-                slices,
-                port,
-                front.protocol,
-                service.is_local.then_some(node),
-            ),
             affinity: service.affinity,
+            ..Redirect::default()
         };
-        (*front, redirect)
-    });
-    fronts.collect()
+        match way.is_external {
+            true => Redirect {
+                backends: all,
+                outside: match service.is_externally_local {
+                    true => Outside::Only(here()),
+                    false => Outside::Same,
+                },
+                ..redirect
+            },
+            false if service.is_internally_local => {
+                let here = here();
+                let unserved = match here.is_empty() && !all.is_empty() {
+                    true => Unserved::Drop,
+                    false => Unserved::Refuse,
+                };
+                Redirect {
+                    backends: here,
+                    unserved,
+                    ..redirect
+                }
+            }
+            false => Redirect {
+                backends: all,
+                ..redirect
+            },
+        }
+    };
+    let fronts = service.fronts.iter();
+    fronts
+        .map(|(front, way)| (*front, redirect(front, way)))
+        .collect()
 }

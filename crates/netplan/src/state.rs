@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use nat::{Change, Front, Table};
 
 use crate::endpoints::Slice;
-use crate::service::{Cluster, redirects};
+use crate::service::{Traffic, redirects};
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -16,7 +16,7 @@ pub type Key = (String, String);
 #[derive(Debug, Default)]
 pub struct State {
     node: String,
-    services: BTreeMap<Key, Cluster>,
+    services: BTreeMap<Key, Traffic>,
     /// The slices of a Service, by their names. They may come before it and stay after it.
     slices: BTreeMap<Key, BTreeMap<String, Slice>>,
     /// The Service of each slice.
@@ -41,7 +41,7 @@ impl State {
 
     /// A Service as it is now; `None`: it is gone.
     pub fn service(&mut self, key: Key, service: Option<&Service>) {
-        let new = service.and_then(Cluster::of);
+        let new = service.and_then(Traffic::of);
         if self.services.get(&key) == new.as_ref() {
             return;
         }

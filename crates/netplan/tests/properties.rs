@@ -39,7 +39,7 @@ fn service() -> impl Strategy<Value = Service> {
         .prop_map(|(address, ports, sticks)| {
             let ports: Vec<_> = ports
                 .into_iter()
-                .map(|(port, protocol)| json!({"port": port, "protocol": protocol}))
+                .map(|(port, protocol)| json!({"port": port, "protocol": protocol, "nodePort": 30000 + port}))
                 .collect();
             let address = match address {
                 0 => "None".to_owned(),

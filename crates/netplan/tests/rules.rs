@@ -1,8 +1,11 @@
 //! The rules as tables: a Service and its slices in, what traffic to it does out.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use nat::{Change, Table};
+use nat::{Change, Outside, Table, Unserved};
 use netplan::State;
 use serde_json::{Value, json};
 
@@ -39,13 +42,27 @@ fn table(service: &Service, slices: &[EndpointSlice]) -> Table {
     }
 }
 
-/// One line for each front: `front -> backends (affinity)`.
+/// One line for each front: `front -> backends (affinity) (where others go) (what becomes of the unserved)`.
 fn shown(table: &Table) -> Vec<String> {
+    let names = |backends: &BTreeSet<SocketAddrV4>| -> String {
+        backends
+            .iter()
+            .map(|backend| format!(" {backend}"))
+            .collect()
+    };
     let lines = table.iter().map(|(front, redirect)| {
-        let backends: Vec<_> = redirect.backends.iter().map(ToString::to_string).collect();
         let affinity = redirect.affinity.map(|s| format!(" ({s} s)"));
-        let line = format!("{front} -> {}", backends.join(" "));
-        line.trim_end().to_owned() + &affinity.unwrap_or_default()
+        let outside = match &redirect.outside {
+            Outside::Untouched => String::new(),
+            Outside::Same => " (all)".to_owned(),
+            Outside::Only(backends) => format!(" (others:{})", names(backends)),
+        };
+        let unserved = match redirect.unserved {
+            Unserved::Refuse => "",
+            Unserved::Drop => " (dropped)",
+        };
+        let to = names(&redirect.backends) + &affinity.unwrap_or_default();
+        format!("{front} ->{to}{outside}{unserved}")
     });
     lines.collect()
 }
@@ -102,7 +119,18 @@ fn a_services_spec_says_what_is_redirected() {
         (
             "local traffic, and an endpoint on no node",
             json!({"clusterIP": address, "ports": http, "internalTrafficPolicy": "Local"}),
-            vec!["tcp/10.96.0.9/80 ->"],
+            vec!["tcp/10.96.0.9/80 -> (dropped)"],
+        ),
+        (
+            "a node port",
+            json!({"type": "NodePort", "clusterIP": address, "sessionAffinity": "ClientIP",
+                   "ports": [{"port": 80, "nodePort": 30080}, {"name": "other", "port": 81, "nodePort": 30081}]}),
+            vec![
+                "tcp/10.96.0.9/80 -> 10.0.0.2:8080 (10800 s)",
+                "tcp/10.96.0.9/81 -> (10800 s)",
+                "tcp/node/30080 -> 10.0.0.2:8080 (10800 s) (all)",
+                "tcp/node/30081 -> (10800 s) (all)",
+            ],
         ),
     ] {
         assert_eq!(shown(&table(&service(spec), &one)), expected, "{what}");
@@ -213,6 +241,61 @@ fn local_traffic_stays_on_the_node() {
     ]);
     let table = table(&service(spec), &[slice(json!({"port": 8080}), endpoints)]);
     assert_eq!(shown(&table), ["tcp/10.96.0.9/80 -> 10.0.0.2:8080"]);
+}
+
+#[test]
+fn policies_are_about_those_they_are_for() {
+    let here = json!({"addresses": ["10.0.0.2"], "nodeName": NODE});
+    let there = json!({"addresses": ["10.0.0.3"], "nodeName": "there"});
+    let both = json!([here.clone(), there.clone()]);
+    for (internal, external, endpoints, expected) in [
+        (
+            "Cluster",
+            "Cluster",
+            both.clone(),
+            [
+                " 10.0.0.2:8080 10.0.0.3:8080",
+                " 10.0.0.2:8080 10.0.0.3:8080 (all)",
+            ],
+        ),
+        (
+            "Cluster",
+            "Local",
+            both.clone(),
+            [
+                " 10.0.0.2:8080 10.0.0.3:8080",
+                " 10.0.0.2:8080 10.0.0.3:8080 (others: 10.0.0.2:8080)",
+            ],
+        ),
+        (
+            "Local",
+            "Cluster",
+            both,
+            [" 10.0.0.2:8080", " 10.0.0.2:8080 10.0.0.3:8080 (all)"],
+        ),
+        (
+            "Local",
+            "Local",
+            json!([there]),
+            [" (dropped)", " 10.0.0.3:8080 (others:)"],
+        ),
+        ("Local", "Local", json!([]), ["", " (others:)"]),
+    ] {
+        let spec = json!({
+            "type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}],
+            "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
+        });
+        let table = table(&service(spec), &[slice(json!({"port": 8080}), endpoints)]);
+        let [cluster, node] = expected;
+        assert_eq!(
+            shown(&table),
+            [
+                format!("tcp/10.96.0.9/80 ->{cluster}"),
+                format!("tcp/node/30080 ->{node}")
+            ],
+            "internal {internal}, external {external}"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use nat::{Front, Protocol};
+use nat::Protocol;
 use rustix::io::Errno;
 
 use crate::netlink::{Attributes, Message, Refused, Socket};
@@ -30,11 +30,11 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 /// Deletions in one go: each is acknowledged, and the answers have to fit into the socket's buffer.
 const AT_ONCE: usize = 64;
 
-/// Forgets the flows of datagrams to these fronts that lead to none of the backends given for them. Reads all the kernel remembers.
-pub(crate) fn forget(
-    socket: &mut Socket,
-    fronts: &BTreeMap<Front, BTreeSet<SocketAddrV4>>,
-) -> Result<(), Refused> {
+/// The backends of addresses and ports of UDP.
+type Backends = BTreeMap<SocketAddrV4, BTreeSet<SocketAddrV4>>;
+
+/// Forgets the flows of datagrams to these addresses that lead to none of the backends given for them. Reads all the kernel remembers.
+pub(crate) fn forget(socket: &mut Socket, fronts: &Backends) -> Result<(), Refused> {
     let mut stale = Vec::new();
     let all = Message::bare("list flows", GET, NLM_F_DUMP, &[AF_INET, 0, 0, 0]);
     socket.dump(&all, |body| {
@@ -65,16 +65,11 @@ impl<'a> Flow<'a> {
         })
     }
 
-    fn is_stale(&self, fronts: &BTreeMap<Front, BTreeSet<SocketAddrV4>>) -> bool {
+    fn is_stale(&self, fronts: &Backends) -> bool {
         let Some((protocol, to)) = end(self.original, CTA_IP_V4_DST, CTA_PROTO_DST_PORT) else {
             return false;
         };
-        let front = Front {
-            address: *to.ip(),
-            protocol: Protocol::Udp,
-            port: to.port(),
-        };
-        let backends = fronts.get(&front);
+        let backends = fronts.get(&to);
         let backends = backends.filter(|_| protocol == Protocol::Udp.number());
         let from = end(self.reply, CTA_IP_V4_SRC, CTA_PROTO_SRC_PORT);
         backends.is_some_and(|backends| from.is_some_and(|(_, from)| !backends.contains(&from)))

@@ -195,10 +195,8 @@ pub(crate) struct Address {
     pub(crate) global: bool,
 }
 
-/// Every IPv4 address of this namespace, and every range that is already routed somewhere (addresses' own networks included).
-pub(crate) fn addresses_and_ranges(
-    socket: &mut Socket,
-) -> Result<(Vec<Address>, Vec<Ipv4Range>), Refused> {
+/// Every IPv4 address of this namespace.
+pub(crate) fn addresses(socket: &mut Socket) -> Result<Vec<Address>, Refused> {
     let mut addresses = Vec::new();
     socket.dump(
         &Message::bare(
@@ -209,6 +207,14 @@ pub(crate) fn addresses_and_ranges(
         ),
         |body| addresses.extend(parse_address(body)),
     )?;
+    Ok(addresses)
+}
+
+/// Every IPv4 address of this namespace, and every range that is already routed somewhere (addresses' own networks included).
+pub(crate) fn addresses_and_ranges(
+    socket: &mut Socket,
+) -> Result<(Vec<Address>, Vec<Ipv4Range>), Refused> {
+    let addresses = addresses(socket)?;
     let mut ranges = Vec::new();
     let mut header = [0; 12];
     header[0] = AF_INET;

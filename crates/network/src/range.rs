@@ -17,6 +17,12 @@ pub struct Ipv4Range {
 pub struct RangeError(String);
 
 impl Ipv4Range {
+    /// What a machine calls itself: 127.0.0.0/8 (RFC 1122).
+    pub(crate) const LOOPBACK: Ipv4Range = Ipv4Range {
+        base: 0x7f00_0000,
+        prefix: 8,
+    };
+
     /// The range of that prefix length around an address; `None` if the length is above 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Option<Self> {
         (prefix <= 32).then(|| Ipv4Range {

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use nat::{Change, Front, Protocol, Redirect, Table};
+use nat::{Address, Change, Front, Outside, Protocol, Redirect, Table};
 use ports::network::{NetworkError, Redirects};
 use rustix::io::Errno;
 
@@ -31,6 +31,7 @@ pub struct Services {
 #[derive(Debug)]
 struct Inner {
     socket: Socket,
+    route: Socket,
     table: String,
     bridge: u32,
     range: Ipv4Range,
@@ -41,7 +42,7 @@ struct Inner {
 /// What the kernel has.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// Fronts with backends.
+    /// Fronts, but for those of which there is nothing to say.
     table: Table,
     /// How many backends have this address.
     backends: BTreeMap<Ipv4Addr, usize>,
@@ -70,10 +71,13 @@ impl Network {
         let socket = Socket::open(Family::Netfilter)
             .and_then(|socket| socket.make_room(ROOM).map(|()| socket))
             .map_err(|error| kernel("open a netfilter socket", error))?;
+        let route =
+            Socket::open(Family::Route).map_err(|error| kernel("open a netlink socket", error))?;
         Ok(Services {
             range,
             inner: Arc::new(Mutex::new(Inner {
                 socket,
+                route,
                 table: setup::services_table(&inner.bridge),
                 bridge: inner.bridge_index,
                 range,
@@ -132,6 +136,7 @@ impl Inner {
         }
         let datagrams = known.of_datagrams(&losing);
         if !datagrams.is_empty() {
+            let datagrams = self.on_addresses(datagrams)?;
             conntrack::forget(&mut self.socket, &datagrams)?;
         }
         self.known = Some(known);
@@ -139,22 +144,46 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The same by addresses and ports: [`Address::Node`] is each of the node's addresses.
+    fn on_addresses(
+        &mut self,
+        fronts: BTreeMap<Front, BTreeSet<SocketAddrV4>>,
+    ) -> Result<BTreeMap<SocketAddrV4, BTreeSet<SocketAddrV4>>, NetworkError> {
+        let node = match fronts.keys().any(|front| front.address == Address::Node) {
+            true => link::addresses(&mut self.route)?,
+            false => Vec::new(),
+        };
+        let mut on_addresses = BTreeMap::new();
+        // As in the table, those with an address of their own come first.
+        for (front, backends) in fronts {
+            let ips = match front.address {
+                Address::Ip(ip) => vec![ip],
+                Address::Node => node.iter().map(|address| address.ip).collect(),
+            };
+            for ip in ips {
+                let to = SocketAddrV4::new(ip, front.port);
+                on_addresses.entry(to).or_insert_with(|| backends.clone());
+            }
+        }
+        Ok(on_addresses)
+    }
+}
+
 impl Known {
     /// What is known after a change, which is put into the batch.
     fn after(mut self, set: Table, gone: BTreeSet<Front>, batch: &mut Batch<'_>) -> Known {
         let mut was_there = BTreeMap::new();
-        let gone = gone.into_iter().map(|front| (front, Redirect::default()));
+        let nothing = Redirect::default();
+        let gone = gone.into_iter().map(|front| (front, nothing.clone()));
         for (front, new) in gone.chain(set) {
-            let old = self.table.remove(&front);
-            match &old {
-                Some(old) if new.backends.is_empty() => batch.remove(&front, old),
-                Some(old) if *old != new => batch.replace(&front, old, &new),
-                None if !new.backends.is_empty() => batch.add(&front, &new),
-                _ => {}
+            let old = self.table.remove(&front).unwrap_or_default();
+            if old != new {
+                batch.replace(&front, &old, &new);
             }
             self.count(&new, true, &mut was_there);
-            self.count(&old.unwrap_or_default(), false, &mut was_there);
-            if !new.backends.is_empty() {
+            self.count(&old, false, &mut was_there);
+            if new != nothing {
                 self.table.insert(front, new);
             }
         }
@@ -170,13 +199,12 @@ impl Known {
         self
     }
 
-    /// Fronts with backends that will be theirs no more; where nothing is known, all.
+    /// Fronts with backends that will be theirs no more; where nothing is known, all. On an address of this machine datagrams may have
+    /// gone to itself before.
     fn losing(&self, set: &Table, gone: &BTreeSet<Front>) -> Vec<Front> {
-        let loses = |(front, new): &(&Front, &Redirect)| {
-            let old = self.table.get(front);
-            old.map_or(self.table.is_empty(), |old| {
-                !old.backends.is_subset(&new.backends)
-            })
+        let loses = |(front, new): &(&Front, &Redirect)| match self.table.get(front) {
+            Some(old) => !old.all_backends().is_subset(&new.all_backends()),
+            None => self.table.is_empty() || new.outside != Outside::Untouched,
         };
         let set = set.iter().filter(loses).map(|(front, _)| front);
         set.chain(gone).copied().collect()
@@ -185,7 +213,7 @@ impl Known {
     /// Those of the fronts that are for UDP, with the backends they have now.
     fn of_datagrams(&self, fronts: &[Front]) -> BTreeMap<Front, BTreeSet<SocketAddrV4>> {
         let fronts = fronts.iter().filter(|f| f.protocol == Protocol::Udp);
-        let backends = |front| self.table.get(front).map(|to| to.backends.clone());
+        let backends = |front| self.table.get(front).map(Redirect::all_backends);
         fronts
             .map(|front| (*front, backends(front).unwrap_or_default()))
             .collect()
@@ -193,7 +221,7 @@ impl Known {
 
     /// Counts a redirect's backends in or out; whose address was there before is noted at the first touch.
     fn count(&mut self, redirect: &Redirect, is_in: bool, was: &mut BTreeMap<Ipv4Addr, bool>) {
-        for backend in &redirect.backends {
+        for backend in redirect.all_backends() {
             let address = *backend.ip();
             let count = self.backends.get(&address).copied().unwrap_or(0);
             was.entry(address).or_insert(count > 0);
@@ -217,7 +245,7 @@ mod tests {
 
     fn front(n: u32) -> Front {
         Front {
-            address: Ipv4Addr::from(0x0a60_0000 + n),
+            address: Ipv4Addr::from(0x0a60_0000 + n).into(),
             protocol: Protocol::Tcp,
             port: 80,
         }
@@ -229,6 +257,7 @@ mod tests {
         Redirect {
             backends: (0..5).map(backend).collect(),
             affinity,
+            ..Redirect::default()
         }
     }
 

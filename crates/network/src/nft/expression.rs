@@ -55,6 +55,24 @@ pub(super) enum Meta {
     Protocol = 16,
 }
 
+/// What is known of a packet's connection: the key of `NFT_CT_*`, and a bit of what is kept there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    key: u32,
+    bit: u32,
+}
+
+/// It begins with this packet.
+pub(super) const NEW: Connection = Connection {
+    key: 0,
+    bit: 1 << 3,
+};
+/// Its destination was rewritten (`IPS_DST_NAT`).
+pub(super) const REDIRECTED: Connection = Connection {
+    key: 2,
+    bit: 1 << 5,
+};
+
 /// How a packet is refused (`NFT_REJECT_*`).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reject {
@@ -117,14 +135,45 @@ pub(super) fn is_not(rule: Message, what: Meta, bytes: &[u8]) -> Message {
 /// Goes on only if the address there is (`inside`), or is not, in the range.
 pub(super) fn within(rule: Message, field: Field, range: Ipv4Range, inside: bool) -> Message {
     let register = Register(0);
-    let masked = expression(load(rule, field, register), "bitwise", |m| {
+    let masked = mask(load(rule, field, register), register, range.mask().octets());
+    compare(masked, register, inside, &range.base().octets())
+}
+
+/// Keeps the register's bits that are set in the mask.
+fn mask(rule: Message, register: Register, mask: [u8; 4]) -> Message {
+    expression(rule, "bitwise", |m| {
         m.attr_be32(1, register.number())
             .attr_be32(2, register.number())
             .attr_be32(3, 4)
-            .nest(4, |mask| mask.attr(1, &range.mask().octets()))
+            .nest(4, |bits| bits.attr(1, &mask))
             .nest(5, |xor| xor.attr(1, &[0; 4]))
+    })
+}
+
+/// Goes on only if this is so of the packet's connection.
+pub(super) fn connection(rule: Message, what: Connection) -> Message {
+    let register = Register(0);
+    let rule = expression(rule, "ct", |m| {
+        m.attr_be32(1, register.number()).attr_be32(2, what.key)
     });
-    compare(masked, register, inside, &range.base().octets())
+    let masked = mask(rule, register, what.bit.to_ne_bytes());
+    compare(masked, register, false, &[0; 4])
+}
+
+/// Goes on only if the packet is addressed to this machine, by an address other than those of loopback.
+pub(super) fn to_node(rule: Message) -> Message {
+    const KIND_OF_ADDRESS: u32 = 3;
+    const OF_DESTINATION: u32 = 2;
+    /// The kernel's word for an address of this machine (`RTN_LOCAL`).
+    const LOCAL: u32 = 2;
+    let register = Register(0);
+    let rule = expression(rule, "fib", |m| {
+        m.attr_be32(1, register.number())
+            .attr_be32(2, KIND_OF_ADDRESS)
+            .attr_be32(3, OF_DESTINATION)
+    });
+    let local = compare(rule, register, true, &LOCAL.to_ne_bytes());
+    within(local, IPV4_DESTINATION, Ipv4Range::LOOPBACK, false)
 }
 
 /// Goes on only if the set has what the register and its successors hold.

@@ -7,6 +7,7 @@ pub(crate) mod pods;
 pub(crate) mod services;
 
 mod expression;
+mod front;
 mod set;
 
 use crate::netlink::Message;
@@ -22,6 +23,9 @@ const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
 const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
+
+/// Index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
 
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_IPV4: u8 = 2;
@@ -70,6 +74,18 @@ const POSTROUTING: Hook = Hook {
     kind: "nat",
     priority: 100,
 };
+
+impl Hook {
+    /// The same after those of engines whose bridge is older. Of two that redirect one front, the older engine does it, however
+    /// often either starts anew: the kernel numbers links in the order they are made.
+    fn after_older(self, bridge: u32) -> Self {
+        let age = i32::try_from(bridge).unwrap_or(i32::MAX);
+        Hook {
+            priority: self.priority.saturating_add(age),
+            ..self
+        }
+    }
+}
 
 /// Removes a table; refused with `ENOENT` if there is none.
 pub(crate) fn remove(table: &str) -> Vec<Message> {

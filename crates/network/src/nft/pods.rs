@@ -7,12 +7,10 @@ use crate::netlink::Message;
 use crate::range::Ipv4Range;
 
 use super::expression::{
-    IPV4_DESTINATION, IPV4_SOURCE, Meta, Reject, has, is_not, masquerade, reject, within,
+    IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, has, is_not, masquerade, reject,
+    within,
 };
-use super::{INPUT, POSTROUTING, base_chain, fresh_table, in_batch, rule};
-
-/// Index of `lo` in every network namespace.
-const LOOPBACK: u32 = 1;
+use super::{INPUT, LOOPBACK, POSTROUTING, base_chain, fresh_table, in_batch, rule};
 
 /// Makes the table, in place of an older one of that name. `bridge` is the index of the Pods' link.
 pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr) -> Vec<Message> {
@@ -25,9 +23,12 @@ pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr
         }),
         base_chain(table, "input", INPUT),
         rule(table, "input", |m| {
+            // Answers to what the node asked under that address come in from anywhere.
             let from_outside = [bridge, LOOPBACK]
                 .iter()
-                .fold(m, |m, link| is_not(m, Meta::LinkIn, &link.to_ne_bytes()));
+                .fold(connection(m, NEW), |m, link| {
+                    is_not(m, Meta::LinkIn, &link.to_ne_bytes())
+                });
             let to_gateway = has(from_outside, IPV4_DESTINATION, &gateway.octets());
             reject(to_gateway, Reject::Unreachable)
         }),

@@ -1,18 +1,22 @@
 //! The table of services: what is addressed to a front goes to one of its backends.
 //!
 //! ```text
-//! map services { address . protocol . port : goto a chain for each front that has backends }
-//! set pods     { a . a for the address a of every backend }
+//! map services, ports                  { address . protocol . port : goto a chain for each front that has backends }, and
+//!                                      { protocol . port : the same } for fronts on every address of the node
+//! map outside-services, outside-ports  the same for those who are neither Pods nor this machine
+//! map unserved-services, unserved-ports  { …: drop, or goto `refuse` } for fronts that not everybody is led away from
+//! set pods                             { a . a for the address a of every backend }
 //!
-//! prerouting, output    look the front up in `services`
+//! prerouting, output    look the front up
 //! a front's chain       finds the client's backend again, or takes one by chance, and rewrites the destination
-//! postrouting           what comes from a Pod and goes back to it takes the node's address, or it would answer itself
-//! forward, sent         what is still addressed to the service range is refused: it has no backend
+//! postrouting           what comes from a Pod and goes back to it takes the node's address, or it would answer itself; so does what
+//!                       goes to a backend elsewhere, or its answers would not come by the node. All others keep their addresses
+//! forward, input, sent  what was not led away is refused or dropped; so is all that is still addressed to the service range
 //! ```
 //!
 //! A change touches the chains and elements of the fronts it is about and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use nat::{Front, Protocol, Redirect};
@@ -21,19 +25,20 @@ use crate::netlink::Message;
 use crate::range::Ipv4Range;
 
 use super::expression::{
-    DESTINATION_PORT, IPV4_DESTINATION, IPV4_SOURCE, Learn, Meta, Register, Reject, branch, find,
-    is, learn, load, map, masquerade, meta, random, redirect, reject, within,
+    DESTINATION_PORT, Field, IPV4_DESTINATION, IPV4_SOURCE, Learn, Meta, NEW, REDIRECTED, Register,
+    Reject, branch, connection, find, is, is_not, learn, load, map, masquerade, meta, random,
+    redirect, reject, to_node, within,
 };
+use super::front::{Maps, OUTSIDE, REFUSE, SERVICES, UNSERVED, chains, places};
 use super::set::{
-    self, ADDRESS, ADDRESSES, BACKEND, Element, FRONT, NUMBER, OF_RULE, Value, map_of_rule, memory,
-    set_of_rule, verdict_map,
+    self, ADDRESS, ADDRESSES, BACKEND, Element, FRONT, NUMBER, OF_RULE, TRANSPORT, Value,
+    map_of_rule, memory, set_of_rule, verdict_map,
 };
 use super::{
-    FORWARD, Hook, OUTPUT, POSTROUTING, PREROUTING, SENT, base_chain, chain, delete_chain,
-    empty_chain, fresh_table, in_batch, rule,
+    FORWARD, INPUT, LOOPBACK, OUTPUT, POSTROUTING, PREROUTING, SENT, base_chain, chain,
+    delete_chain, empty_chain, fresh_table, in_batch, rule,
 };
 
-const SERVICES: &str = "services";
 const PODS: &str = "pods";
 
 /// A batch under construction.
@@ -43,7 +48,8 @@ pub(crate) struct Batch<'a> {
     messages: Vec<Message>,
     /// Sets are known by a number within their batch.
     sets: u32,
-    leading: Vec<Element>,
+    /// What maps are to lead to when all chains are made.
+    leading: BTreeMap<&'static str, Vec<Element>>,
 }
 
 impl<'a> Batch<'a> {
@@ -51,29 +57,45 @@ impl<'a> Batch<'a> {
     pub(crate) fn anew(table: &'a str, bridge: u32, services: Ipv4Range) -> Self {
         let mut batch = Self::change(table);
         batch.messages.extend(fresh_table(table));
-        let id = batch.next_set();
-        batch.put(verdict_map(table, SERVICES, id, FRONT));
+        for maps in [SERVICES, OUTSIDE, UNSERVED] {
+            for (name, kind) in [(maps.ip, FRONT), (maps.node, TRANSPORT)] {
+                let id = batch.next_set();
+                batch.put(verdict_map(table, name, id, kind));
+            }
+        }
         let id = batch.next_set();
         batch.put(set::set(table, PODS, id, ADDRESSES));
 
-        batch.put(base_chain(table, "prerouting", PREROUTING));
-        batch.put(rule(table, "prerouting", |m| {
-            to_front(is(m, Meta::LinkIn, &bridge.to_ne_bytes()))
-        }));
-        batch.put(base_chain(table, "output", OUTPUT));
-        batch.put(rule(table, "output", to_front));
+        let link = bridge.to_ne_bytes();
+        batch.put(base_chain(
+            table,
+            "prerouting",
+            PREROUTING.after_older(bridge),
+        ));
+        batch.lead("prerouting", SERVICES, |m| is(m, Meta::LinkIn, &link));
+        batch.lead("prerouting", OUTSIDE, |m| is_not(m, Meta::LinkIn, &link));
+        batch.put(base_chain(table, "output", OUTPUT.after_older(bridge)));
+        batch.lead("output", SERVICES, |m| m);
         batch.put(base_chain(table, "postrouting", POSTROUTING));
         batch.put(rule(table, "postrouting", |m| {
-            let to_pods = is(m, Meta::LinkOut, &bridge.to_ne_bytes());
-            let both = load(
-                load(to_pods, IPV4_SOURCE, Register(0)),
-                IPV4_DESTINATION,
-                Register(1),
-            );
-            masquerade(find(both, PODS, None, Register(0)))
+            masquerade(among_backends(is(m, Meta::LinkOut, &link), IPV4_SOURCE))
         }));
-        batch.refuse("forward", FORWARD, services);
-        batch.refuse("sent", SENT, services);
+        batch.put(rule(table, "postrouting", |m| {
+            let elsewhere = [link, LOOPBACK.to_ne_bytes()]
+                .iter()
+                .fold(m, |m, link| is_not(m, Meta::LinkOut, link));
+            let led = connection(elsewhere, REDIRECTED);
+            masquerade(among_backends(led, IPV4_DESTINATION))
+        }));
+        batch.put(chain(table, REFUSE));
+        batch.put(rule(table, REFUSE, |m| reject(is_tcp(m), Reject::Reset)));
+        batch.put(rule(table, REFUSE, |m| reject(m, Reject::Unreachable)));
+        for (name, hook) in [("forward", FORWARD), ("input", INPUT), ("sent", SENT)] {
+            batch.put(base_chain(table, name, hook));
+            batch.lead(name, UNSERVED, |m| connection(m, NEW));
+        }
+        batch.refuse("forward", services);
+        batch.refuse("sent", services);
         batch
     }
 
@@ -83,37 +105,45 @@ impl<'a> Batch<'a> {
             table,
             messages: Vec::new(),
             sets: 0,
-            leading: Vec::new(),
+            leading: BTreeMap::new(),
         }
-    }
-
-    /// A front that leads nowhere yet leads somewhere.
-    pub(crate) fn add(&mut self, front: &Front, redirect: &Redirect) {
-        let name = front.to_string();
-        self.put(chain(self.table, &name));
-        self.remember(front, redirect);
-        self.fill(front, redirect);
-        self.leading.push((key_of(front), Value::Chain(name)));
     }
 
     /// A front leads elsewhere than it did. Clients stay with their backends where they may.
     pub(crate) fn replace(&mut self, front: &Front, old: &Redirect, new: &Redirect) {
-        self.put(empty_chain(self.table, &front.to_string()));
-        if old.affinity != new.affinity {
-            self.forget(front, old);
-            self.remember(front, new);
+        let (before, after) = (places(front, old), places(front, new));
+        for (map, key, _) in before.iter().filter(|place| !after.contains(place)) {
+            self.messages
+                .extend(set::delete(self.table, map, vec![key.clone()]));
         }
-        self.fill(front, new);
-    }
-
-    /// A front leads nowhere any more.
-    pub(crate) fn remove(&mut self, front: &Front, old: &Redirect) {
-        let name = front.to_string();
-        self.messages
-            .extend(set::delete(self.table, SERVICES, vec![key_of(front)]));
-        self.put(empty_chain(self.table, &name));
-        self.forget(front, old);
-        self.put(delete_chain(self.table, &name));
+        let mut made = chains(front, old);
+        for (name, backends) in chains(front, new) {
+            match made.iter().position(|(made, _)| *made == name) {
+                Some(n) => {
+                    made.remove(n);
+                    self.put(empty_chain(self.table, &name));
+                    if old.affinity != new.affinity {
+                        self.forget(&name, old);
+                        self.remember(&name, new);
+                    }
+                }
+                None => {
+                    self.put(chain(self.table, &name));
+                    self.remember(&name, new);
+                }
+            }
+            self.fill(&name, backends, new.affinity.is_some());
+        }
+        for (name, _) in made {
+            self.put(empty_chain(self.table, &name));
+            self.forget(&name, old);
+            self.put(delete_chain(self.table, &name));
+        }
+        for (map, key, value) in after {
+            if !before.contains(&(map, key.clone(), value.clone())) {
+                self.leading.entry(map).or_default().push((key, value));
+            }
+        }
     }
 
     /// Addresses of backends that are new, and those that are backends no more.
@@ -126,86 +156,92 @@ impl<'a> Batch<'a> {
 
     /// The finished batch; empty if there is nothing to do.
     pub(crate) fn finish(mut self) -> Vec<Message> {
-        let leading = set::add(self.table, SERVICES, None, &self.leading);
-        self.messages.extend(leading);
+        for (map, elements) in std::mem::take(&mut self.leading) {
+            self.messages
+                .extend(set::add(self.table, map, None, &elements));
+        }
         if self.messages.is_empty() {
             return self.messages;
         }
         in_batch(self.messages)
     }
 
-    /// What is still addressed to the range there is refused.
-    fn refuse(&mut self, name: &str, hook: Hook, services: Ipv4Range) {
+    /// Looks up in a chain where the packets `of` selects are led to.
+    fn lead(&mut self, chain: &str, maps: Maps, of: impl Fn(Message) -> Message) {
         let table = self.table;
-        self.put(base_chain(table, name, hook));
-        self.put(rule(table, name, |m| {
-            let tcp = is(m, Meta::Protocol, &[Protocol::Tcp.number()]);
-            reject(within(tcp, IPV4_DESTINATION, services, true), Reject::Reset)
-        }));
-        self.put(rule(table, name, |m| {
-            let ours = within(m, IPV4_DESTINATION, services, true);
-            reject(ours, Reject::Unreachable)
-        }));
+        self.put(rule(table, chain, |m| to_front(of(m), maps)));
+        self.put(rule(table, chain, |m| to_port(of(m), maps)));
     }
 
-    fn remember(&mut self, front: &Front, redirect: &Redirect) {
+    /// What is still addressed to the range in a chain is refused.
+    fn refuse(&mut self, chain: &str, services: Ipv4Range) {
+        let table = self.table;
+        let ours = |m| within(m, IPV4_DESTINATION, services, true);
+        self.put(rule(table, chain, |m| {
+            reject(ours(is_tcp(m)), Reject::Reset)
+        }));
+        self.put(rule(table, chain, |m| reject(ours(m), Reject::Unreachable)));
+    }
+
+    fn remember(&mut self, chain: &str, redirect: &Redirect) {
         if let Some(seconds) = redirect.affinity {
             let id = self.next_set();
             let kinds = (ADDRESS, BACKEND);
-            self.put(memory(self.table, &clients(front), id, kinds, seconds));
+            self.put(memory(self.table, &clients(chain), id, kinds, seconds));
         }
     }
 
-    fn forget(&mut self, front: &Front, redirect: &Redirect) {
+    fn forget(&mut self, chain: &str, redirect: &Redirect) {
         if redirect.affinity.is_some() {
-            self.put(set::delete_set(self.table, &clients(front)));
+            self.put(set::delete_set(self.table, &clients(chain)));
         }
     }
 
     /// The rules of a front's chain.
-    fn fill(&mut self, front: &Front, to: &Redirect) {
+    fn fill(&mut self, name: &str, backends: &BTreeSet<SocketAddrV4>, sticks: bool) {
         let (client, backend) = (Register(0), Register(1));
-        let name = front.to_string();
-        if to.affinity.is_some() {
-            let known = clients(front);
-            let valid = self.backends_of_rule(to);
-            self.put(rule(self.table, &name, |m| {
+        if sticks {
+            let known = clients(name);
+            let valid = self.set_of(backends);
+            self.put(rule(self.table, name, |m| {
                 let m = load(m, IPV4_SOURCE, client);
                 let m = map(m, &known, None, client, backend);
                 let m = find(m, OF_RULE, Some(valid), backend);
                 redirect(learn(m, Learn::Update, &known, client, backend), backend)
             }));
-            let (all, count) = self.choice_of_rule(to);
-            self.put(rule(self.table, &name, |m| {
-                let m = choose(load(m, IPV4_SOURCE, client), all, count, backend);
+            let all = self.choice_of(backends);
+            self.put(rule(self.table, name, |m| {
+                let m = choose(load(m, IPV4_SOURCE, client), all, backend);
                 // Where it was sent is no backend any more, or it is new.
                 let m = learn(m, Learn::Delete, &known, client, backend);
                 redirect(learn(m, Learn::Add, &known, client, backend), backend)
             }));
         }
         // Without affinity, and for those that there was no room to remember.
-        let (all, count) = self.choice_of_rule(to);
-        self.put(rule(self.table, &name, |m| {
-            redirect(choose(m, all, count, backend), backend)
+        let all = self.choice_of(backends);
+        self.put(rule(self.table, name, |m| {
+            redirect(choose(m, all, backend), backend)
         }));
     }
 
     /// A set of the backends.
-    fn backends_of_rule(&mut self, redirect: &Redirect) -> u32 {
+    fn set_of(&mut self, backends: &BTreeSet<SocketAddrV4>) -> u32 {
         let id = self.next_set();
         self.put(set_of_rule(self.table, id, BACKEND));
-        let backends = redirect.backends.iter();
-        let elements: Vec<Element> = backends.map(|b| (bytes_of(b), Value::Nothing)).collect();
+        let elements: Vec<Element> = backends
+            .iter()
+            .map(|b| (bytes_of(b), Value::Nothing))
+            .collect();
         self.messages
             .extend(set::add(self.table, OF_RULE, Some(id), &elements));
         id
     }
 
     /// A map from numbers to backends, and how many there are.
-    fn choice_of_rule(&mut self, redirect: &Redirect) -> (u32, u32) {
+    fn choice_of(&mut self, backends: &BTreeSet<SocketAddrV4>) -> (u32, u32) {
         let id = self.next_set();
         self.put(map_of_rule(self.table, id, (NUMBER, BACKEND)));
-        let numbered = (0u32..).zip(&redirect.backends);
+        let numbered = (0u32..).zip(backends);
         let elements: Vec<Element> = numbered
             .map(|(n, backend)| (n.to_ne_bytes().to_vec(), Value::Bytes(bytes_of(backend))))
             .collect();
@@ -224,8 +260,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Takes a backend by chance.
-fn choose(m: Message, all: u32, count: u32, backend: Register) -> Message {
+fn is_tcp(m: Message) -> Message {
+    is(m, Meta::Protocol, &[Protocol::Tcp.number()])
+}
+
+/// Takes a backend by chance, of a map and how many are in it.
+fn choose(m: Message, (all, count): (u32, u32), backend: Register) -> Message {
     let number = Register(backend.0 + 2);
     map(
         random(m, count, number),
@@ -236,29 +276,33 @@ fn choose(m: Message, all: u32, count: u32, backend: Register) -> Message {
     )
 }
 
-/// Goes to the chain of the front a packet is addressed to.
-fn to_front(m: Message) -> Message {
+/// Goes where the map leads that knows the packet's address and port.
+fn to_front(m: Message, maps: Maps) -> Message {
     let m = load(m, IPV4_DESTINATION, Register(0));
     let m = meta(m, Meta::Protocol, Register(1));
+    branch(load(m, DESTINATION_PORT, Register(2)), maps.ip, Register(0))
+}
+
+/// The same by the port alone, on the node's addresses.
+fn to_port(m: Message, maps: Maps) -> Message {
+    let m = meta(to_node(m), Meta::Protocol, Register(0));
     branch(
-        load(m, DESTINATION_PORT, Register(2)),
-        SERVICES,
+        load(m, DESTINATION_PORT, Register(1)),
+        maps.node,
         Register(0),
     )
 }
 
-/// Name of the map of a front's clients.
-fn clients(front: &Front) -> String {
-    format!("clients/{front}")
+/// Goes on only if the packet goes to a backend: from itself, where `field` is the source.
+fn among_backends(m: Message, field: Field) -> Message {
+    let m = load(m, field, Register(0));
+    let m = load(m, IPV4_DESTINATION, Register(1));
+    find(m, PODS, None, Register(0))
 }
 
-/// A front as registers hold it: each part fills up four bytes.
-fn key_of(front: &Front) -> Vec<u8> {
-    let mut key = front.address.octets().to_vec();
-    key.extend([front.protocol.number(), 0, 0, 0]);
-    key.extend(front.port.to_be_bytes());
-    key.extend([0; 2]);
-    key
+/// Name of the map of a chain's clients.
+fn clients(chain: &str) -> String {
+    format!("clients/{chain}")
 }
 
 /// A backend as registers hold it.

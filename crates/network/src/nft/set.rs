@@ -17,6 +17,7 @@ const CHANGED_BY_RULES: u32 = 0x20;
 /// The kernel's word for a map that leads to chains (`NFT_DATA_VERDICT`).
 const VERDICTS: u32 = 0xffff_ff00;
 const GOTO: i32 = -4;
+const DROP: u32 = 0;
 
 /// Elements of a message: its attributes have 16-bit lengths.
 const AT_ONCE: usize = 200;
@@ -53,6 +54,11 @@ pub(super) const FRONT: Kind = Kind {
     shown_as: IPV4 << 12 | PROTOCOL << 6 | PORT,
     length: 12,
 };
+/// A protocol and a port.
+pub(super) const TRANSPORT: Kind = Kind {
+    shown_as: PROTOCOL << 6 | PORT,
+    length: 8,
+};
 /// 32 bits of the host.
 pub(super) const NUMBER: Kind = Kind {
     shown_as: INTEGER,
@@ -60,11 +66,12 @@ pub(super) const NUMBER: Kind = Kind {
 };
 
 /// What a key of a map leads to, or nothing in a set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Nothing,
     Bytes(Vec<u8>),
     Chain(String),
+    Drop,
 }
 
 /// One element.
@@ -176,6 +183,7 @@ fn element(list: Message, (key, value): &Element) -> Message {
                     verdict.attr_be32(1, GOTO as u32).attr_str(2, chain)
                 })
             }),
+            Value::Drop => m.nest(2, |m| m.nest(2, |verdict| verdict.attr_be32(1, DROP))),
         }
     })
 }

@@ -6,23 +6,23 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStrea
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nat::{Change, Front, Protocol, Redirect, Table};
+use nat::{Address, Change, Front, Protocol, Redirect, Table};
 use network::{Config, Network, Services};
 use ports::network::Redirects;
 
 use crate::node::*;
 
-const HTTP: u16 = 8080;
+pub(crate) const HTTP: u16 = 8080;
 
 /// Nodes of a test, each a Pod that answers each connection with its number and the client's address.
-struct World {
-    network: Network,
-    services: Services,
-    pods: Vec<(OwnedFd, Ipv4Addr)>,
+pub(crate) struct World {
+    pub(crate) network: Network,
+    pub(crate) services: Services,
+    pub(crate) pods: Vec<(OwnedFd, Ipv4Addr)>,
 }
 
 impl World {
-    fn new(config: &Config, pods: usize) -> World {
+    pub(crate) fn new(config: &Config, pods: usize) -> World {
         let network = Network::open(config).expect("opens");
         let services = network.services(None).expect("serves");
         let pods = (0..pods).map(|n| {
@@ -42,47 +42,61 @@ impl World {
         }
     }
 
-    fn front(&self, port: u16) -> Front {
+    pub(crate) fn front(&self, port: u16) -> Front {
         Front {
-            address: self.services.range().nth(300).expect("an address"),
+            address: self.services.range().nth(300).expect("an address").into(),
             protocol: Protocol::Tcp,
             port,
         }
     }
 
-    fn to(&self, pods: &[usize]) -> Redirect {
+    pub(crate) fn to(&self, pods: &[usize]) -> Redirect {
         let backends = pods
             .iter()
             .map(|n| SocketAddrV4::new(self.pods[*n].1, HTTP));
         Redirect {
             backends: backends.collect(),
-            affinity: None,
+            ..Redirect::default()
         }
     }
 
-    fn all(&self, table: impl Into<Table>) {
+    pub(crate) fn all(&self, table: impl Into<Table>) {
         self.change(Change::All(table.into()));
     }
 
-    fn set(&self, front: Front, redirect: Redirect) {
+    pub(crate) fn set(&self, front: Front, redirect: Redirect) {
         self.change(Change::Some {
             set: [(front, redirect)].into(),
             gone: BTreeSet::new(),
         });
     }
 
-    fn change(&self, change: Change) {
+    pub(crate) fn change(&self, change: Change) {
         block_on(self.services.change(change)).expect("changes");
     }
 
+    /// Each Pod answers datagrams with its number.
+    pub(crate) fn answer_datagrams(&self) {
+        for (number, (netns, address)) in self.pods.iter().enumerate() {
+            let listen = SocketAddr::new((*address).into(), HTTP);
+            let socket = inside(netns, move || UdpSocket::bind(listen).expect("binds"));
+            let socket = socket.join().expect("binds");
+            std::thread::spawn(move || {
+                while let Ok((_, peer)) = socket.recv_from(&mut [0; 8]) {
+                    let _ = socket.send_to(&[number as u8], peer);
+                }
+            });
+        }
+    }
+
     /// Asks from a Pod: which one answers, and whom it saw.
-    fn ask_in(&self, pod: usize, front: Front) -> (usize, Ipv4Addr) {
+    pub(crate) fn ask_in(&self, pod: usize, front: Front) -> (usize, Ipv4Addr) {
         let asked = inside(&self.pods[pod].0, move || ask(front));
         asked.join().expect("asks").expect("is answered")
     }
 }
 
-fn answer(netns: &OwnedFd, listen: SocketAddr, number: usize) {
+pub(crate) fn answer(netns: &OwnedFd, listen: SocketAddr, number: usize) {
     let (ready, listening) = std::sync::mpsc::channel();
     inside(netns, move || {
         let listener = TcpListener::bind(listen).expect("listens");
@@ -98,12 +112,19 @@ fn answer(netns: &OwnedFd, listen: SocketAddr, number: usize) {
     listening.recv().expect("listens");
 }
 
-fn ask(front: Front) -> std::io::Result<(usize, Ipv4Addr)> {
-    let stream = TcpStream::connect((front.address, front.port))?;
+pub(crate) fn at(front: Front) -> SocketAddrV4 {
+    match front.address {
+        Address::Ip(ip) => SocketAddrV4::new(ip, front.port),
+        Address::Node => panic!("any address of the node"),
+    }
+}
+
+pub(crate) fn ask(front: Front) -> std::io::Result<(usize, Ipv4Addr)> {
+    let stream = TcpStream::connect(at(front))?;
     Ok(greeting(&stream))
 }
 
-fn greeting(mut stream: &TcpStream) -> (usize, Ipv4Addr) {
+pub(crate) fn greeting(mut stream: &TcpStream) -> (usize, Ipv4Addr) {
     let (mut line, mut byte) = (String::new(), [0]);
     while !line.ends_with('\n') && stream.read(&mut byte).expect("reads") == 1 {
         line.push(byte[0].into());
@@ -116,12 +137,11 @@ fn greeting(mut stream: &TcpStream) -> (usize, Ipv4Addr) {
 }
 
 /// A sender of datagrams that does not wait for ever.
-fn datagrams_to(front: Front) -> UdpSocket {
+pub(crate) fn datagrams_to(front: Front) -> UdpSocket {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("binds");
     let patience = Some(Duration::from_secs(5));
     socket.set_read_timeout(patience).expect("sets a time-out");
-    let to = (front.address, front.port);
-    socket.connect(to).expect("connects");
+    socket.connect(at(front)).expect("connects");
     socket
 }
 
@@ -189,7 +209,7 @@ fn programs_of_the_node_can_be_behind_a_front() {
         let front = world.front(443);
         let to = Redirect {
             backends: [SocketAddrV4::new(gateway, 6443)].into(),
-            affinity: None,
+            ..Redirect::default()
         };
         world.all([(front, to)]);
         assert_eq!(world.ask_in(0, front), (7, world.pods[0].1));
@@ -203,7 +223,7 @@ fn what_nobody_is_behind_is_refused_at_once() {
         let world = World::new(config, 2);
         let (front, empty) = (world.front(80), world.front(81));
         let unknown = Front {
-            address: world.services.range().nth(999).expect("an address"),
+            address: world.services.range().nth(999).expect("an address").into(),
             ..front
         };
         let refused = |front: Front| {
@@ -290,7 +310,7 @@ fn connections_outlive_changes_and_the_engine() {
         world.all([(front, world.to(&[0]))]);
         let node = own_netns();
         let stream = inside(&world.pods[1].0, move || {
-            let stream = TcpStream::connect((front.address, front.port)).expect("connects");
+            let stream = TcpStream::connect(at(front)).expect("connects");
             greeting(&stream);
             stream
         });
@@ -335,16 +355,7 @@ fn connections_outlive_changes_and_the_engine() {
 fn datagrams_of_one_sender_leave_a_backend_that_is_none_any_more() {
     on_a_node(|config| {
         let world = World::new(config, 3);
-        for (number, (netns, address)) in world.pods.iter().enumerate() {
-            let listen = SocketAddr::new((*address).into(), HTTP);
-            let socket = inside(netns, move || UdpSocket::bind(listen).expect("binds"));
-            let socket = socket.join().expect("binds");
-            std::thread::spawn(move || {
-                while let Ok((_, peer)) = socket.recv_from(&mut [0; 8]) {
-                    let _ = socket.send_to(&[number as u8], peer);
-                }
-            });
-        }
+        world.answer_datagrams();
         let front = Front {
             protocol: Protocol::Udp,
             ..world.front(53)
@@ -404,7 +415,12 @@ fn a_thousand_fronts_fit() {
     on_a_node(|config| {
         let world = World::new(config, 2);
         let front = |n: u32| Front {
-            address: world.services.range().nth(1000 + n).expect("an address"),
+            address: world
+                .services
+                .range()
+                .nth(1000 + n)
+                .expect("an address")
+                .into(),
             ..world.front(80)
         };
         let backends = (1..5u16).map(|n| SocketAddrV4::new(world.pods[0].1, HTTP + n));

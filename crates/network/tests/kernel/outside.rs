@@ -1,0 +1,293 @@
+//! Traffic to addresses of the node: from others, from Pods and from the node itself.
+
+use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nat::{Address, Change, Front, Outside, Protocol, Redirect};
+use network::{Config, Network};
+
+use crate::node::*;
+use crate::services::*;
+
+const PORT: u16 = 30080;
+
+/// Machines of a network that the node has a foot in.
+struct Neighbours {
+    /// The node's address there.
+    node: Ipv4Addr,
+    machines: Vec<(OwnedFd, Ipv4Addr)>,
+    _network: Network,
+}
+
+impl Neighbours {
+    /// A second bridge of a node whose own is there. As that range is part of this one, the neighbours keep their addresses.
+    fn new(config: &Config) -> Neighbours {
+        let network = Network::open(&Config {
+            state_dir: config.state_dir.join("neighbours"),
+            bridge: Some("neighbours0".into()),
+            pod_range: Some("10.0.0.0/8".parse().expect("a range")),
+        })
+        .expect("opens");
+        let machines = (0..2).map(|n| {
+            let netns = new_netns();
+            let ip = v4(attach(&network, &format!("neighbour{n}"), &netns));
+            answer(&netns, SocketAddr::new(ip.into(), HTTP), 10 + n);
+            (netns, ip)
+        });
+        Neighbours {
+            machines: machines.collect(),
+            node: v4(network.gateway()),
+            _network: network,
+        }
+    }
+
+    /// Asks from the first: who answers, and whom it saw.
+    fn ask(&self, front: Front) -> Result<(usize, Ipv4Addr), Error> {
+        let asked = inside(&self.machines[0].0, move || {
+            let stream = TcpStream::connect_timeout(&at(front).into(), Duration::from_secs(1))?;
+            Ok(greeting(&stream))
+        });
+        asked.join().expect("asks")
+    }
+}
+
+fn v4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => panic!("{ip} is no IPv4 address"),
+    }
+}
+
+fn on_node(protocol: Protocol) -> Front {
+    Front {
+        address: Address::Node,
+        protocol,
+        port: PORT,
+    }
+}
+
+fn on(ip: Ipv4Addr) -> Front {
+    Front {
+        address: ip.into(),
+        ..on_node(Protocol::Tcp)
+    }
+}
+
+impl World {
+    fn open_to(&self, pods: &[usize], outside: Outside) -> Redirect {
+        Redirect {
+            outside,
+            ..self.to(pods)
+        }
+    }
+}
+
+#[test]
+fn everybody_reaches_the_pods_behind_a_port_of_the_node() {
+    on_a_node(|config| {
+        let world = World::new(config, 2);
+        let neighbours = Neighbours::new(config);
+        let gateway = v4(world.network.gateway());
+        world.all([(on_node(Protocol::Tcp), world.open_to(&[0], Outside::Same))]);
+        for ip in [neighbours.node, gateway] {
+            let seen = neighbours.ask(on(ip)).expect("is answered");
+            let neighbour = neighbours.machines[0].1;
+            assert_eq!(seen, (0, neighbour), "a neighbour keeps its address");
+            assert_eq!(world.ask_in(1, on(ip)), (0, world.pods[1].1), "and a Pod");
+            assert_eq!(world.ask_in(0, on(ip)), (0, gateway), "a Pod asks itself");
+            assert_eq!(ask(on(ip)).expect("is answered"), (0, ip), "from the node");
+        }
+        let refused = ask(on(Ipv4Addr::LOCALHOST)).expect_err("not on loopback");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let other = neighbours.machines[1].1;
+        let refused = neighbours.ask(on(other)).expect_err("it is not the node");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_port_that_nobody_is_behind_is_refused_to_everybody() {
+    on_a_node(|config| {
+        let world = World::new(config, 1);
+        let neighbours = Neighbours::new(config);
+        let node = on(neighbours.node);
+        // Somebody listens there, who is reached while the port is no front.
+        answer(&own_netns(), SocketAddr::V4(at(node)), 7);
+        assert_eq!(neighbours.ask(node).expect("is answered").0, 7);
+        let refused = || {
+            let answers = [
+                neighbours.ask(node),
+                ask(node),
+                inside(&world.pods[0].0, move || ask(node))
+                    .join()
+                    .expect("asks"),
+            ];
+            for answer in answers {
+                let refused = answer.expect_err("is refused");
+                assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            }
+        };
+        let front = on_node(Protocol::Tcp);
+        world.all([(front, world.open_to(&[], Outside::Same))]);
+        refused();
+        world.set(front, world.open_to(&[0], Outside::Same));
+        assert_eq!(neighbours.ask(node).expect("is answered").0, 0);
+        world.set(front, world.open_to(&[], Outside::Only(BTreeSet::new())));
+        refused();
+        world.change(Change::Some {
+            set: [].into(),
+            gone: [front].into(),
+        });
+        assert_eq!(neighbours.ask(node).expect("is answered").0, 7);
+    });
+}
+
+#[test]
+fn others_are_sent_where_they_may_go_only() {
+    on_a_node(|config| {
+        let world = World::new(config, 3);
+        let neighbours = Neighbours::new(config);
+        let node = on(neighbours.node);
+        let front = on_node(Protocol::Tcp);
+        let only = |pods: &[usize]| Outside::Only(world.to(pods).backends);
+        let chosen = |ask: &dyn Fn() -> usize| (0..30).map(|_| ask()).collect::<BTreeSet<_>>();
+        let from_outside = || chosen(&|| neighbours.ask(node).expect("is answered").0);
+        let from_pod = || chosen(&|| world.ask_in(2, node).0);
+
+        world.all([(front, world.open_to(&[0, 1], only(&[1])))]);
+        assert_eq!((from_outside(), from_pod()), ([1].into(), [0, 1].into()));
+        world.set(front, world.open_to(&[0, 1], Outside::Same));
+        assert_eq!((from_outside(), from_pod()), ([0, 1].into(), [0, 1].into()));
+        world.set(front, world.open_to(&[0, 1], only(&[])));
+        let silence = neighbours.ask(node).expect_err("no answer");
+        assert_eq!(silence.kind(), ErrorKind::TimedOut);
+        assert_eq!(from_pod(), [0, 1].into());
+        assert_eq!(chosen(&|| ask(node).expect("is answered").0), [0, 1].into());
+
+        let cluster = world.front(80);
+        world.set(
+            cluster,
+            Redirect {
+                unserved: nat::Unserved::Drop,
+                ..Redirect::default()
+            },
+        );
+        let silence = inside(&world.pods[0].0, move || {
+            TcpStream::connect_timeout(&at(cluster).into(), Duration::from_millis(300))
+        });
+        let silence = silence.join().expect("asks").expect_err("no answer");
+        assert_eq!(silence.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn answers_of_backends_elsewhere_come_back_by_the_node() {
+    on_a_node(|config| {
+        let world = World::new(config, 1);
+        let neighbours = Neighbours::new(config);
+        let backend = SocketAddrV4::new(neighbours.machines[1].1, HTTP);
+        let redirect = Redirect {
+            backends: [backend].into(),
+            outside: Outside::Same,
+            ..Redirect::default()
+        };
+        let cluster = world.front(80);
+        world.all([
+            (on_node(Protocol::Tcp), redirect.clone()),
+            (cluster, redirect),
+        ]);
+        let seen = (11, neighbours.node);
+        let node = on(neighbours.node);
+        assert_eq!(neighbours.ask(node).expect("is answered"), seen);
+        for front in [node, cluster] {
+            assert_eq!(world.ask_in(0, front), seen);
+            assert_eq!(ask(front).expect("is answered"), seen);
+        }
+    });
+}
+
+#[test]
+fn a_client_of_a_port_stays_with_its_backend() {
+    on_a_node(|config| {
+        let world = World::new(config, 4);
+        let neighbours = Neighbours::new(config);
+        let node = on(neighbours.node);
+        for outside in [
+            Outside::Same,
+            Outside::Only(world.to(&[0, 1, 2, 3]).backends),
+        ] {
+            let sticky = Redirect {
+                affinity: Some(60),
+                ..world.open_to(&[0, 1, 2, 3], outside)
+            };
+            world.all([(on_node(Protocol::Tcp), sticky)]);
+            let first = neighbours.ask(node).expect("is answered").0;
+            for _ in 0..10 {
+                assert_eq!(neighbours.ask(node).expect("is answered").0, first);
+            }
+        }
+    });
+}
+
+#[test]
+fn datagrams_that_went_to_the_node_itself_go_to_backends_once_there_are_some() {
+    on_a_node(|config| {
+        let world = World::new(config, 2);
+        world.answer_datagrams();
+        let neighbours = Neighbours::new(config);
+        let front = on_node(Protocol::Udp);
+        let to = Front {
+            address: neighbours.node.into(),
+            ..front
+        };
+        world.all([]);
+        let client = inside(&neighbours.machines[0].0, move || datagrams_to(to));
+        let client = client.join().expect("connects");
+        let answered = || {
+            client.send(b"who").expect("sends");
+            let mut number = [9];
+            client.recv(&mut number).map(|_| number[0])
+        };
+        let refused = answered().expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        world.set(front, world.open_to(&[0], Outside::Same));
+        assert_eq!(answered().expect("is answered"), 0);
+        world.set(front, world.open_to(&[1], Outside::Same));
+        assert_eq!(answered().expect("is answered"), 1);
+        world.set(front, world.open_to(&[], Outside::Same));
+        answered().expect_err("nobody is behind it");
+    });
+}
+
+#[test]
+fn of_two_engines_the_older_has_a_port_however_often_it_starts_anew() {
+    on_a_node(|config| {
+        let other = Config {
+            state_dir: config.state_dir.join("other"),
+            bridge: None,
+            pod_range: None,
+        };
+        let (older, newer) = (World::new(config, 2), World::new(&other, 1));
+        let node = on(v4(newer.network.gateway()));
+        let front = on_node(Protocol::Tcp);
+        let old = || [(front, older.open_to(&[0, 1], Outside::Same))];
+        let new = || [(front, newer.open_to(&[0], Outside::Same))];
+        newer.all(new());
+        assert_eq!(ask(node).expect("is answered").1, at(node).ip().to_owned());
+        let older_answers = || {
+            // Only the older engine has a Pod of this number.
+            let chosen: BTreeSet<usize> = (0..30).map(|_| ask(node).expect("answered").0).collect();
+            assert_eq!(chosen, [0, 1].into());
+        };
+        older.all(old());
+        older_answers();
+        newer.all(new());
+        older_answers();
+        older.network.remove(config).expect("removes");
+        let chosen: BTreeSet<usize> = (0..30).map(|_| ask(node).expect("answered").0).collect();
+        assert_eq!(chosen, [0].into(), "the newer's, when the older is gone");
+    });
+}
