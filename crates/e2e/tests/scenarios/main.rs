@@ -6,6 +6,7 @@ mod debug;
 mod disruption;
 mod dns;
 mod endpoints;
+mod exposed;
 mod files;
 mod hooks;
 mod init;
@@ -55,6 +56,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         proxies::SCENARIOS,
         services::SCENARIOS,
         dns::SCENARIOS,
+        exposed::SCENARIOS,
         shared::SCENARIOS,
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
@@ -105,10 +107,12 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut trials: Vec<Trial> = Vec::new();
     for (client, program) in &clients {
         let own = match program {
-            Program::Carob(_) => debug::OWN,
-            Program::Kubectl(_) | Program::OlderKubectl(_) => disruption::KUBECTL,
+            Program::Carob(_) => debug::OWN.to_vec(),
+            Program::Kubectl(_) | Program::OlderKubectl(_) => {
+                [disruption::KUBECTL, exposed::KUBECTL].concat()
+            }
         };
-        for (name, scenario) in scenarios().into_iter().chain(own.iter().copied()) {
+        for (name, scenario) in scenarios().into_iter().chain(own) {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
         }
     }

@@ -29,7 +29,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
 ];
 
 /// A Pod that serves its name while it is ready.
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     format!(
         r#"
 ---
@@ -80,7 +80,10 @@ fn from_pod(user: &User, pod: &str, times: u32) -> anyhow::Result<BTreeSet<Strin
 }
 
 /// Looks until it is so; a change of the kernel's rules is told by nothing but traffic.
-fn until(what: &str, mut is_so: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub(crate) fn until(
+    what: &str,
+    mut is_so: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let end = Instant::now() + Duration::from_secs(20);
     while !is_so()? {
         ensure!(Instant::now() < end, "{what}: not so after 20 s");

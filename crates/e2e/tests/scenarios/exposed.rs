@@ -1,0 +1,174 @@
+//! Services at all their addresses, asked from the machine, from a Pod, and from the Pod that is behind them.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::user::User;
+
+use crate::Scenario;
+use crate::services::{page, until};
+use crate::shared::http_get;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    (
+        "exposed::every_address_leads_there_from_everywhere",
+        every_address_leads_there_from_everywhere,
+    ),
+    (
+        "exposed::bad_node_ports_are_refused",
+        bad_node_ports_are_refused,
+    ),
+];
+
+/// `carob` has no verb `expose`.
+pub(crate) const KUBECTL: &[(&str, Scenario)] = &[("exposed::a_pod_is_exposed", a_pod_is_exposed)];
+
+const CLIENT: &str = r#"
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"]}]
+"#;
+
+/// Services, and where each can be asked: `cluster:PORT`, `node:PORT`, with `nodePort` for the port it was given.
+const SERVICES: &[(&str, &str, &[&str])] = &[
+    (
+        "a cluster address",
+        "selector: {app: web}, ports: [{port: 80, targetPort: 8080}]",
+        &["cluster:80"],
+    ),
+    (
+        "a node port and a named target",
+        "type: NodePort, selector: {app: web}, ports: [{port: 81, targetPort: http}]",
+        &["cluster:81", "node:nodePort"],
+    ),
+    (
+        "for local traffic, by one client's affinity",
+        "type: NodePort, sessionAffinity: ClientIP, externalTrafficPolicy: Local, internalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]",
+        &["cluster:80", "node:nodePort"],
+    ),
+];
+
+fn get(user: &User, object: &[&str], path: &str) -> anyhow::Result<String> {
+    let path = format!("jsonpath={{{path}}}");
+    user.run(&[&["get"], object, &["-o", &path]].concat())
+}
+
+fn node_ip(user: &User) -> anyhow::Result<String> {
+    get(user, &["nodes"], ".items[0].status.addresses[0].address")
+}
+
+/// What the words of [`SERVICES`] stand for.
+fn address(user: &User, service: &str, words: &str) -> anyhow::Result<(String, u16)> {
+    let (ip, port) = words.split_once(':').context("an address and a port")?;
+    let service = ["service", service];
+    let ip = match ip {
+        "cluster" => get(user, &service, ".spec.clusterIP")?,
+        "node" => node_ip(user)?,
+        ip => ip.to_owned(),
+    };
+    let port = match port {
+        "nodePort" => get(user, &service, ".spec.ports[0].nodePort")?,
+        port => port.to_owned(),
+    };
+    Ok((ip, port.parse()?))
+}
+
+/// Whether the machine is refused there.
+fn is_refused(ip: &str, port: u16) -> anyhow::Result<bool> {
+    let end = std::net::SocketAddr::new(ip.parse()?, port);
+    let refused = TcpStream::connect_timeout(&end, Duration::from_secs(10)).err();
+    Ok(refused.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+}
+
+fn every_address_leads_there_from_everywhere(user: &User) -> anyhow::Result<()> {
+    user.apply(&(page("one") + CLIENT))?;
+    user.wait("one", "Running", "1/1")?;
+    user.wait("client", "Running", "1/1")?;
+    let mut asked = Vec::new();
+    for (n, (what, spec, addresses)) in SERVICES.iter().enumerate() {
+        let name = format!("s{n}");
+        user.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+        ))?;
+        for words in *addresses {
+            let (ip, port) = address(user, &name, words).context(*what)?;
+            asked.push((format!("{what}, {words}"), ip, port));
+        }
+    }
+    for (what, ip, port) in &asked {
+        until(what, || {
+            let answer = http_get(ip, *port, "/name");
+            Ok(answer.is_ok_and(|answer| answer.ends_with("one\n")))
+        })?;
+        let url = format!("http://{ip}:{port}/name");
+        for pod in ["client", "one"] {
+            let answer = user.run(&["exec", pod, "--", "wget", "-q", "-O", "-", &url]);
+            ensure!(answer? == "one\n", "{what}, from {pod}");
+        }
+    }
+    user.run(&["exec", "one", "--", "rm", "/tmp/ready"])?;
+    user.wait("one", "Running", "0/1")?;
+    for (what, ip, port) in &asked {
+        until(what, || is_refused(ip, *port))?;
+        let port = port.to_string();
+        let refused = user.fails(&["exec", "client", "--", "nc", "-v", "-w", "10", ip, &port])?;
+        ensure!(
+            refused.stderr.contains("Connection refused"),
+            "{what}: {}",
+            refused.stderr
+        );
+    }
+    Ok(())
+}
+
+fn bad_node_ports_are_refused(user: &User) -> anyhow::Result<()> {
+    let service = |name: &str, port: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: NodePort, ports: [{{port: 80, nodePort: {port}}}]}}\n"
+        )
+    };
+    user.apply(&service("first", "0"))?;
+    let taken = get(user, &["service", "first"], ".spec.ports[0].nodePort")?;
+    let file = user.engine().root().join(user.namespace());
+    for (port, text) in [
+        (
+            "80",
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        ),
+        (taken.as_str(), "provided port is already allocated"),
+    ] {
+        std::fs::write(&file, service("second", port))?;
+        let path = file.to_string_lossy();
+        let refused = user.fails(&["apply", "-f", &path])?;
+        ensure!(refused.stderr.contains(text), "{}", refused.stderr);
+    }
+    Ok(())
+}
+
+fn a_pod_is_exposed(user: &User) -> anyhow::Result<()> {
+    user.apply(&page("one"))?;
+    user.wait("one", "Running", "1/1")?;
+    let exposed = [
+        "expose",
+        "pod",
+        "one",
+        "--port=80",
+        "--target-port=8080",
+        "--type=NodePort",
+    ];
+    ensure!(user.run(&exposed)? == "service/one exposed\n");
+    let (ip, port) = address(user, "one", "node:nodePort")?;
+    ensure!(http_get(&ip, port, "/name")?.ends_with("one\n"));
+    let row = user.run(&["get", "service", "one", "--no-headers"])?;
+    ensure!(row.contains(&format!("80:{port}/TCP")), "{row}");
+    user.run(&["delete", "service", "one"])?;
+    until("a Service that is gone leads nowhere", || {
+        is_refused(&ip, port)
+    })
+}
