@@ -1,8 +1,12 @@
 //! The words of redirected traffic: where connections are addressed to, and where they go instead. Plain values, no Kubernetes.
 
+mod range;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+
+pub use range::{Ipv4Range, RangeError};
 
 /// A transport protocol with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

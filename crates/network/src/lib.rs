@@ -15,7 +15,6 @@ mod link;
 mod netlink;
 mod nft;
 mod pool;
-mod range;
 mod services;
 mod setup;
 
@@ -28,9 +27,9 @@ use async_trait::async_trait;
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use rustix::io::Errno;
 
+pub use nat::{Ipv4Range, RangeError};
 use netlink::{Family, Refused, Socket};
 use pool::Pool;
-pub use range::{Ipv4Range, RangeError};
 pub use services::Services;
 use setup::Chosen;
 pub use setup::Config;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::netlink::{Attributes, Message, Refused, Socket};
-use crate::range::Ipv4Range;
+use nat::Ipv4Range;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;

@@ -9,7 +9,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::range::Ipv4Range;
+use nat::Ipv4Range;
 
 /// Addresses of one range and who holds them.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{self, addresses_and_ranges};
 use crate::netlink::{Family, Socket};
-use crate::range::Ipv4Range;
 use crate::{kernel, nft, pool_error};
+use nat::Ipv4Range;
 
 /// How the network is to be; what is left open is chosen free and remembered.
 #[derive(Debug, Clone)]

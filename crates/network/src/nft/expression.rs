@@ -1,7 +1,7 @@
 //! The expressions rules are made of. Each takes the rule's message and returns it longer by itself.
 
 use crate::netlink::Message;
-use crate::range::Ipv4Range;
+use nat::Ipv4Range;
 
 /// Where expressions keep what the next ones work on: the kernel's 32-bit registers, from `NFT_REG32_00`. Longer values take several.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::netlink::Message;
-use crate::range::Ipv4Range;
+use nat::Ipv4Range;
 
 use super::expression::{
     IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, has, is_not, masquerade, reject,

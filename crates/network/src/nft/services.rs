@@ -22,7 +22,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use nat::{Front, Protocol, Redirect};
 
 use crate::netlink::Message;
-use crate::range::Ipv4Range;
+use nat::Ipv4Range;
 
 use super::expression::{
     DESTINATION_PORT, Field, IPV4_DESTINATION, IPV4_SOURCE, Learn, Meta, NEW, REDIRECTED, Register,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 /// A CIDR range whose host bits are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ipv4Range {
     base: u32,
     prefix: u8,
@@ -18,7 +18,7 @@ pub struct RangeError(String);
 
 impl Ipv4Range {
     /// What a machine calls itself: 127.0.0.0/8 (RFC 1122).
-    pub(crate) const LOOPBACK: Ipv4Range = Ipv4Range {
+    pub const LOOPBACK: Ipv4Range = Ipv4Range {
         base: 0x7f00_0000,
         prefix: 8,
     };
