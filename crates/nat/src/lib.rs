@@ -102,6 +102,8 @@ pub struct Redirect {
     pub unserved: Unserved,
     /// Seconds after a client's last connection within which it is sent where it was sent before.
     pub affinity: Option<u32>,
+    /// If there are any, clients with other addresses get no answer.
+    pub sources: BTreeSet<Ipv4Range>,
 }
 
 /// Where connections go that come neither from the engine's Pods nor from this machine.

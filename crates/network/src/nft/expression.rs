@@ -181,6 +181,21 @@ pub(super) fn find(rule: Message, set: &str, id: Option<u32>, key: Register) -> 
     lookup(rule, set, id, key, |m| m)
 }
 
+/// Goes on only if the set does not have it.
+pub(super) fn miss(rule: Message, set: &str, id: Option<u32>, key: Register) -> Message {
+    const INVERTED: u32 = 1;
+    lookup(rule, set, id, key, |m| m.attr_be32(5, INVERTED))
+}
+
+/// Drops the packet.
+pub(super) fn drop(rule: Message) -> Message {
+    const DROP: u32 = 0;
+    expression(rule, "immediate", |m| {
+        m.attr_be32(1, VERDICT)
+            .nest(2, |data| data.nest(2, |verdict| verdict.attr_be32(1, DROP)))
+    })
+}
+
 /// Goes on with what the map says of it, if it says anything.
 pub(super) fn map(
     rule: Message,

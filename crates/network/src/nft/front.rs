@@ -163,7 +163,7 @@ mod tests {
                 backends: backends.clone(),
                 outside,
                 unserved,
-                affinity: None,
+                ..Redirect::default()
             };
             let places = places(&front, &redirect)
                 .into_iter()

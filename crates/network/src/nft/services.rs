@@ -26,13 +26,13 @@ use nat::Ipv4Range;
 
 use super::expression::{
     DESTINATION_PORT, Field, IPV4_DESTINATION, IPV4_SOURCE, Learn, Meta, NEW, REDIRECTED, Register,
-    Reject, branch, connection, find, is, is_not, learn, load, map, masquerade, meta, random,
-    redirect, reject, to_node, within,
+    Reject, branch, connection, drop, find, is, is_not, learn, load, map, masquerade, meta, miss,
+    random, redirect, reject, to_node, within,
 };
 use super::front::{Maps, OUTSIDE, REFUSE, SERVICES, UNSERVED, chains, places};
 use super::set::{
     self, ADDRESS, ADDRESSES, BACKEND, Element, FRONT, NUMBER, OF_RULE, TRANSPORT, Value,
-    map_of_rule, memory, set_of_rule, verdict_map,
+    intervals_of_rule, map_of_rule, memory, set_of_rule, verdict_map,
 };
 use super::{
     FORWARD, INPUT, LOOPBACK, OUTPUT, POSTROUTING, PREROUTING, SENT, base_chain, chain,
@@ -132,6 +132,7 @@ impl<'a> Batch<'a> {
                     self.remember(&name, new);
                 }
             }
+            self.guard(&name, &new.sources);
             self.fill(&name, backends, new.affinity.is_some());
         }
         for (name, _) in made {
@@ -197,6 +198,27 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// In a front's chain, drops what comes from elsewhere than the ranges, if there are any.
+    fn guard(&mut self, chain: &str, sources: &BTreeSet<Ipv4Range>) {
+        if sources.is_empty() {
+            return;
+        }
+        let id = self.next_set();
+        self.put(intervals_of_rule(self.table, id, ADDRESS));
+        let elements = intervals(sources);
+        self.messages
+            .extend(set::add(self.table, OF_RULE, Some(id), &elements));
+        self.put(rule(self.table, chain, |m| {
+            let client = Register(0);
+            drop(miss(
+                load(m, IPV4_SOURCE, client),
+                OF_RULE,
+                Some(id),
+                client,
+            ))
+        }));
+    }
+
     /// The rules of a front's chain.
     fn fill(&mut self, name: &str, backends: &BTreeSet<SocketAddrV4>, sticks: bool) {
         let (client, backend) = (Register(0), Register(1));
@@ -260,6 +282,30 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Where addresses of the ranges begin and end; those that overlap are one.
+fn intervals(ranges: &BTreeSet<Ipv4Range>) -> Vec<Element> {
+    let bounds = |range: &Ipv4Range| {
+        let first = u64::from(u32::from(range.base()));
+        (first, first + range.size())
+    };
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    // In order of their first addresses.
+    for (first, end) in ranges.iter().map(bounds) {
+        match merged.last_mut() {
+            Some(last) if first <= last.1 => last.1 = last.1.max(end),
+            _ => merged.push((first, end)),
+        }
+    }
+    let key = |address: u64| Some(u32::try_from(address).ok()?.to_be_bytes().to_vec());
+    let elements = merged.into_iter().flat_map(|(first, end)| {
+        // What goes on to the last address has no end.
+        [(first, Value::Nothing), (end, Value::End)]
+    });
+    elements
+        .filter_map(|(address, value)| Some((key(address)?, value)))
+        .collect()
+}
+
 fn is_tcp(m: Message) -> Message {
     is(m, Meta::Protocol, &[Protocol::Tcp.number()])
 }
@@ -315,4 +361,38 @@ fn bytes_of(backend: &SocketAddrV4) -> Vec<u8> {
 
 fn twice(address: Ipv4Addr) -> Vec<u8> {
     [address.octets(), address.octets()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_overlap_are_one_interval() {
+        for (ranges, expected) in [
+            (&["10.0.0.0/8"][..], "10.0.0.0-11.0.0.0"),
+            (
+                &["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16"],
+                "10.0.0.0-11.0.0.0",
+            ),
+            (
+                &["192.0.2.7/32", "10.0.0.0/31"],
+                "10.0.0.0-10.0.0.2 192.0.2.7-192.0.2.8",
+            ),
+            (&["128.0.0.0/1", "255.0.0.0/8"], "128.0.0.0"),
+            (&["0.0.0.0/0"], "0.0.0.0"),
+        ] {
+            let ranges = ranges.iter().map(|range| range.parse().expect("a range"));
+            let mut shown = String::new();
+            for (key, value) in intervals(&ranges.collect()) {
+                let sign = match value {
+                    Value::End => "-",
+                    _ => " ",
+                };
+                let address = Ipv4Addr::from(<[u8; 4]>::try_from(key).expect("an address"));
+                shown += &format!("{sign}{address}");
+            }
+            assert_eq!(shown.trim(), expected);
+        }
+    }
 }

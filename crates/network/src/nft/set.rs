@@ -11,6 +11,7 @@ const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
 
 const ANONYMOUS: u32 = 0x1;
 const CONSTANT: u32 = 0x2;
+const INTERVALS: u32 = 0x4;
 const MAP: u32 = 0x8;
 const TIMEOUT: u32 = 0x10;
 const CHANGED_BY_RULES: u32 = 0x20;
@@ -18,6 +19,7 @@ const CHANGED_BY_RULES: u32 = 0x20;
 const VERDICTS: u32 = 0xffff_ff00;
 const GOTO: i32 = -4;
 const DROP: u32 = 0;
+const INTERVAL_END: u32 = 1;
 
 /// Elements of a message: its attributes have 16-bit lengths.
 const AT_ONCE: usize = 200;
@@ -72,6 +74,8 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
     Chain(String),
     Drop,
+    /// The first key that is no more in the interval which the key before began.
+    End,
 }
 
 /// One element.
@@ -117,6 +121,11 @@ pub(super) fn map_of_rule(table: &str, id: u32, kinds: (Kind, Kind)) -> Message 
 /// The same without values.
 pub(super) fn set_of_rule(table: &str, id: u32, keys: Kind) -> Message {
     new_set(table, OF_RULE, id, ANONYMOUS | CONSTANT, keys)
+}
+
+/// A set of intervals, as part of a rule.
+pub(super) fn intervals_of_rule(table: &str, id: u32, keys: Kind) -> Message {
+    new_set(table, OF_RULE, id, ANONYMOUS | CONSTANT | INTERVALS, keys)
 }
 
 fn new_set(table: &str, name: &str, id: u32, flags: u32, keys: Kind) -> Message {
@@ -183,6 +192,7 @@ fn element(list: Message, (key, value): &Element) -> Message {
                     verdict.attr_be32(1, GOTO as u32).attr_str(2, chain)
                 })
             }),
+            Value::End => m.attr_be32(3, INTERVAL_END),
             Value::Drop => m.nest(2, |m| m.nest(2, |verdict| verdict.attr_be32(1, DROP))),
         }
     })

@@ -291,3 +291,62 @@ fn of_two_engines_the_older_has_a_port_however_often_it_starts_anew() {
         assert_eq!(chosen, [0].into(), "the newer's, when the older is gone");
     });
 }
+
+#[test]
+fn clients_of_some_ranges_are_served_and_others_get_no_answer() {
+    on_a_node(|config| {
+        let world = World::new(config, 2);
+        let neighbours = Neighbours::new(config);
+        let node = on(neighbours.node);
+        let of = |ranges: &[String]| Redirect {
+            sources: ranges.iter().map(|r| r.parse().expect("a range")).collect(),
+            ..world.open_to(&[0], Outside::Same)
+        };
+        let neighbour = format!("{}/32", neighbours.machines[0].1);
+        let pods = world.network.pod_range().to_string();
+        let from_pod = || {
+            let asked = inside(&world.pods[1].0, move || {
+                TcpStream::connect_timeout(&at(node).into(), Duration::from_secs(1)).map(drop)
+            });
+            asked.join().expect("asks").map_err(|error| error.kind())
+        };
+        world.all([(node, of(&[neighbour.clone(), "192.0.2.0/24".into()]))]);
+        assert_eq!(neighbours.ask(node).expect("is answered").0, 0);
+        assert_eq!(from_pod(), Err(ErrorKind::TimedOut));
+        world.set(node, of(&[pods]));
+        let silence = neighbours.ask(node).expect_err("no answer");
+        assert_eq!(silence.kind(), ErrorKind::TimedOut);
+        assert_eq!(from_pod(), Ok(()));
+        world.set(
+            node,
+            of(&["0.0.0.0/1".into(), neighbour, "128.0.0.0/1".into()]),
+        );
+        assert_eq!(neighbours.ask(node).expect("is answered").0, 0);
+        assert_eq!(from_pod(), Ok(()));
+    });
+}
+
+#[test]
+fn addresses_nobody_has_lead_where_they_are_redirected() {
+    on_a_node(|config| {
+        let world = World::new(config, 2);
+        let neighbours = Neighbours::new(config);
+        let front = on(Ipv4Addr::new(10, 200, 0, 9));
+        world.all([(front, world.open_to(&[0], Outside::Same))]);
+        assert_eq!(neighbours.ask(front).expect("is answered").0, 0);
+        assert_eq!(world.ask_in(1, front).0, 0);
+        assert_eq!(ask(front).expect("is answered").0, 0);
+        world.set(front, world.open_to(&[], Outside::Same));
+        let refused = [
+            neighbours.ask(front),
+            ask(front),
+            inside(&world.pods[0].0, move || ask(front))
+                .join()
+                .expect("asks"),
+        ];
+        for answer in refused {
+            let refused = answer.expect_err("is refused");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        }
+    });
+}
