@@ -1,9 +1,10 @@
 //! The workload-independent controllers every cluster has: what a namespace is given when it is made, and its end; what disruption
-//! budgets allow; who has to leave a node, and that a node under pressure gets no more; and which Pods nobody looks after any more.
+//! budgets allow; which Service has the address of the node; who has to leave a node, and that a node under pressure gets no more; and which Pods nobody looks after any more.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
 
+mod balancer;
 mod conditions;
 mod disruption;
 mod endpoints;
@@ -52,6 +53,7 @@ impl Controllers {
             disruption::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            balancer::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             taints::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),

@@ -9,13 +9,14 @@ use std::fmt::Debug;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServiceSpec, ServiceStatus};
 use kube::api::ApiResource;
-use kube::core::{NotUsed, Object};
+use kube::core::Object;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use mirror::{Heard, Key, Mirror, key_of, revision_of};
 
@@ -46,22 +47,34 @@ pub async fn next_of<K>(watch: Option<&mut Watch<K>>) -> Option<Result<Event<K>,
     }
 }
 
-/// A Service but for its status. Users may write there what cannot be read, conditions without a time, and one such Service would
-/// keep a watch from all others.
-pub type ServiceSansStatus = Object<ServiceSpec, NotUsed>;
+/// A Service with no more of its status than what balancers say. Users may write there what cannot be read, conditions without a time,
+/// and one such Service would keep a watch from all others.
+pub type FoundService = Object<ServiceSpec, Balanced>;
+
+/// What balancers say of a Service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Balanced {
+    /// Where they take its traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<LoadBalancerStatus>,
+}
 
 /// Watches every Service.
-pub fn watch_services(client: &Client) -> Watch<ServiceSansStatus> {
+pub fn watch_services(client: &Client) -> Watch<FoundService> {
     let kind = ApiResource::erase::<Service>(&());
     watch(Api::all_with(client.clone(), &kind), Config::default())
 }
 
-/// A Service with an empty status.
-pub fn service_of(found: ServiceSansStatus) -> Service {
+/// A Service without conditions.
+pub fn service_of(found: FoundService) -> Service {
     Service {
         metadata: found.metadata,
         spec: Some(found.spec),
-        status: None,
+        status: found.status.map(|status| ServiceStatus {
+            load_balancer: status.load_balancer,
+            conditions: None,
+        }),
     }
 }
 

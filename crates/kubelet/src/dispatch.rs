@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use futures::StreamExt;
-use informer::{ServiceSansStatus, Watch, key_of, watch, watch_services};
+use informer::{FoundService, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::{self, Config};
@@ -116,7 +116,7 @@ async fn report_images(agent: &Agent) {
 }
 
 /// Pods start only once Services are known (spec `§9.2`).
-async fn list_services(agent: &Agent, services: &mut Watch<ServiceSansStatus>) {
+async fn list_services(agent: &Agent, services: &mut Watch<FoundService>) {
     while let Some(event) = services.next().await {
         match event {
             Ok(event) => {
@@ -131,7 +131,7 @@ async fn list_services(agent: &Agent, services: &mut Watch<ServiceSansStatus>) {
     }
 }
 
-fn service(agent: &Agent, event: watcher::Event<ServiceSansStatus>) {
+fn service(agent: &Agent, event: watcher::Event<FoundService>) {
     let mut services = agent
         .services
         .write()

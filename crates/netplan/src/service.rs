@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use nat::{Address, Front, Outside, Protocol, Redirect, Table, Unserved};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort, ServiceSpec};
+use nat::{Address, Front, Ipv4Range, Outside, Protocol, Redirect, Table, Unserved};
 
 use crate::endpoints::{Slice, backends};
 
@@ -31,6 +32,8 @@ struct Way {
     port: String,
     /// It is for those outside the cluster, too.
     is_external: bool,
+    /// Whom it is for (`loadBalancerSourceRanges`); everybody if that is empty.
+    sources: BTreeSet<Ipv4Range>,
 }
 
 impl Traffic {
@@ -42,13 +45,13 @@ impl Traffic {
         if is_elsewhere || spec.type_.as_deref() == Some("ExternalName") {
             return None;
         }
-        let cluster = addresses(spec);
-        if cluster.is_empty() {
+        let addresses = Addresses::of(service, spec);
+        if addresses.cluster.is_empty() {
             return None;
         }
         let ports = spec.ports.iter().flatten();
         Some(Traffic {
-            fronts: ports.flat_map(|port| fronts(&cluster, port)).collect(),
+            fronts: ports.flat_map(|port| fronts(&addresses, port)).collect(),
             affinity: affinity(spec),
             is_internally_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             is_externally_local: spec.external_traffic_policy.as_deref() == Some("Local"),
@@ -56,34 +59,73 @@ impl Traffic {
     }
 }
 
-/// Its cluster addresses; `None` and what is no IPv4 address are left out.
-fn addresses(spec: &ServiceSpec) -> BTreeSet<Ipv4Addr> {
-    let first = spec.cluster_ip.iter();
-    let all = first.chain(spec.cluster_ips.iter().flatten());
-    all.filter_map(|ip| ip.parse().ok()).collect()
+/// What a Service is addressed by; what is no IPv4 address is left out.
+struct Addresses {
+    cluster: BTreeSet<Ipv4Addr>,
+    /// Those of others that lead here (`externalIPs`).
+    external: BTreeSet<Ipv4Addr>,
+    /// Those of a balancer that keeps the address connections are for.
+    balancer: BTreeSet<Ipv4Addr>,
+    sources: BTreeSet<Ipv4Range>,
 }
 
-/// The fronts of a port, and what each stands for: cluster addresses, and the node port on every address of the node but loopback
-/// (kube-proxy in nftables mode serves none on loopback either, KEP-3866).
-fn fronts(cluster: &BTreeSet<Ipv4Addr>, port: &ServicePort) -> Vec<(Front, Way)> {
+impl Addresses {
+    fn of(service: &Service, spec: &ServiceSpec) -> Self {
+        let cluster = spec.cluster_ip.iter();
+        let status = service.status.iter();
+        let ingress = status.flat_map(|s| s.load_balancer.iter().flat_map(|b| &b.ingress));
+        // A balancer of mode Proxy sends to the node port.
+        let keeps = |point: &&LoadBalancerIngress| point.ip_mode.as_deref() != Some("Proxy");
+        let points = ingress.flatten().filter(keeps);
+        let ranges = spec.load_balancer_source_ranges.iter().flatten();
+        Addresses {
+            cluster: read(cluster.chain(spec.cluster_ips.iter().flatten())),
+            external: read(spec.external_ips.iter().flatten()),
+            balancer: match spec.type_.as_deref() {
+                Some("LoadBalancer") => read(points.filter_map(|point| point.ip.as_ref())),
+                _ => BTreeSet::new(),
+            },
+            sources: read(ranges),
+        }
+    }
+}
+
+fn read<'a, T: FromStr + Ord>(texts: impl Iterator<Item = &'a String>) -> BTreeSet<T> {
+    texts.filter_map(|text| text.trim().parse().ok()).collect()
+}
+
+/// The fronts of a port, and what each stands for. The node port is on every address of the node but those of loopback, and not for some
+/// clients only (kube-proxy in nftables mode has it so, too: KEP-3866).
+fn fronts(addresses: &Addresses, port: &ServicePort) -> Vec<(Front, Way)> {
     let Some(protocol) = Protocol::from_name(port.protocol.as_deref().unwrap_or("TCP")) else {
         return Vec::new();
     };
-    let name = port.name.clone().unwrap_or_default();
-    let front = |address: Address, port: i32, is_external| {
+    let front = |address: Address, number: i32, is_external, sources| {
         let front = Front {
             address,
             protocol,
-            port: u16::try_from(port).ok().filter(|port| *port > 0)?,
+            port: u16::try_from(number).ok().filter(|port| *port > 0)?,
         };
-        let port = name.clone();
-        Some((front, Way { port, is_external }))
+        let way = Way {
+            port: port.name.clone().unwrap_or_default(),
+            is_external,
+            sources,
+        };
+        Some((front, way))
     };
-    let cluster = cluster.iter().map(|ip| ((*ip).into(), port.port, false));
-    let node = port.node_port.map(|port| (Address::Node, port, true));
-    let all = cluster.chain(node);
-    all.filter_map(|(address, port, is_external)| front(address, port, is_external))
-        .collect()
+    let all = BTreeSet::new;
+    let at =
+        |ip: &Ipv4Addr, is_external, sources| front((*ip).into(), port.port, is_external, sources);
+    let cluster = addresses.cluster.iter().map(|ip| at(ip, false, all()));
+    let external = addresses.external.iter().map(|ip| at(ip, true, all()));
+    // An address that is both is the balancer's.
+    let balancer = addresses.balancer.iter();
+    let balancer = balancer.map(|ip| at(ip, true, addresses.sources.clone()));
+    let node = port
+        .node_port
+        .map(|number| front(Address::Node, number, true, all()));
+    let ways = cluster.chain(external).chain(balancer).chain(node);
+    ways.flatten().collect()
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<u32> {
@@ -106,6 +148,7 @@ pub fn redirects(service: &Traffic, slices: &[&Slice], node: &str) -> Table {
         let here = || backends(slices, &way.port, front.protocol, Some(node));
         let redirect = Redirect {
             affinity: service.affinity,
+            sources: way.sources.clone(),
             ..Redirect::default()
         };
         match way.is_external {

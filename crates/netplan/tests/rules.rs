@@ -17,7 +17,9 @@ fn key(name: &str) -> netplan::Key {
 
 fn service(spec: Value) -> Service {
     let labels = spec.get("labels").cloned().unwrap_or_default();
-    serde_json::from_value(json!({"metadata": {"name": "web", "labels": labels}, "spec": spec}))
+    let status = json!({"loadBalancer": {"ingress": spec.get("ingress")}});
+    let metadata = json!({"name": "web", "labels": labels});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status}))
         .expect("a Service")
 }
 
@@ -61,8 +63,13 @@ fn shown(table: &Table) -> Vec<String> {
             Unserved::Refuse => "",
             Unserved::Drop => " (dropped)",
         };
+        let from = redirect
+            .sources
+            .iter()
+            .map(|range| format!(" from {range}"));
+        let from: String = from.collect();
         let to = names(&redirect.backends) + &affinity.unwrap_or_default();
-        format!("{front} ->{to}{outside}{unserved}")
+        format!("{front} ->{to}{outside}{unserved}{from}")
     });
     lines.collect()
 }
@@ -131,6 +138,31 @@ fn a_services_spec_says_what_is_redirected() {
                 "tcp/node/30080 -> 10.0.0.2:8080 (10800 s) (all)",
                 "tcp/node/30081 -> (10800 s) (all)",
             ],
+        ),
+        (
+            "addresses of others",
+            json!({"clusterIP": address, "ports": http, "externalIPs": ["192.0.2.1", "fd00::1", "192.0.2.2"]}),
+            vec![
+                "tcp/10.96.0.9/80 -> 10.0.0.2:8080",
+                "tcp/192.0.2.1/80 -> 10.0.0.2:8080 (all)",
+                "tcp/192.0.2.2/80 -> 10.0.0.2:8080 (all)",
+            ],
+        ),
+        (
+            "a balancer, for some clients, without node ports",
+            json!({"type": "LoadBalancer", "clusterIP": address, "ports": http, "externalIPs": ["192.0.2.1", "192.0.2.3"],
+                   "loadBalancerSourceRanges": ["198.51.100.0/24", " 203.0.113.7/32", "fd00::/8"],
+                   "ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "192.0.2.2", "ipMode": "Proxy"}, {"hostname": "a.example"}]}),
+            vec![
+                "tcp/10.96.0.9/80 -> 10.0.0.2:8080",
+                "tcp/192.0.2.1/80 -> 10.0.0.2:8080 (all) from 198.51.100.0/24 from 203.0.113.7/32",
+                "tcp/192.0.2.3/80 -> 10.0.0.2:8080 (all)",
+            ],
+        ),
+        (
+            "what is left of a balancer",
+            json!({"clusterIP": address, "ports": http, "ingress": [{"ip": "192.0.2.1"}]}),
+            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080"],
         ),
     ] {
         assert_eq!(shown(&table(&service(spec), &one)), expected, "{what}");

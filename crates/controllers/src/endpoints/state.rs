@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use informer::{Heard, Key, Mirror, ServiceSansStatus};
+use informer::{FoundService, Heard, Key, Mirror};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
@@ -90,7 +90,7 @@ impl State {
         self.expected.clear();
     }
 
-    pub(super) fn service(&mut self, event: Event<ServiceSansStatus>) {
+    pub(super) fn service(&mut self, event: Event<FoundService>) {
         match self.services.hear(event, informer::service_of) {
             Heard::Nothing => {}
             Heard::One { key, old, is_there } => {

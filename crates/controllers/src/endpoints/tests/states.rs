@@ -1,6 +1,6 @@
 //! Events in, writes out.
 
-use informer::{Key, ServiceSansStatus, key_of};
+use informer::{FoundService, Key, key_of};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
@@ -21,7 +21,7 @@ struct Server {
 }
 
 /// A Service as a watch of it has it.
-fn found(service: &Service) -> ServiceSansStatus {
+fn found(service: &Service) -> FoundService {
     serde_json::from_value(serde_json::to_value(service).unwrap()).unwrap()
 }
 
@@ -186,7 +186,7 @@ fn a_status_that_cannot_be_read_does_not_matter() {
     service["status"] =
         json!({"conditions": [{"type": "Mine", "status": "True", "lastTransitionTime": null}]});
     assert!(serde_json::from_value::<Service>(service.clone()).is_err());
-    let found: ServiceSansStatus = serde_json::from_value(service).unwrap();
+    let found: FoundService = serde_json::from_value(service).unwrap();
     let mut server = Server::new();
     server.state.service(Event::Apply(found));
     assert!(server.state.wants_pods());
