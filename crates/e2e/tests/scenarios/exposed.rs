@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -15,6 +16,10 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     (
         "exposed::every_address_leads_there_from_everywhere",
         every_address_leads_there_from_everywhere,
+    ),
+    (
+        "exposed::a_port_of_the_machine_is_one_balancers",
+        a_port_of_the_machine_is_one_balancers,
     ),
     (
         "exposed::bad_node_ports_are_refused",
@@ -35,7 +40,8 @@ spec:
   containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"]}]
 "#;
 
-/// Services, and where each can be asked: `cluster:PORT`, `node:PORT`, with `nodePort` for the port it was given.
+/// Services, and where each can be asked: `cluster:PORT`, `node:PORT`, `balancer:PORT`, with `nodePort` for the port it was given and `OWN`
+/// for one that no other scenario asks for.
 const SERVICES: &[(&str, &str, &[&str])] = &[
     (
         "a cluster address",
@@ -52,7 +58,28 @@ const SERVICES: &[(&str, &str, &[&str])] = &[
         "type: NodePort, sessionAffinity: ClientIP, externalTrafficPolicy: Local, internalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]",
         &["cluster:80", "node:nodePort"],
     ),
+    (
+        "addresses of others",
+        "externalIPs: [198.51.100.7, 198.51.100.8], selector: {app: web}, ports: [{port: OWN, targetPort: 8080}]",
+        &["cluster:OWN", "198.51.100.7:OWN", "198.51.100.8:OWN"],
+    ),
+    (
+        "a balancer",
+        "type: LoadBalancer, selector: {app: web}, ports: [{port: OWN, targetPort: 8080}]",
+        &["cluster:OWN", "node:OWN", "node:nodePort", "balancer:OWN"],
+    ),
+    (
+        "a balancer for everybody by name, without node ports",
+        "type: LoadBalancer, allocateLoadBalancerNodePorts: false, loadBalancerSourceRanges: [0.0.0.0/0], selector: {app: web}, ports: [{port: OWN, targetPort: 8080}]",
+        &["balancer:OWN"],
+    ),
 ];
+
+/// A port of the machine for one scenario: they run side by side, and engines do, too.
+fn own_port() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    10_000 + std::process::id() % 100 * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
+}
 
 fn get(user: &User, object: &[&str], path: &str) -> anyhow::Result<String> {
     let path = format!("jsonpath={{{path}}}");
@@ -63,6 +90,20 @@ fn node_ip(user: &User) -> anyhow::Result<String> {
     get(user, &["nodes"], ".items[0].status.addresses[0].address")
 }
 
+/// The address a Service is balanced at, as soon as it has one.
+fn balancer_ip(user: &User, service: &str) -> anyhow::Result<String> {
+    let mut ip = String::new();
+    until("a balancer", || {
+        ip = get(
+            user,
+            &["service", service],
+            ".status.loadBalancer.ingress[*].ip",
+        )?;
+        Ok(!ip.is_empty())
+    })?;
+    Ok(ip)
+}
+
 /// What the words of [`SERVICES`] stand for.
 fn address(user: &User, service: &str, words: &str) -> anyhow::Result<(String, u16)> {
     let (ip, port) = words.split_once(':').context("an address and a port")?;
@@ -70,6 +111,7 @@ fn address(user: &User, service: &str, words: &str) -> anyhow::Result<(String, u
     let ip = match ip {
         "cluster" => get(user, &service, ".spec.clusterIP")?,
         "node" => node_ip(user)?,
+        "balancer" => balancer_ip(user, service[1])?,
         ip => ip.to_owned(),
     };
     let port = match port {
@@ -93,11 +135,13 @@ fn every_address_leads_there_from_everywhere(user: &User) -> anyhow::Result<()> 
     let mut asked = Vec::new();
     for (n, (what, spec, addresses)) in SERVICES.iter().enumerate() {
         let name = format!("s{n}");
+        let own = own_port().to_string();
+        let spec = spec.replace("OWN", &own);
         user.apply(&format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
         ))?;
         for words in *addresses {
-            let (ip, port) = address(user, &name, words).context(*what)?;
+            let (ip, port) = address(user, &name, &words.replace("OWN", &own)).context(*what)?;
             asked.push((format!("{what}, {words}"), ip, port));
         }
     }
@@ -124,6 +168,42 @@ fn every_address_leads_there_from_everywhere(user: &User) -> anyhow::Result<()> 
             refused.stderr
         );
     }
+    Ok(())
+}
+
+fn a_port_of_the_machine_is_one_balancers(user: &User) -> anyhow::Result<()> {
+    let port = own_port();
+    let balancer = |name: &str, more: &str| {
+        user.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: LoadBalancer, ports: [{{port: {port}}}]{more}}}\n"
+        ))
+    };
+    balancer("first", "")?;
+    let ip = balancer_ip(user, "first")?;
+    ensure!(ip == node_ip(user)?);
+    balancer("second", "")?;
+    balancer("other", ", loadBalancerClass: example.com/mine")?;
+    user.wait_event("Warning SyncLoadBalancerFailed")?;
+    let rows = user.run(&["get", "services", "--no-headers"])?;
+    let address = |name: &str| -> anyhow::Result<String> {
+        let row = rows.lines().find(|row| row.starts_with(name));
+        let column = row.and_then(|row| row.split_whitespace().nth(3));
+        Ok(column.with_context(|| rows.clone())?.to_owned())
+    };
+    ensure!(address("first")? == ip, "{rows}");
+    ensure!(address("second")? == "<pending>", "{rows}");
+    ensure!(address("other")? == "<pending>", "{rows}");
+    user.run(&["delete", "service", "first"])?;
+    ensure!(balancer_ip(user, "second")? == ip);
+    user.run(&[
+        "patch",
+        "service",
+        "second",
+        "-p",
+        r#"{"spec": {"type": "ClusterIP"}}"#,
+    ])?;
+    let left = get(user, &["service", "second"], ".status")?;
+    ensure!(left == r#"{"loadBalancer":{}}"#, "{left}");
     Ok(())
 }
 
