@@ -160,6 +160,12 @@ pub(crate) fn bring_up(
         chosen.range,
         gateway,
     ))?;
+    // So that answers to what the node asks of itself by a redirected port find back; the table above keeps all else from there.
+    fs::write(
+        format!("/proc/sys/net/ipv4/conf/{}/route_localnet", chosen.bridge),
+        "1",
+    )
+    .map_err(|error| kernel("let loopback be routed on the bridge", error))?;
     Ok(index)
 }
 

@@ -44,6 +44,12 @@ const PREROUTING: Hook = Hook {
     kind: "nat",
     priority: -100,
 };
+/// What arrives, as it came.
+const ARRIVING: Hook = Hook {
+    number: 0,
+    kind: "filter",
+    priority: -300,
+};
 /// What is for this machine.
 const INPUT: Hook = Hook {
     number: 1,

@@ -1,5 +1,5 @@
 //! The table of the Pod network: what leaves the Pod range for elsewhere takes the node's address, and the node's address among the Pods
-//! is for them and the node itself alone.
+//! is for them and the node itself alone; nobody on the bridge is, or reaches, the node's loopback.
 
 use std::net::Ipv4Addr;
 
@@ -7,10 +7,10 @@ use crate::netlink::Message;
 use nat::Ipv4Range;
 
 use super::expression::{
-    IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, has, is_not, masquerade, reject,
-    within,
+    IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, drop, has, is, is_not,
+    masquerade, reject, within,
 };
-use super::{INPUT, LOOPBACK, POSTROUTING, base_chain, fresh_table, in_batch, rule};
+use super::{ARRIVING, INPUT, LOOPBACK, POSTROUTING, base_chain, fresh_table, in_batch, rule};
 
 /// Makes the table, in place of an older one of that name. `bridge` is the index of the Pods' link.
 pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr) -> Vec<Message> {
@@ -32,6 +32,14 @@ pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr
             let to_gateway = has(from_outside, IPV4_DESTINATION, &gateway.octets());
             reject(to_gateway, Reject::Unreachable)
         }),
+        base_chain(table, "arriving", ARRIVING),
     ]);
+    // Answers come to loopback from Pods, too, but not as such: the kernel rewrites them later.
+    messages.extend([IPV4_SOURCE, IPV4_DESTINATION].map(|field| {
+        rule(table, "arriving", |m| {
+            let from_pods = is(m, Meta::LinkIn, &bridge.to_ne_bytes());
+            drop(within(from_pods, field, Ipv4Range::LOOPBACK, true))
+        })
+    }));
     in_batch(messages)
 }

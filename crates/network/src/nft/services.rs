@@ -10,7 +10,8 @@
 //! prerouting, output    look the front up
 //! a front's chain       finds the client's backend again, or takes one by chance, and rewrites the destination
 //! postrouting           what comes from a Pod and goes back to it takes the node's address, or it would answer itself; so does what
-//!                       goes to a backend elsewhere, or its answers would not come by the node. All others keep their addresses
+//!                       goes to a backend elsewhere, or its answers would not come by the node, and what comes from loopback, an
+//!                       address each Pod has for itself. All others keep their addresses
 //! forward, input, sent  what was not led away is refused or dropped; so is all that is still addressed to the service range
 //! ```
 //!
@@ -86,6 +87,10 @@ impl<'a> Batch<'a> {
                 .fold(m, |m, link| is_not(m, Meta::LinkOut, link));
             let led = connection(elsewhere, REDIRECTED);
             masquerade(among_backends(led, IPV4_DESTINATION))
+        }));
+        batch.put(rule(table, "postrouting", |m| {
+            let to_pods = is(m, Meta::LinkOut, &link);
+            masquerade(within(to_pods, IPV4_SOURCE, Ipv4Range::LOOPBACK, true))
         }));
         batch.put(chain(table, REFUSE));
         batch.put(rule(table, REFUSE, |m| reject(is_tcp(m), Reject::Reset)));

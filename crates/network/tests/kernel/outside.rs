@@ -350,3 +350,22 @@ fn addresses_nobody_has_lead_where_they_are_redirected() {
         }
     });
 }
+
+#[test]
+fn a_port_on_loopback_is_for_the_node_alone() {
+    on_a_node(|config| {
+        let world = World::new(config, 2);
+        let loopback = on(Ipv4Addr::LOCALHOST);
+        world.all([(loopback, world.to(&[0]))]);
+        let gateway = v4(world.network.gateway());
+        assert_eq!(ask(loopback).expect("is answered"), (0, gateway));
+        // A Pod whose own loopback is down sends to the node what is for loopback, and takes answers from there if it wants to.
+        let of_pod = inside(&world.pods[1].0, move || {
+            let setting = "/proc/sys/net/ipv4/conf/all/route_localnet";
+            std::fs::write(setting, "1").expect("is set");
+            TcpStream::connect_timeout(&at(loopback).into(), Duration::from_millis(300))
+        });
+        let silence = of_pod.join().expect("asks").expect_err("no answer");
+        assert_eq!(silence.kind(), ErrorKind::TimedOut);
+    });
+}
