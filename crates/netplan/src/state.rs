@@ -1,16 +1,24 @@
-//! What is known of Services and slices, and what changed of the table of redirects since it was last taken.
+//! What is known of Services, slices and Pods, and what changed of the table of redirects since it was last taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use nat::{Change, Front, Table};
 
 use crate::endpoints::Slice;
+use crate::hostport;
 use crate::service::{Traffic, redirects};
 
 /// Namespace and name.
 pub type Key = (String, String);
+
+/// Who asks for a front. Of several the first has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Claimant {
+    Service(Key),
+    Pod(Key),
+}
 
 /// What is known.
 #[derive(Debug, Default)]
@@ -21,11 +29,14 @@ pub struct State {
     slices: BTreeMap<Key, BTreeMap<String, Slice>>,
     /// The Service of each slice.
     service_of: BTreeMap<Key, Key>,
-    /// What each Service's redirects are.
-    tables: BTreeMap<Key, Table>,
-    /// Who asks for a front. Cluster addresses are never shared, but one can go from a Service to the next before all is heard.
-    claims: BTreeMap<Front, BTreeSet<Key>>,
-    dirty: BTreeSet<Key>,
+    /// The redirects of Pods that have host ports.
+    pods: BTreeMap<Key, Table>,
+    /// What everybody's redirects are.
+    tables: BTreeMap<Claimant, Table>,
+    /// Cluster addresses are never shared, but one can go from a Service to the next before all is heard; external ones can be asked for
+    /// by several.
+    claims: BTreeMap<Front, BTreeSet<Claimant>>,
+    dirty: BTreeSet<Claimant>,
     /// The table as it was last taken; none yet: all of it is new.
     taken: Option<Table>,
 }
@@ -49,7 +60,21 @@ impl State {
             Some(new) => self.services.insert(key.clone(), new),
             None => self.services.remove(&key),
         };
-        self.dirty.insert(key);
+        self.dirty.insert(Claimant::Service(key));
+    }
+
+    /// A Pod as it is now; `None`: it is gone.
+    pub fn pod(&mut self, key: Key, pod: Option<&Pod>) {
+        let new = pod.map(|pod| hostport::table(pod, &self.node));
+        let new = new.filter(|table| !table.is_empty());
+        if self.pods.get(&key) == new.as_ref() {
+            return;
+        }
+        match new {
+            Some(new) => self.pods.insert(key.clone(), new),
+            None => self.pods.remove(&key),
+        };
+        self.dirty.insert(Claimant::Pod(key));
     }
 
     /// A slice as it is now; `None`: it is gone.
@@ -69,7 +94,7 @@ impl State {
         }
         slices.insert(key.1.clone(), new);
         self.service_of.insert(key, owner.clone());
-        self.dirty.insert(owner);
+        self.dirty.insert(Claimant::Service(owner));
     }
 
     fn remove_slice(&mut self, owner: &Key, key: &Key) {
@@ -80,14 +105,14 @@ impl State {
                 self.slices.remove(owner);
             }
         }
-        self.dirty.insert(owner.clone());
+        self.dirty.insert(Claimant::Service(owner.clone()));
     }
 
     /// What has changed since this was last asked: at first everything there is.
     pub fn take(&mut self) -> Change {
         let mut touched = BTreeSet::new();
-        for key in std::mem::take(&mut self.dirty) {
-            self.plan(key, &mut touched);
+        for claimant in std::mem::take(&mut self.dirty) {
+            self.plan(claimant, &mut touched);
         }
         let Some(mut taken) = self.taken.take() else {
             let all: Table = self.claims.keys().map(|f| (*f, self.winner(f))).collect();
@@ -117,17 +142,22 @@ impl State {
         self.taken = None;
     }
 
-    /// Finds a Service's redirects anew; its fronts before and after are touched.
-    fn plan(&mut self, key: Key, touched: &mut BTreeSet<Front>) {
-        let slices = self.slices.get(&key).into_iter();
-        let slices: Vec<&Slice> = slices.flat_map(BTreeMap::values).collect();
-        let service = self.services.get(&key);
-        let new = service.map(|service| redirects(service, &slices, &self.node));
-        let old = self.tables.remove(&key).unwrap_or_default();
+    /// Finds somebody's redirects anew; the fronts before and after are touched.
+    fn plan(&mut self, claimant: Claimant, touched: &mut BTreeSet<Front>) {
+        let new = match &claimant {
+            Claimant::Pod(key) => self.pods.get(key).cloned(),
+            Claimant::Service(key) => {
+                let slices = self.slices.get(key).into_iter();
+                let slices: Vec<&Slice> = slices.flat_map(BTreeMap::values).collect();
+                let service = self.services.get(key);
+                service.map(|service| redirects(service, &slices, &self.node))
+            }
+        };
+        let old = self.tables.remove(&claimant).unwrap_or_default();
         for front in old.keys() {
             touched.insert(*front);
             if let Some(claims) = self.claims.get_mut(front) {
-                claims.remove(&key);
+                claims.remove(&claimant);
                 if claims.is_empty() {
                     self.claims.remove(front);
                 }
@@ -138,15 +168,16 @@ impl State {
         };
         for front in new.keys() {
             touched.insert(*front);
-            self.claims.entry(*front).or_default().insert(key.clone());
+            let claims = self.claims.entry(*front).or_default();
+            claims.insert(claimant.clone());
         }
-        self.tables.insert(key, new);
+        self.tables.insert(claimant, new);
     }
 
-    /// The first Service by name that asks for a front has it.
+    /// Services come before Pods, and both by their names.
     fn winner(&self, front: &Front) -> nat::Redirect {
         let first = self.claims.get(front).and_then(BTreeSet::first);
-        let table = first.and_then(|key| self.tables.get(key));
+        let table = first.and_then(|claimant| self.tables.get(claimant));
         let redirect = table.and_then(|table| table.get(front));
         redirect.cloned().unwrap_or_default()
     }

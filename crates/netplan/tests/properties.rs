@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use nat::Table;
 use netplan::{Key, State};
@@ -17,6 +17,7 @@ use serde_json::json;
 enum Heard {
     Service(Key, Option<Box<Service>>),
     Slice(Key, Option<Box<EndpointSlice>>),
+    Pod(Key, Option<Box<Pod>>),
     /// The table is asked for.
     Take,
 }
@@ -76,6 +77,18 @@ fn slice(namespace: String) -> impl Strategy<Value = EndpointSlice> {
     })
 }
 
+/// With a port that Services have as well; it serves.
+fn pod() -> impl Strategy<Value = Pod> {
+    (30001..30004u16, any::<bool>(), 0..4u8).prop_map(|(port, is_running, n)| {
+        let phase = if is_running { "Running" } else { "Failed" };
+        serde_json::from_value(json!({
+            "spec": {"nodeName": "here", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": port}]}]},
+            "status": {"phase": phase, "podIP": Ipv4Addr::new(10, 250, 1, n).to_string()},
+        }))
+        .expect("a Pod")
+    })
+}
+
 fn heard() -> impl Strategy<Value = Heard> {
     let boxed = |s: Service| Box::new(s);
     prop_oneof![
@@ -85,6 +98,8 @@ fn heard() -> impl Strategy<Value = Heard> {
             let slice = prop::option::weighted(0.8, slice(key.0.clone()));
             (Just(key), slice)
         }).prop_map(|(key, slice)| Heard::Slice(key, slice.map(Box::new))),
+        2 => (key(), prop::option::weighted(0.8, pod()))
+            .prop_map(|(key, pod)| Heard::Pod(key, pod.map(Box::new))),
         1 => Just(Heard::Take),
     ]
 }
@@ -93,6 +108,7 @@ fn tell(state: &mut State, heard: &Heard) {
     match heard {
         Heard::Service(key, service) => state.service(key.clone(), service.as_deref()),
         Heard::Slice(key, slice) => state.slice(key.clone(), slice.as_deref()),
+        Heard::Pod(key, pod) => state.pod(key.clone(), pod.as_deref()),
         Heard::Take => {}
     }
 }
@@ -100,15 +116,18 @@ fn tell(state: &mut State, heard: &Heard) {
 /// The table of what is known at the end, and nothing else.
 fn anew(story: &[Heard]) -> Table {
     let (mut services, mut slices) = (BTreeMap::new(), BTreeMap::new());
+    let mut pods = BTreeMap::new();
     for heard in story {
         match heard {
             Heard::Service(key, _) => services.insert(key, heard),
             Heard::Slice(key, _) => slices.insert(key, heard),
+            Heard::Pod(key, _) => pods.insert(key, heard),
             Heard::Take => None,
         };
     }
     let mut state = State::new("here");
-    for heard in slices.values().chain(services.values()).rev() {
+    let known = slices.values().chain(services.values());
+    for heard in known.chain(pods.values()).rev() {
         tell(&mut state, heard);
     }
     let mut table = Table::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use nat::{Change, Outside, Table, Unserved};
 use netplan::State;
@@ -385,4 +385,111 @@ fn only_what_has_changed_is_told() {
 
     state.again();
     assert!(matches!(state.take(), Change::All(table) if table.len() == 1));
+}
+
+#[test]
+fn host_ports_lead_to_their_pod() {
+    let pod = |spec: Value, status: Value| -> Pod {
+        serde_json::from_value(json!({"spec": spec, "status": status})).expect("a Pod")
+    };
+    let running = json!({"phase": "Running", "podIP": "10.0.0.7"});
+    let web = json!([{"name": "web", "ports": [{"containerPort": 8080, "hostPort": 80}]}]);
+    let lines = [
+        "tcp/127.0.0.1/80 -> 10.0.0.7:8080",
+        "tcp/node/80 -> 10.0.0.7:8080 (all)",
+    ];
+    let ports = json!([
+        {"containerPort": 1, "hostPort": 53, "protocol": "UDP", "hostIP": "192.0.2.1"},
+        {"containerPort": 2, "hostPort": 54, "protocol": "SCTP", "hostIP": "127.0.0.1"},
+        {"containerPort": 3, "hostPort": 55, "hostIP": "fd00::1"}, {"containerPort": 4},
+    ]);
+    for (what, spec, status, expected) in [
+        (
+            "on every address",
+            json!({"containers": web}),
+            &running,
+            &lines[..],
+        ),
+        (
+            "on one address, and none",
+            json!({"containers": [{"name": "many", "ports": ports}]}),
+            &running,
+            &[
+                "sctp/127.0.0.1/54 -> 10.0.0.7:2",
+                "udp/192.0.2.1/53 -> 10.0.0.7:1 (all)",
+            ],
+        ),
+        (
+            "of a sidecar",
+            json!({"containers": [], "initContainers": [{"name": "s", "restartPolicy": "Always", "ports": web[0]["ports"]}]}),
+            &running,
+            &lines,
+        ),
+        (
+            "of an init container",
+            json!({"containers": [], "initContainers": [{"name": "i", "ports": web[0]["ports"]}]}),
+            &running,
+            &[],
+        ),
+        (
+            "on the node's network",
+            json!({"containers": web, "hostNetwork": true}),
+            &running,
+            &[],
+        ),
+        (
+            "without an address",
+            json!({"containers": web}),
+            &json!({"phase": "Pending"}),
+            &[],
+        ),
+        (
+            "that has ended",
+            json!({"containers": web}),
+            &json!({"phase": "Succeeded", "podIP": "10.0.0.7"}),
+            &[],
+        ),
+        (
+            "elsewhere",
+            json!({"containers": web, "nodeName": "there"}),
+            &running,
+            &[],
+        ),
+    ] {
+        let mut spec = spec;
+        if spec["nodeName"].is_null() {
+            spec["nodeName"] = NODE.into();
+        }
+        let mut state = State::new(NODE);
+        state.pod(key("p"), Some(&pod(spec, status.clone())));
+        let mut table = Table::new();
+        state.take().apply_to(&mut table);
+        assert_eq!(shown(&table), expected, "{what}");
+        state.pod(key("p"), None);
+        state.take().apply_to(&mut table);
+        assert_eq!(shown(&table), [""; 0], "{what}, gone");
+    }
+}
+
+#[test]
+fn a_services_port_comes_before_a_pods() {
+    let pod: Pod = serde_json::from_value(json!({
+        "spec": {"nodeName": NODE, "containers": [{"name": "web", "ports": [{"containerPort": 1, "hostPort": 30080}]}]},
+        "status": {"podIP": "10.0.0.7"},
+    }))
+    .expect("a Pod");
+    let mut state = State::new(NODE);
+    let mut table = Table::new();
+    state.pod(key("a"), Some(&pod));
+    let spec = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}]});
+    state.service(key("web"), Some(&service(spec)));
+    state.take().apply_to(&mut table);
+    assert_eq!(
+        shown(&table).last().expect("a line"),
+        "tcp/node/30080 -> (all)"
+    );
+    state.service(key("web"), None);
+    state.take().apply_to(&mut table);
+    let line = "tcp/node/30080 -> 10.0.0.7:1 (all)";
+    assert_eq!(shown(&table).last().expect("a line"), line);
 }

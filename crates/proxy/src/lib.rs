@@ -1,8 +1,8 @@
-//! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy).
+//! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy), and that of host ports to their Pods.
 //!
-//! One task with watches of Services and of the EndpointSlices that have one. [`netplan`] decides what an event changes; [`Redirects`]
-//! carries it out, one change at a time, and what is heard meanwhile is taken together in the next. Nothing is carried out before both
-//! watches have told all there is: until then traffic goes where an earlier engine has sent it.
+//! One task with watches of Services, of the EndpointSlices that have one and of the node's Pods. [`netplan`] decides what an event
+//! changes; [`Redirects`] carries it out, one change at a time, and what is heard meanwhile is taken together in the next. Nothing is
+//! carried out before every watch has told all there is: until then traffic goes where an earlier engine has sent it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{Fuse, FutureExt};
 use informer::{Mirror, hear_each, watch};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
@@ -49,11 +50,15 @@ impl Proxy {
             Api::all(self.client.clone()),
             Config::default().labels(SLICES),
         );
+        let here = Config::default().fields(&format!("spec.nodeName={}", self.node));
+        let mut pods = watch::<Pod>(Api::all(self.client.clone()), here);
         let (mut known_services, mut known_slices) = (Mirror::default(), Mirror::default());
+        let mut known_pods = Mirror::default();
         let mut change = std::pin::pin!(Fuse::terminated());
         let mut is_idle = true;
         loop {
-            if is_idle && known_services.is_synced() && known_slices.is_synced() {
+            let known = [&known_services, &known_slices, &known_pods];
+            if is_idle && known.iter().all(|known| known.is_synced()) {
                 let next = state.take();
                 if !next.is_empty() {
                     is_idle = false;
@@ -70,6 +75,11 @@ impl Proxy {
                 Some(event) = slices.next() => {
                     hear_each("EndpointSlices", &mut known_slices, event, |key, slice| {
                         state.slice(key, slice.as_ref());
+                    });
+                }
+                Some(event) = pods.next() => {
+                    hear_each("Pods", &mut known_pods, event, |key, pod| {
+                        state.pod(key, pod.as_ref());
                     });
                 }
                 is_done = &mut change => {

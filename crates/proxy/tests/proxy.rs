@@ -30,11 +30,7 @@ struct FakeApi {
 impl FakeApi {
     async fn serve(self, request: Request<Body>) -> Response<Out> {
         let path = request.uri().path().to_owned();
-        let kind = if path.ends_with("/services") {
-            "services"
-        } else {
-            "endpointslices"
-        };
+        let kind = path.rsplit('/').next().unwrap_or_default();
         if request.uri().query().unwrap_or_default().contains("watch=") {
             let events = self.watches.lock().unwrap().remove(kind);
             let frames = futures::stream::iter(events).flat_map(|mut events| {
@@ -85,7 +81,7 @@ struct World {
 
 impl World {
     fn start() -> World {
-        let kinds = ["services", "endpointslices"];
+        let kinds = ["services", "endpointslices", "pods"];
         let (mut lists, mut of_lists) = (BTreeMap::new(), BTreeMap::new());
         let (mut watches, mut of_watches) = (BTreeMap::new(), BTreeMap::new());
         for kind in kinds {
@@ -186,6 +182,7 @@ async fn nothing_changes_before_all_is_known_and_then_only_what_is_told() {
         .try_recv()
         .expect_err("the slices are not known");
     world.list("endpointslices", json!([slice("a", "10.0.0.1")]));
+    world.list("pods", json!([]));
     let first = all(world.next(true).await);
     assert_eq!(
         first,
@@ -204,6 +201,7 @@ async fn what_is_heard_meanwhile_is_one_change_and_a_failure_is_made_good() {
     let mut world = World::start();
     world.list("services", json!([service("a", 1)]));
     world.list("endpointslices", json!([]));
+    world.list("pods", json!([]));
     let first = world.asked.recv().await.expect("a change");
     assert_eq!(all(first), ["tcp/10.96.0.1/80 -> "]);
     world.tell("endpointslices", "ADDED", slice("a", "10.0.0.1"));
@@ -211,4 +209,23 @@ async fn what_is_heard_meanwhile_is_one_change_and_a_failure_is_made_good() {
     world.answers.send(false).expect("is awaited");
     let again = all(world.next(true).await);
     assert_eq!(again, ["tcp/10.96.0.1/80 -> 10.0.0.2:8080"]);
+}
+
+#[tokio::test]
+async fn host_ports_follow_their_pod() {
+    let mut world = World::start();
+    let pod = |phase: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "n", "resourceVersion": "4"},
+            "spec": {"nodeName": "one", "containers": [{"name": "c",
+                "ports": [{"containerPort": 8080, "hostPort": 80, "hostIP": "192.0.2.1"}]}]},
+            "status": {"phase": phase, "podIP": "10.0.0.9"}})
+    };
+    world.list("services", json!([]));
+    world.list("endpointslices", json!([]));
+    world.list("pods", json!([pod("Running")]));
+    let line = "tcp/192.0.2.1/80 -> 10.0.0.9:8080";
+    assert_eq!(all(world.next(true).await), [line]);
+    world.tell("pods", "MODIFIED", pod("Failed"));
+    assert_eq!(some(world.next(true).await), (vec![], 1));
 }
