@@ -22,6 +22,10 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
         a_port_of_the_machine_is_one_balancers,
     ),
     (
+        "exposed::host_ports_lead_to_their_pod",
+        host_ports_lead_to_their_pod,
+    ),
+    (
         "exposed::bad_node_ports_are_refused",
         bad_node_ports_are_refused,
     ),
@@ -205,6 +209,50 @@ fn a_port_of_the_machine_is_one_balancers(user: &User) -> anyhow::Result<()> {
     let left = get(user, &["service", "second"], ".status")?;
     ensure!(left == r#"{"loadBalancer":{}}"#, "{left}");
     Ok(())
+}
+
+fn host_ports_lead_to_their_pod(user: &User) -> anyhow::Result<()> {
+    let (everywhere, inside) = (own_port() as u16, own_port() as u16);
+    let ports = format!(
+        "ports: [{{containerPort: 8080, hostPort: {everywhere}}}, {{containerPort: 8080, hostPort: {inside}, hostIP: 127.0.0.1}}]"
+    );
+    let pod = page("one").replace("ports: [{name: http, containerPort: 8080}]", &ports);
+    ensure!(pod.contains(&ports));
+    user.apply(&(pod.clone() + CLIENT))?;
+    user.wait("one", "Running", "1/1")?;
+    user.wait("client", "Running", "1/1")?;
+    let ip = node_ip(user)?;
+    for (ip, port) in [
+        (ip.as_str(), everywhere),
+        ("127.0.0.1", everywhere),
+        ("127.0.0.1", inside),
+    ] {
+        let what = format!("{ip}:{port}");
+        until(&what, || {
+            let answer = http_get(ip, port, "/name");
+            Ok(answer.is_ok_and(|answer| answer.ends_with("one\n")))
+        })?;
+    }
+    ensure!(is_refused(&ip, inside)?, "only on loopback");
+    let url = format!("http://{ip}:{everywhere}/name");
+    for pod in ["client", "one"] {
+        let answer = user.run(&["exec", pod, "--", "wget", "-q", "-O", "-", &url])?;
+        ensure!(answer == "one\n", "from {pod}: {answer}");
+    }
+    // A second Pod has to wait for the port.
+    user.apply(&pod.replace("name: one", "name: two"))?;
+    user.wait_event("Warning FailedScheduling")?;
+    let told = user.events()?;
+    let why = "didn't have free ports for the requested pod ports";
+    ensure!(told.iter().any(|line| line.contains(why)), "{told:?}");
+    user.run(&["delete", "pod", "one"])?;
+    user.wait("two", "Running", "1/1")?;
+    until("the other has the port", || {
+        let answer = http_get(&ip, everywhere, "/name");
+        Ok(answer.is_ok_and(|answer| answer.ends_with("one\n")))
+    })?;
+    user.run(&["delete", "pod", "two"])?;
+    until("nobody has the port", || is_refused(&ip, everywhere))
 }
 
 fn bad_node_ports_are_refused(user: &User) -> anyhow::Result<()> {
