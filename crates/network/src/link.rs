@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::netlink::{Attributes, Message, Refused, Socket};
 use nat::Ipv4Range;
+
+use crate::netlink::{Attributes, Message, Refused, Socket};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;

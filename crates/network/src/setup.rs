@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use nat::Ipv4Range;
 use ports::network::NetworkError;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::link::{self, addresses_and_ranges};
 use crate::netlink::{Family, Socket};
 use crate::{kernel, nft, pool_error};
-use nat::Ipv4Range;
 
 /// How the network is to be; what is left open is chosen free and remembered.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! The expressions rules are made of. Each takes the rule's message and returns it longer by itself.
 
-use crate::netlink::Message;
 use nat::Ipv4Range;
+
+use crate::netlink::Message;
 
 /// Where expressions keep what the next ones work on: the kernel's 32-bit registers, from `NFT_REG32_00`. Longer values take several.
 #[derive(Debug, Clone, Copy)]

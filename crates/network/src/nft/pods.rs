@@ -3,8 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::netlink::Message;
 use nat::Ipv4Range;
+
+use crate::netlink::Message;
 
 use super::expression::{
     IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, drop, has, is, is_not,
