@@ -9,12 +9,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use nat::Protocol;
 use rustix::io::Errno;
 
-use crate::netlink::{Attributes, Message, Refused, Socket};
+use crate::netlink::{Attributes, CONNTRACK, Message, NLM_F_DUMP, Refused, Socket, netfilter};
 
-const SUBSYSTEM: u16 = 1;
-const GET: u16 = SUBSYSTEM << 8 | 1;
-const DELETE: u16 = SUBSYSTEM << 8 | 2;
-const NLM_F_DUMP: u16 = 0x300;
+const GET: u16 = netfilter(CONNTRACK, 1);
+const DELETE: u16 = netfilter(CONNTRACK, 2);
 const AF_INET: u8 = 2;
 
 const CTA_TUPLE_ORIG: u16 = 1;

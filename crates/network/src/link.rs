@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use nat::Ipv4Range;
 
-use crate::netlink::{Attributes, Message, Refused, Socket};
+use crate::netlink::{
+    Attributes, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Refused, Socket,
+};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -13,10 +15,6 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_REPLACE: u16 = 0x100;
-const NLM_F_DUMP: u16 = 0x300;
 
 const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;

@@ -3,6 +3,16 @@
 /// `NLM_F_REQUEST`, `NLM_F_ACK` and friends (linux/netlink.h).
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
+/// Everything of a kind is asked for.
+pub(crate) const NLM_F_DUMP: u16 = 0x300;
+/// What is there already may be replaced,
+pub(crate) const NLM_F_REPLACE: u16 = 0x100;
+/// or must not be there;
+pub(crate) const NLM_F_EXCL: u16 = 0x200;
+/// what is not there is made,
+pub(crate) const NLM_F_CREATE: u16 = 0x400;
+/// at the end of a list.
+pub(crate) const NLM_F_APPEND: u16 = 0x800;
 const NLA_F_NESTED: u16 = 0x8000;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 const HEADER: usize = 16;

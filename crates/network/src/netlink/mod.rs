@@ -8,5 +8,17 @@
 mod message;
 mod socket;
 
-pub(crate) use message::{Attributes, Message};
+pub(crate) use message::{
+    Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
+};
 pub(crate) use socket::{Family, Refused, Socket};
+
+/// Connection tracking, a subsystem of netfilter (`NFNL_SUBSYS_*`, linux/netfilter/nfnetlink.h).
+pub(crate) const CONNTRACK: u16 = 1;
+/// nf_tables, another.
+pub(crate) const NF_TABLES: u16 = 10;
+
+/// The type of a message of a subsystem of netfilter.
+pub(crate) const fn netfilter(subsystem: u16, kind: u16) -> u16 {
+    subsystem << 8 | kind
+}

@@ -10,19 +10,16 @@ mod expression;
 mod front;
 mod set;
 
-use crate::netlink::Message;
+use crate::netlink::{Message, NF_TABLES, NLM_F_APPEND, NLM_F_CREATE, netfilter};
 
-const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const NEW_TABLE: u16 = SUBSYSTEM << 8;
-const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
-const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
-const DELETE_CHAIN: u16 = SUBSYSTEM << 8 | 5;
-const NEW_RULE: u16 = SUBSYSTEM << 8 | 6;
-const DELETE_RULE: u16 = SUBSYSTEM << 8 | 8;
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
+const NEW_TABLE: u16 = netfilter(NF_TABLES, 0);
+const DELETE_TABLE: u16 = netfilter(NF_TABLES, 2);
+const NEW_CHAIN: u16 = netfilter(NF_TABLES, 3);
+const DELETE_CHAIN: u16 = netfilter(NF_TABLES, 5);
+const NEW_RULE: u16 = netfilter(NF_TABLES, 6);
+const DELETE_RULE: u16 = netfilter(NF_TABLES, 8);
 
 /// Index of `lo` in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -166,6 +163,6 @@ fn request(what: impl Into<String>, kind: u16, flags: u16) -> Message {
 }
 
 fn mark(kind: u16) -> Message {
-    let [high, low] = SUBSYSTEM.to_be_bytes();
+    let [high, low] = NF_TABLES.to_be_bytes();
     Message::bare("nf_tables batch", kind, 0, &[NFPROTO_UNSPEC, 0, high, low])
 }

@@ -1,13 +1,13 @@
 //! Sets and maps, and what is in them.
 
-use crate::netlink::Message;
+use crate::netlink::{Message, NF_TABLES, NLM_F_CREATE, netfilter};
 
-use super::{NLM_F_CREATE, SUBSYSTEM, request};
+use super::request;
 
-const NEW_SET: u16 = SUBSYSTEM << 8 | 9;
-const DELETE_SET: u16 = SUBSYSTEM << 8 | 11;
-const NEW_ELEMENTS: u16 = SUBSYSTEM << 8 | 12;
-const DELETE_ELEMENTS: u16 = SUBSYSTEM << 8 | 14;
+const NEW_SET: u16 = netfilter(NF_TABLES, 9);
+const DELETE_SET: u16 = netfilter(NF_TABLES, 11);
+const NEW_ELEMENTS: u16 = netfilter(NF_TABLES, 12);
+const DELETE_ELEMENTS: u16 = netfilter(NF_TABLES, 14);
 
 const ANONYMOUS: u32 = 0x1;
 const CONSTANT: u32 = 0x2;
