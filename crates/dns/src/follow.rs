@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use futures::StreamExt;
-use informer::{Mirror, ServiceSansStatus, Watch, hear_each, watch};
+use informer::{FoundService, Mirror, Watch, hear_each, watch};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ApiResource;
@@ -44,7 +44,7 @@ struct HeadIp {
 /// Watches, and what they keep right.
 pub(crate) struct Follow {
     names: Arc<RwLock<Names>>,
-    services: Watch<ServiceSansStatus>,
+    services: Watch<FoundService>,
     slices: Watch<EndpointSlice>,
     pods: Watch<PodHead>,
     known_services: Mirror<()>,
