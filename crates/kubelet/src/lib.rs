@@ -21,6 +21,7 @@ mod fields;
 mod handlers;
 mod hooks;
 mod hosts;
+mod keyring;
 mod leaving;
 mod logs;
 mod messages;

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use lifecycle::image::{self, Decision, Presence, Wanted};
 use lifecycle::kinds::Member;
 use lifecycle::{Event, EventType, PullBackOff, StartError, reference};
 use ports::images::{AuthConfig, Image};
-use serde::Deserialize;
 
 use crate::agent::Agent;
-use crate::objects::{self, Content, Kind, ObjectRef};
+use crate::keyring;
+use crate::objects::{self, Kind, ObjectRef};
 use crate::sources;
 
 /// A start that failed.
@@ -136,9 +135,8 @@ async fn pull(
     entry: Option<&PullBackOff>,
     name: &str,
 ) -> Result<Image, Failure> {
-    let auth = credentials(agent, pod, name).await;
     let began = agent.now();
-    match agent.images.pull_image(name, auth, None).await {
+    match pull_with_any(agent, name, credentials(agent, pod, name).await).await {
         Ok(image) => {
             let took = agent.now().duration_since(began).max(SignedDuration::ZERO);
             agent
@@ -147,12 +145,34 @@ async fn pull(
             agent.images_changed.notify_one();
             Ok(image)
         }
-        Err(error) => {
-            let text = chain(&error);
+        Err(text) => {
             let failure = image::failed(wanted, &text, entry, agent.now(), &agent.config.policy);
             Err(report(agent, pod, wanted, failure))
         }
     }
+}
+
+/// Pulls with the first credentials that will do, or without any if there are none.
+///
+/// # Errors
+/// What each of the attempts failed for.
+async fn pull_with_any(
+    agent: &Agent,
+    name: &str,
+    credentials: Vec<AuthConfig>,
+) -> Result<Image, String> {
+    if credentials.is_empty() {
+        let pulled = agent.images.pull_image(name, None, None).await;
+        return pulled.map_err(|error| chain(&error));
+    }
+    let mut errors = Vec::new();
+    for auth in credentials {
+        match agent.images.pull_image(name, Some(auth), None).await {
+            Ok(image) => return Ok(image),
+            Err(error) => errors.push(chain(&error)),
+        }
+    }
+    Err(api::gotext::aggregate(errors))
 }
 
 /// An error with its causes, as users read it.
@@ -169,19 +189,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Credentials for an image from the Pod's pull secrets; secrets that cannot be read are reported and left out.
-async fn credentials(agent: &Agent, pod: &Pod, name: &str) -> Option<AuthConfig> {
-    let secrets: Vec<&str> = pod
+/// Credentials for an image from the Pod's pull secrets, the most specific first; secrets that cannot be read are reported and left out.
+async fn credentials(agent: &Agent, pod: &Pod, name: &str) -> Vec<AuthConfig> {
+    let secrets = pod
         .spec
-        .as_ref()?
-        .image_pull_secrets
-        .iter()
+        .as_ref()
+        .and_then(|s| s.image_pull_secrets.as_ref());
+    let secrets: Vec<&str> = secrets
+        .into_iter()
         .flatten()
         .map(|s| s.name.as_str())
         .filter(|n| !n.is_empty())
         .collect();
     if secrets.is_empty() {
-        return None;
+        return Vec::new();
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let references = secrets
@@ -215,150 +236,6 @@ async fn credentials(agent: &Agent, pod: &Pod, name: &str) -> Option<AuthConfig>
     let found = secrets
         .iter()
         .filter_map(|name| sources::whole(&read, name))
-        .flat_map(registries);
-    best(found.collect(), name)
-}
-
-#[derive(Deserialize, Default)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, DockerAuth>,
-}
-
-#[derive(Deserialize, Default)]
-struct DockerAuth {
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    password: String,
-    /// `base64(user:password)`.
-    #[serde(default)]
-    auth: String,
-    #[serde(default, rename = "identitytoken")]
-    identity_token: String,
-}
-
-/// Registries and credentials of a pull secret, either type.
-fn registries(secret: &Content) -> Vec<(String, AuthConfig)> {
-    let auths = match secret.secret_type() {
-        "kubernetes.io/dockercfg" => secret
-            .bytes(".dockercfg")
-            .and_then(|b| serde_json::from_slice(b).ok()),
-        _ => secret
-            .bytes(".dockerconfigjson")
-            .and_then(|b| serde_json::from_slice::<DockerConfig>(b).ok())
-            .map(|c| c.auths),
-    };
-    let auths: BTreeMap<String, DockerAuth> = auths.unwrap_or_default();
-    auths
-        .into_iter()
-        .map(|(host, auth)| (location(&host), auth.into()))
-        .collect()
-}
-
-impl From<DockerAuth> for AuthConfig {
-    fn from(auth: DockerAuth) -> Self {
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(&auth.auth)
-            .ok()
-            .and_then(|b| String::from_utf8(b).ok());
-        let (username, password) = match decoded.as_deref().and_then(|d| d.split_once(':')) {
-            Some((user, password)) if auth.username.is_empty() => {
-                (user.to_owned(), password.to_owned())
-            }
-            _ => (auth.username, auth.password),
-        };
-        AuthConfig {
-            username,
-            password,
-            identity_token: auth.identity_token,
-        }
-    }
-}
-
-/// A registry as written in a pull secret, without scheme and API path; Docker Hub's old name is its new one.
-fn location(written: &str) -> String {
-    let bare = written
-        .trim_start_matches("https://")
-        .trim_start_matches("http://")
-        .trim_end_matches('/');
-    let bare = bare
-        .strip_suffix("/v1")
-        .or_else(|| bare.strip_suffix("/v2"))
-        .unwrap_or(bare);
-    if bare == "index.docker.io" {
-        "docker.io".to_owned()
-    } else {
-        bare.to_owned()
-    }
-}
-
-/// The credentials whose location is the longest prefix of the image's (spec `§4.4` rule 3).
-fn best(found: Vec<(String, AuthConfig)>, image: &str) -> Option<AuthConfig> {
-    let first = image.split('/').next().unwrap_or_default();
-    let has_host = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");
-    let full = if has_host {
-        image.to_owned()
-    } else {
-        format!("docker.io/{image}")
-    };
-    let fits = |place: &str| {
-        full.strip_prefix(place)
-            .is_some_and(|rest| rest.starts_with(['/', ':', '@']))
-    };
-    found
-        .into_iter()
-        .filter(|(place, _)| fits(place))
-        .max_by_key(|(place, _)| place.len())
-        .map(|(_, auth)| auth)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_specific_credentials_win() {
-        let auth = |user: &str| AuthConfig {
-            username: user.into(),
-            ..AuthConfig::default()
-        };
-        let found = || {
-            vec![
-                (location("https://index.docker.io/v1/"), auth("hub")),
-                (location("reg.example:5000"), auth("all")),
-                (location("reg.example:5000/team"), auth("team")),
-            ]
-        };
-        let rows = [
-            ("busybox:1.36", Some("hub")),
-            ("docker.io/library/busybox", Some("hub")),
-            ("reg.example:5000/other/a:1", Some("all")),
-            ("reg.example:5000/team/a:1", Some("team")),
-            ("reg.example:5000/teams/a:1", Some("all")),
-            ("quay.io/a/b", None),
-        ];
-        for (image, want) in rows {
-            assert_eq!(
-                best(found(), image).map(|a| a.username).as_deref(),
-                want,
-                "{image}"
-            );
-        }
-    }
-
-    #[test]
-    fn encoded_credentials_are_read() {
-        let json = br#"{"auths":{"r.io":{"auth":"dTpwOng="}}}"#.to_vec();
-        let secret = Content::from_bytes([(".dockerconfigjson", json)]);
-        let (place, auth) = registries(&secret).remove(0);
-        assert_eq!(
-            (
-                place.as_str(),
-                auth.username.as_str(),
-                auth.password.as_str()
-            ),
-            ("r.io", "u", "p:x")
-        );
-    }
+        .flat_map(keyring::entries);
+    keyring::about(found.collect(), name)
 }

@@ -1,5 +1,6 @@
 //! Volumes of kind `image`.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
@@ -140,4 +141,30 @@ async fn a_part_that_is_missing_makes_no_container() {
         api.events().contains(&event).then_some(())
     };
     world.api.until("event", told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_pull_secret_is_tried() {
+    let world = start();
+    let secret = |name: &str, registry: &str, user: &str| {
+        let config = json!({"auths": {registry: {"username": user, "password": "p"}}});
+        let data = base64::engine::general_purpose::STANDARD.encode(config.to_string());
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n"},
+            "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data},
+        });
+        world
+            .api
+            .put(&format!("/api/v1/namespaces/n/secrets/{name}"), secret);
+    };
+    secret("other", "quay.io", "elsewhere");
+    secret("old", "docker.io", "wrong");
+    secret("new", "docker.io", "right");
+    let names = json!([{"name": "other"}, {"name": "old"}, {"name": "new"}]);
+    let container = json!({"name": "a", "image": "private:1", "imagePullPolicy": "IfNotPresent"});
+    let spec = json!({"imagePullSecrets": names});
+    world.api.put(P, pod("p", json!([container]), spec));
+    let running = |api: &FakeApi| (api.get(P)?["status"]["phase"] == "Running").then_some(());
+    world.api.until("running", running).await;
+    assert_eq!(world.images.users(), ["wrong", "right"]);
 }

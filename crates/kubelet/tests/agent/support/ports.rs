@@ -415,10 +415,13 @@ impl ContainerRuntime for FakeRuntime {
     }
 }
 
-/// Every image is here but those named `never`, which are not, and `slow`, whose pulls do not end. Listed are those that were told.
+/// Every image is here but those named `never`, which are not, `slow`, whose pulls do not end, and `private`, which user `right` can
+/// pull. Listed are those that were told.
 #[derive(Default)]
 pub(crate) struct FakeImages {
     listed: Mutex<Vec<Image>>,
+    /// Users that pulls were tried as.
+    users: Mutex<Vec<String>>,
 }
 
 impl FakeImages {
@@ -433,6 +436,11 @@ impl FakeImages {
             .map(|name| image(name, vec![format!("{name}@sha256:0")]));
         let loaded = loaded.iter().map(|name| image(name, vec![]));
         *self.listed.lock().unwrap() = pulled.chain(loaded).collect();
+    }
+
+    /// The users that pulls were tried as, in order.
+    pub(crate) fn users(&self) -> Vec<String> {
+        self.users.lock().unwrap().clone()
     }
 
     /// The names of what is listed.
@@ -455,7 +463,12 @@ fn here(reference: &str) -> Image {
 #[async_trait]
 impl Images for FakeImages {
     async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        if reference.starts_with("never") || reference.starts_with("slow") {
+        let is_private = reference.starts_with("private");
+        let is_pulled = self.users().iter().any(|user| user == "right");
+        if reference.starts_with("never")
+            || reference.starts_with("slow")
+            || (is_private && !is_pulled)
+        {
             return Ok(None);
         }
         Ok(Some(here(reference)))
@@ -468,11 +481,17 @@ impl Images for FakeImages {
     async fn pull_image(
         &self,
         reference: &str,
-        _auth: Option<AuthConfig>,
+        auth: Option<AuthConfig>,
         _progress: Option<ProgressSink>,
     ) -> Result<Image, ImageError> {
         if reference.starts_with("slow") {
             std::future::pending::<()>().await;
+        }
+        let user = auth.unwrap_or_default().username;
+        let may = reference.starts_with("private") && user == "right";
+        self.users.lock().unwrap().push(user);
+        if may {
+            return Ok(here(reference));
         }
         Err(ImageError::NotFound {
             reference: reference.into(),

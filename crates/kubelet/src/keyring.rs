@@ -1,0 +1,261 @@
+//! Credentials for images out of pull secrets (spec `§4.4` rule 3, upstream's credential provider): what a secret says of which
+//! registries, and which of it is about an image.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use ports::images::AuthConfig;
+use serde::Deserialize;
+
+use crate::objects::Content;
+
+/// Where credentials are for, and what they are.
+type Entry = (String, AuthConfig);
+
+#[derive(Deserialize, Default)]
+struct DockerConfig {
+    #[serde(default)]
+    auths: BTreeMap<String, DockerAuth>,
+}
+
+#[derive(Deserialize, Default)]
+struct DockerAuth {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    /// `base64(user:password)`.
+    #[serde(default)]
+    auth: String,
+    #[serde(default, rename = "identitytoken")]
+    identity_token: String,
+}
+
+/// Registries and credentials of a pull secret, either type.
+pub(crate) fn entries(secret: &Content) -> Vec<Entry> {
+    let auths = match secret.secret_type() {
+        "kubernetes.io/dockercfg" => secret
+            .bytes(".dockercfg")
+            .and_then(|b| serde_json::from_slice(b).ok()),
+        _ => secret
+            .bytes(".dockerconfigjson")
+            .and_then(|b| serde_json::from_slice::<DockerConfig>(b).ok())
+            .map(|c| c.auths),
+    };
+    let auths: BTreeMap<String, DockerAuth> = auths.unwrap_or_default();
+    auths
+        .into_iter()
+        .map(|(host, auth)| (location(&host), auth.into()))
+        .collect()
+}
+
+impl From<DockerAuth> for AuthConfig {
+    fn from(auth: DockerAuth) -> Self {
+        let decoded = base64::engine::general_purpose::STANDARD
+            .decode(&auth.auth)
+            .ok()
+            .and_then(|b| String::from_utf8(b).ok());
+        let (username, password) = match decoded.as_deref().and_then(|d| d.split_once(':')) {
+            Some((user, password)) if auth.username.is_empty() => {
+                (user.to_owned(), password.to_owned())
+            }
+            _ => (auth.username, auth.password),
+        };
+        AuthConfig {
+            username,
+            password,
+            identity_token: auth.identity_token,
+        }
+    }
+}
+
+/// A registry as written in a pull secret, without scheme and API path; Docker Hub's old name is its new one.
+fn location(written: &str) -> String {
+    let bare = written
+        .trim_start_matches("https://")
+        .trim_start_matches("http://")
+        .trim_end_matches('/');
+    let bare = bare
+        .strip_suffix("/v1")
+        .or_else(|| bare.strip_suffix("/v2"))
+        .unwrap_or(bare);
+    if bare == "index.docker.io" {
+        "docker.io".to_owned()
+    } else {
+        bare.to_owned()
+    }
+}
+
+/// The credentials that are about an image, each once: those for the longest location first, then in the order of the secrets.
+pub(crate) fn about(entries: Vec<Entry>, image: &str) -> Vec<AuthConfig> {
+    let first = image.split('/').next().unwrap_or_default();
+    let has_host = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    let full = if has_host {
+        image.to_owned()
+    } else {
+        format!("docker.io/{image}")
+    };
+    let mut entries: Vec<Entry> = entries
+        .into_iter()
+        .filter(|(place, _)| is_within(&full, place))
+        .collect();
+    entries.sort_by_key(|(place, _)| Reverse(place.len()));
+    let mut found: Vec<AuthConfig> = Vec::new();
+    for (_, auth) in entries {
+        if !found.contains(&auth) {
+            found.push(auth);
+        }
+    }
+    found
+}
+
+/// Whether an image is in a registry, or below a path of it. A `*`, `?` or `[…]` of the registry's name stands for something within one
+/// label.
+fn is_within(image: &str, place: &str) -> bool {
+    let split = |text: &str| match text.split_once('/') {
+        Some((host, path)) => (host.to_owned(), path.to_owned()),
+        None => (text.to_owned(), String::new()),
+    };
+    let ((host, path), (wanted, below)) = (split(image), split(place));
+    let rest = path.strip_prefix(&below);
+    let is_below = rest.is_some_and(|rest| below.is_empty() || rest.starts_with(['/', ':', '@']));
+    let port = |text: &str| text.split_once(':').map(|(_, port)| port.to_owned());
+    let labels = |text: &str| {
+        let name = text.split(':').next().unwrap_or_default();
+        name.split('.').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (has, wants) = (labels(&host), labels(&wanted));
+    is_below
+        && port(&host) == port(&wanted)
+        && has.len() == wants.len()
+        && has
+            .iter()
+            .zip(&wants)
+            .all(|(label, pattern)| matches(label.as_bytes(), pattern.as_bytes()))
+}
+
+/// Whether a text is as a pattern says (Go's `path.Match`, without escapes: names of hosts have none).
+fn matches(text: &[u8], pattern: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|n| matches(&text[n..], rest)),
+        Some((b'[', class)) => {
+            let end = class.iter().skip(1).position(|byte| *byte == b']');
+            let (Some(end), Some((byte, text))) = (end, text.split_first()) else {
+                return false;
+            };
+            is_in(*byte, &class[..=end]) && matches(text, &class[end + 2..])
+        }
+        Some((wanted, rest)) => text
+            .split_first()
+            .is_some_and(|(byte, text)| (*wanted == b'?' || wanted == byte) && matches(text, rest)),
+    }
+}
+
+/// Whether a byte is in a class such as `a-cx`, or with `^` before it in none.
+fn is_in(byte: u8, class: &[u8]) -> bool {
+    let (is_none_of, class) = match class.split_first() {
+        Some((b'^', class)) => (true, class),
+        _ => (false, class),
+    };
+    let mut rest = class;
+    let mut is_there = false;
+    loop {
+        match rest {
+            [low, b'-', high, more @ ..] => {
+                is_there |= (*low..=*high).contains(&byte);
+                rest = more;
+            }
+            [one, more @ ..] => {
+                is_there |= *one == byte;
+                rest = more;
+            }
+            [] => return is_there != is_none_of,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth(user: &str) -> AuthConfig {
+        AuthConfig {
+            username: user.into(),
+            ..AuthConfig::default()
+        }
+    }
+
+    #[test]
+    fn the_most_specific_credentials_come_first() {
+        let entries = || {
+            vec![
+                (location("https://index.docker.io/v1/"), auth("hub")),
+                (location("reg.example:5000"), auth("all")),
+                (location("reg.example:5000"), auth("too")),
+                (location("reg.example:5000/team"), auth("team")),
+                (location("reg.example:5000"), auth("all")),
+                (location("*.cloud.example"), auth("any")),
+                (location("eu?[a-c].cloud.example"), auth("some")),
+            ]
+        };
+        let rows = [
+            ("busybox:1.36", &["hub"][..]),
+            ("docker.io/library/busybox", &["hub"]),
+            ("reg.example:5000/other/a:1", &["all", "too"]),
+            ("reg.example:5000/team/a:1", &["team", "all", "too"]),
+            ("reg.example:5000/team:1", &["team", "all", "too"]),
+            ("reg.example:5000/teams/a:1", &["all", "too"]),
+            ("reg.example/team/a:1", &[]),
+            ("quay.io/a/b", &[]),
+            ("us.cloud.example/a", &["any"]),
+            ("eu1b.cloud.example/a", &["some", "any"]),
+            ("eu1d.cloud.example/a", &["any"]),
+            ("a.b.cloud.example/a", &[]),
+            ("cloud.example/a", &[]),
+        ];
+        for (image, want) in rows {
+            let found: Vec<String> = about(entries(), image)
+                .into_iter()
+                .map(|a| a.username)
+                .collect();
+            assert_eq!(found, want, "{image}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_gos_do() {
+        for (pattern, text, want) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abbcd", false),
+            ("[^a]x", "bx", true),
+            ("[^a]x", "ax", false),
+            ("[a-", "a", false),
+            ("[]", "a", false),
+            ("?", "", false),
+        ] {
+            assert_eq!(
+                matches(text.as_bytes(), pattern.as_bytes()),
+                want,
+                "{pattern} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn encoded_credentials_are_read() {
+        let json = br#"{"auths":{"r.io":{"auth":"dTpwOng="}}}"#.to_vec();
+        let secret = Content::from_bytes([(".dockerconfigjson", json)]);
+        let (place, auth) = entries(&secret).remove(0);
+        assert_eq!(
+            (
+                place.as_str(),
+                auth.username.as_str(),
+                auth.password.as_str()
+            ),
+            ("r.io", "u", "p:x")
+        );
+    }
+}
