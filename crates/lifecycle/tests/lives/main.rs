@@ -14,7 +14,7 @@
 //! | 24 | `world::invariants`, `properties` | `check::object` | |
 //! | 32 | `rules` | `check::object` | |
 //! | 33 | `world::invariants` | `check::object` | |
-//! | 34–37 | | `check::object` (35, 37) | `admission`: `tests/properties.rs` |
+//! | 34–37 | | `check::object` (35) | `admission`: `tests/properties.rs` |
 //! | 38 | `budgets` | | `apiserver`: `tests/api/evictions.rs` |
 //! | 39 | `world::invariants` | `check::machine` | |
 //! | 40, 41 | `rules` | | |

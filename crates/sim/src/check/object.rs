@@ -1,4 +1,4 @@
-//! What is stored about Pods: each status by itself, and against the one before (19, 20, 22–32, 35, 37).
+//! What is stored about Pods: each status by itself, and against the one before (19, 20, 22–32, 35).
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn check(known: &Known, old: &Pod, now: Timestamp, clock_went_back: bool) -> Res
     }
 }
 
-/// 20, 35 and 37: what only the server writes.
+/// 20 and 35: what only the server writes.
 fn check_object(old: &Pod, pod: &Pod) -> Result<(), String> {
     let (before, after) = (&old.metadata, &pod.metadata);
     let bound = |pod: &Pod| pod.spec.as_ref().and_then(|s| s.node_name.clone());
@@ -349,6 +349,12 @@ fn check_change(
     ensure(kept, || "29: startTime changed".to_owned())?;
     ensure(old.qos_class == new.qos_class, || {
         "29: qosClass changed".to_owned()
+    })?;
+    let kept = old.host_ips.is_none() || old.host_ips == new.host_ips;
+    ensure(kept, || "29: hostIPs changed".to_owned())?;
+    let kept = old.pod_ips.is_none() || old.pod_ips == new.pod_ips;
+    ensure(kept || known.sandbox_deaths > 0, || {
+        "29: podIPs changed".to_owned()
     })?;
     let generations = (old.observed_generation, new.observed_generation);
     ensure(

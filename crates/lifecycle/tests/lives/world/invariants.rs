@@ -506,6 +506,10 @@ impl Watcher {
         }
         assert_eq!(old.start_time, new.start_time, "29: startTime changed");
         assert_eq!(old.qos_class, new.qos_class, "29: qosClass changed");
+        let kept = old.host_ips.is_none() || old.host_ips == new.host_ips;
+        assert!(kept, "29: hostIPs changed");
+        let kept = old.pod_ips.is_none() || old.pod_ips == new.pod_ips;
+        assert!(kept || self.sandbox_deaths > 0, "29: podIPs changed");
         for after in new.conditions.iter().flatten() {
             let Some(before) = old
                 .conditions
