@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
-use lifecycle::WorkerPhase;
+use lifecycle::{Step, WorkerPhase};
 use tokio::time::Instant;
 
 use super::Worker;
@@ -51,6 +51,7 @@ impl Worker {
         // Readers are to see stopping and starting again as one.
         if is_behind
             || self.replaces
+            || self.will_replace()
             || self.is_stored()
             || self.writing.is_some()
             || self.is_being_deleted()
@@ -69,6 +70,16 @@ impl Worker {
                 Arc::new(self.pod.status.clone().unwrap_or_default()),
             ));
         }
+    }
+
+    /// Whether a later step starts what was stopped for that: limits are changed in between. A start that is held up waits for this
+    /// report.
+    fn will_replace(&self) -> bool {
+        let replaces = |step: &Step| match step {
+            Step::Start(start) => self.stopped_to_start(&start.container),
+            _ => false,
+        };
+        !self.is_held_up() && self.queue.iter().any(replaces)
     }
 
     /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of

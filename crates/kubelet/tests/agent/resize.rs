@@ -1,5 +1,7 @@
 //! In-place resize (spec `§12.7`): what was granted is noted before it is carried out, and nobody forgets who waits.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
@@ -101,6 +103,30 @@ async fn a_resize_is_noted_carried_out_and_told() {
     };
     world.api.until("observed", observed).await;
     assert_eq!(world.runtime.calls().len(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_for_another_size_is_seen_as_one() {
+    let world = start();
+    let memory =
+        |amount: &str| json!({"limits": {"memory": amount}, "requests": {"memory": amount}});
+    let mut sized = sized("p", memory("32Mi"));
+    let policy = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    sized["spec"]["containers"][0]["resizePolicy"] = policy;
+    world.api.put(P, sized);
+    until_running(&world, P).await;
+    world.runtime.slow_resizes(Duration::from_secs(5));
+    resize(&world.api, P, memory("64Mi"));
+    let again = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
+        (is_running(&pod) && *restarts == 1).then_some(())
+    };
+    world.api.until("restarted", again).await;
+    let seen = world.api.history(P);
+    let has_run = seen.iter().skip_while(|pod| !is_running(pod));
+    let between: Vec<&Value> = has_run.filter(|pod| !is_running(pod)).collect();
+    assert!(between.is_empty(), "{between:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,7 @@ pub(crate) struct FakeRuntime {
 #[derive(Default)]
 struct State {
     ids: u64,
+    resizes_take: Duration,
     sandboxes: BTreeMap<Id, SandboxStatus>,
     containers: BTreeMap<Id, (ContainerStatus, ContainerConfig)>,
     calls: Vec<String>,
@@ -101,6 +102,11 @@ impl FakeRuntime {
     /// From now on each running container uses so much memory.
     pub(crate) fn use_memory(&self, bytes_each: u64) {
         self.state.lock().unwrap().memory_of_each = bytes_each;
+    }
+
+    /// Changes of a Pod's limits take so long from now on.
+    pub(crate) fn slow_resizes(&self, takes: Duration) {
+        self.state.lock().unwrap().resizes_take = takes;
     }
 
     /// The next so many stops fail.
@@ -327,6 +333,8 @@ impl ContainerRuntime for FakeRuntime {
         resources: Resources,
         annotations: BTreeMap<String, String>,
     ) -> Result<SandboxStatus, RuntimeError> {
+        let takes = self.state.lock().unwrap().resizes_take;
+        tokio::time::sleep(takes).await;
         let mut state = self.call(format!("resize pod {}", shown(&resources)));
         let sandbox = state.sandboxes.get_mut(id).unwrap();
         sandbox.resources = sandbox.resources.with(&resources);
