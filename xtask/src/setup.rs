@@ -6,6 +6,7 @@ use crate::run;
 
 /// Debian packages and what they are for.
 const PACKAGES: &[(&str, &str)] = &[
+    ("bind9-dnsutils", "dig in images for upstream's DNS specs"),
     ("busybox", "the busybox image"),
     ("ca-certificates", "package registries"),
     ("crun", "the launcher's peer in benchmarks"),

@@ -41,7 +41,7 @@ pub(super) fn all(base: &Tree, cache: &Path, programs: &Tools) -> Result<Vec<Rec
     for (program, needed) in [
         ("bash", true),
         ("curl", true),
-        ("dig", false),
+        ("dig", true),
         ("ip", false),
         ("ss", false),
         ("iperf", false),
