@@ -135,21 +135,41 @@ fn is_within(image: &str, place: &str) -> bool {
             .all(|(label, pattern)| matches(label.as_bytes(), pattern.as_bytes()))
 }
 
-/// Whether a text is as a pattern says (Go's `path.Match`, without escapes: names of hosts have none).
+/// Whether a text is as a pattern says (Go's `path.Match`, without escapes: names of hosts have none). Only the last `*` ever takes more,
+/// so that no pattern takes long.
 fn matches(text: &[u8], pattern: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|n| matches(&text[n..], rest)),
-        Some((b'[', class)) => {
-            let end = class.iter().skip(1).position(|byte| *byte == b']');
-            let (Some(end), Some((byte, text))) = (end, text.split_first()) else {
+    let (mut text, mut pattern) = (text, pattern);
+    let mut last_star = None;
+    loop {
+        if let Some((b'*', rest)) = pattern.split_first() {
+            (pattern, last_star) = (rest, Some((text, rest)));
+        } else if let Some(rests) = matches_one(text, pattern) {
+            (text, pattern) = rests;
+        } else if text.is_empty() && pattern.is_empty() {
+            return true;
+        } else {
+            let Some((taken, rest)) = last_star else {
                 return false;
             };
-            is_in(*byte, &class[..=end]) && matches(text, &class[end + 2..])
+            let Some((_, more)) = taken.split_first() else {
+                return false;
+            };
+            (text, pattern, last_star) = (more, rest, Some((more, rest)));
         }
-        Some((wanted, rest)) => text
-            .split_first()
-            .is_some_and(|(byte, text)| (*wanted == b'?' || wanted == byte) && matches(text, rest)),
+    }
+}
+
+/// What is left of both when the text's first byte is as the pattern's first part says.
+fn matches_one<'a>(text: &'a [u8], pattern: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (byte, text) = text.split_first()?;
+    let (wanted, rest) = pattern.split_first()?;
+    match wanted {
+        b'[' => {
+            let end = rest.iter().skip(1).position(|byte| *byte == b']')?;
+            is_in(*byte, &rest[..=end]).then_some((text, &rest[end + 2..]))
+        }
+        b'?' => Some((text, rest)),
+        _ => (wanted == byte).then_some((text, rest)),
     }
 }
 
@@ -235,6 +255,9 @@ mod tests {
             ("[a-", "a", false),
             ("[]", "a", false),
             ("?", "", false),
+            ("*b*c", "abcbd", false),
+            ("*b*c", "abdbc", true),
+            (&"*a".repeat(30), &"ab".repeat(30), false),
         ] {
             assert_eq!(
                 matches(text.as_bytes(), pattern.as_bytes()),
