@@ -6,22 +6,7 @@ use admission::Subresource::{self, EphemeralContainers, Main};
 use admission::pod::{AdmitContext, admit};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use proptest::test_runner::RngSeed;
 use serde_json::{Map, Value, json};
-
-/// The cases that are tried unless more are asked for: an answer about a change must not depend on chance.
-const SEED: u64 = 16;
-
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|n| n.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(2_000),
-        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 /// Some of `parts`, each as it is generated, in one object.
 fn some_of(parts: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
@@ -332,7 +317,7 @@ fn most_generated_pods_are_taken() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(testkit::cases(2_000, 16))]
 
     /// 34: what was taken is taken again, and changes nothing; defaults are filled in once.
     #[test]

@@ -10,7 +10,6 @@ use netplan::Key;
 use netplan::names::{Answer, Data, Kind, Names, PodAt, Question, Record, Reply};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 /// Something that is heard.
@@ -170,22 +169,8 @@ fn records(names: &Names) -> Vec<Record> {
     replies.flatten().collect()
 }
 
-/// The cases that are tried unless more are asked for: an answer about a change must not depend on chance.
-const SEED: u64 = 5;
-
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|n| n.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(2_000),
-        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(testkit::cases(2_000, 5))]
 
     #[test]
     fn answers_depend_on_what_is_known_and_not_on_how_it_was_heard(story in vec(heard(), 1..20)) {

@@ -9,7 +9,6 @@ use nat::Table;
 use netplan::{Key, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use serde_json::json;
 
 /// Something that is heard.
@@ -135,22 +134,8 @@ fn anew(story: &[Heard]) -> Table {
     table
 }
 
-/// The cases that are tried unless more are asked for: an answer about a change must not depend on chance.
-const SEED: u64 = 5;
-
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|n| n.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(2_000),
-        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(testkit::cases(2_000, 5))]
 
     #[test]
     fn changes_lead_where_building_anew_leads(story in vec(heard(), 1..30)) {

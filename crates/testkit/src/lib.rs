@@ -4,8 +4,10 @@
 
 mod clock;
 mod pods;
+mod property;
 mod records;
 
 pub use clock::FakeClock;
 pub use pods::{PodBuilder, pod, probe};
+pub use property::cases;
 pub use records::{at, container_id, created, exited, running, sandbox, sandbox_id, unknown};

@@ -4,7 +4,6 @@
 //! `PROPTEST_CASES` sets how many are tried.
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use testkit::{PodBuilder, pod, probe};
 
 use crate::world::{Outside, Run, Starts, World};
@@ -191,18 +190,8 @@ fn mishap() -> impl Strategy<Value = Outside> {
     ]
 }
 
-/// The lives that are tried unless more are asked for: an answer about a change must not depend on chance.
-const SEED: u64 = 16;
-
 pub(crate) fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|n| n.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(2_000),
-        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    testkit::cases(2_000, 16)
 }
 
 proptest! {

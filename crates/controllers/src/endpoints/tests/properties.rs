@@ -10,27 +10,12 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::super::backend::Backend;
 use super::super::slices::MOST_ENDPOINTS;
 use super::super::{legacy, slices};
 use super::{backend, carried_out, endpoints_of, service};
-
-/// The cases that are tried unless more are asked for: an answer about a change must not depend on chance.
-const SEED: u64 = 11;
-
-fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|n| n.parse().ok());
-    ProptestConfig {
-        cases: cases.unwrap_or(300),
-        rng_seed: cases.map_or(RngSeed::Fixed(SEED), |_| RngSeed::Random),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 /// What a Pod is like at one moment: selected, ready, ending, over, its families, and the number of its named port.
 type Looks = (bool, bool, bool, bool, u8, u16);
@@ -154,7 +139,7 @@ fn seen(slices: &[EndpointSlice]) -> (BTreeSet<Place>, BTreeMap<Place, u32>) {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(testkit::cases(300, 11))]
 
     #[test]
     fn slices_are_right_at_every_moment(service in a_service(), moments in moments()) {
