@@ -29,6 +29,7 @@ pub(crate) const RESOURCES: Resources = Resources {
     cpu_shares: Some(256),
     memory_limit_bytes: Some(256 << 20),
     pids_limit: Some(100),
+    oom_group: Some(true),
     oom_score_adj: Some(1000),
 };
 /// How long a container runs: long enough for an exec in it on a busy machine.

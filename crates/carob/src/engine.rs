@@ -24,8 +24,6 @@ use crate::settings::Settings;
 
 /// First argument of a process that is to be a Pod's pause.
 pub(crate) const PAUSE: &str = "pause";
-/// Most Pods of a node. Upstream's 110 is a default for machines that are one of many.
-const MAX_PODS: u32 = 1000;
 /// Fixed bits of the range of Services, unless told otherwise.
 const SERVICE_BITS: u8 = 16;
 /// Whom this machine asks about names.
@@ -282,21 +280,25 @@ fn kubelet_config(
     host_ips: &[IpAddr],
     cluster_dns: Option<Ipv4Addr>,
 ) -> kubelet::Config {
-    let state = &settings.paths.state;
+    let (state, agent) = (&settings.paths.state, &settings.agent);
     kubelet::Config {
         node_name: settings.node_name.clone(),
         root: state.join("kubelet"),
         log_root: state.join("log/pods"),
         cluster_domain: settings.cluster_domain.clone(),
         cluster_dns: cluster_dns.into_iter().map(IpAddr::V4).collect(),
-        max_pods: MAX_PODS,
-        user_ids: node::user_ids(MAX_PODS),
+        max_pods: agent.max_pods,
+        user_ids: node::user_ids(agent.max_pods),
         capacity: node::capacity(state),
         host_ips: host_ips.to_vec(),
         resolv_conf: RESOLV_CONF.into(),
         hosts_file: "/etc/hosts".into(),
-        policy: lifecycle::NodePolicy::default(),
-        evictions: settings.evictions.clone(),
+        policy: agent.policy.clone(),
+        evictions: agent.evictions.clone(),
+        verification: agent.verification.clone(),
+        pod_pids_limit: agent.pod_pids_limit,
+        single_process_oom_kill: agent.single_process_oom_kill,
+        unsafe_sysctls: agent.unsafe_sysctls.clone(),
         info: node::info(),
     }
 }

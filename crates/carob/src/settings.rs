@@ -1,5 +1,7 @@
 //! Settings: flags over the settings file over defaults, resolved into plain values before anything is opened.
 
+mod agent;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -9,7 +11,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
 use cli::{Global, UpArgs};
-use lifecycle::pressure;
 use network::Ipv4Range;
 use serde::Deserialize;
 
@@ -17,10 +18,6 @@ use serde::Deserialize;
 const LISTEN: &str = "127.0.0.1:6443";
 /// Domain of Services unless told otherwise.
 const CLUSTER_DOMAIN: &str = "cluster.local";
-
-/// What the machine must have left unless told otherwise. Upstream's shares of the disk would evict on many a developer's machine.
-const EVICTION_HARD: [(&str, &str); 2] =
-    [("memory.available", "100Mi"), ("nodefs.available", "100Mi")];
 
 /// Everything an engine is told.
 #[derive(Debug, Clone)]
@@ -34,7 +31,8 @@ pub(crate) struct Settings {
     pub(crate) pod_range: Option<Ipv4Range>,
     pub(crate) service_range: Option<Ipv4Range>,
     pub(crate) cluster_domain: String,
-    pub(crate) evictions: pressure::Policy,
+    /// What the node agent is told.
+    pub(crate) agent: agent::Settings,
 }
 
 /// Where things are.
@@ -110,6 +108,14 @@ struct File {
     eviction_minimum_reclaim: BTreeMap<String, String>,
     eviction_max_pod_grace_period: i64,
     eviction_pressure_transition_period: Option<String>,
+    image_pull_credentials_verification_policy: Option<String>,
+    preloaded_images_verification_allowlist: Vec<String>,
+    max_pods: Option<u32>,
+    pod_pids_limit: Option<i64>,
+    #[serde(rename = "singleProcessOOMKill")]
+    single_process_oom_kill: bool,
+    allowed_unsafe_sysctls: Vec<String>,
+    crash_loop_back_off: agent::CrashLoopBackOff,
 }
 
 impl Settings {
@@ -138,21 +144,15 @@ impl Settings {
 
 /// What the file says, under defaults; the errors name the field.
 fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Settings> {
-    let pod_range = file.pod_range.map(|text| pod_range(&text)).transpose()?;
-    let service_range = file.service_range.map(|t| service_range(&t)).transpose()?;
+    let pod_range = file.pod_range.as_deref().map(pod_range).transpose()?;
+    let service_range = file.service_range.as_deref();
+    let service_range = service_range.map(self::service_range).transpose()?;
     if let (Some(pods), Some(services)) = (pod_range, service_range)
         && pods.overlaps(services)
     {
         bail!("podRange {pods} and serviceRange {services} overlap");
     }
-    let evictions = pressure::Settings {
-        hard: file.eviction_hard.unwrap_or_else(eviction_hard),
-        soft: file.eviction_soft,
-        soft_grace_period: file.eviction_soft_grace_period,
-        minimum_reclaim: file.eviction_minimum_reclaim,
-        max_pod_grace_period: file.eviction_max_pod_grace_period,
-        transition_period: file.eviction_pressure_transition_period,
-    };
+    let agent = agent::Settings::check(&file)?;
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
@@ -163,16 +163,10 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
             "clusterDomain",
             file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
         )?,
-        evictions: pressure::Policy::read(&evictions)?,
+        agent,
         paths,
         root,
     })
-}
-
-/// What is given takes the place of all of these, as upstream has it.
-fn eviction_hard() -> BTreeMap<String, String> {
-    let pair = |(signal, least): (&str, &str)| (signal.to_owned(), least.to_owned());
-    EVICTION_HARD.into_iter().map(pair).collect()
 }
 
 fn listen(text: &str) -> anyhow::Result<SocketAddr> {
@@ -284,13 +278,30 @@ mod tests {
         };
         assert_eq!(settings.with(&flag).listen.port(), 0);
         let plain = resolve("").expect("resolves");
-        let thresholds = plain.evictions.thresholds.len();
+        let thresholds = plain.agent.evictions.thresholds.len();
         assert_eq!((plain.listen.port(), thresholds), (6443, 2));
         let none = resolve("evictionHard: {}\n").expect("resolves");
-        assert_eq!(none.evictions, pressure::Policy::default());
+        assert!(none.agent.evictions.thresholds.is_empty());
         let soft = "evictionSoft: {imagefs.available: 10%}\nevictionSoftGracePeriod: {imagefs.available: 1m}\n";
         let soft = resolve(soft).expect("resolves");
-        assert_eq!(soft.evictions.thresholds.len(), 3);
+        assert_eq!(soft.agent.evictions.thresholds.len(), 3);
+    }
+
+    #[test]
+    fn the_agents_settings_have_upstreams_names() {
+        let agent = |text| resolve(text).expect("resolves").agent;
+        let plain = agent("");
+        assert_eq!((plain.max_pods, plain.pod_pids_limit), (1000, None));
+        assert_eq!(agent("podPidsLimit: -1\n").pod_pids_limit, None);
+        let all = agent(
+            "maxPods: 20\npodPidsLimit: 64\nsingleProcessOOMKill: true\nallowedUnsafeSysctls: [kernel.msg*]\n\
+             crashLoopBackOff: {maxContainerRestartPeriod: 5s}\n",
+        );
+        assert_eq!((all.max_pods, all.pod_pids_limit), (20, Some(64)));
+        assert!(all.single_process_oom_kill && !plain.single_process_oom_kill);
+        assert_ne!(all.unsafe_sysctls, plain.unsafe_sysctls);
+        let most = |agent: &agent::Settings| agent.policy.crash_back_off_max.as_secs();
+        assert_eq!((most(&all), most(&plain)), (5, 300));
     }
 
     #[test]
@@ -312,6 +323,14 @@ mod tests {
             "evictionMaxPodGracePeriod: -1\n",
             "evictionPressureTransitionPeriod: soon\n",
             "evictionHard: {memory.available: none}\n",
+            "imagePullCredentialsVerificationPolicy: Sometimes\n",
+            "preloadedImagesVerificationAllowlist: [docker.io/a]\n",
+            "maxPods: 0\n",
+            "podPidsLimit: 0\n",
+            "podPidsLimit: -2\n",
+            "allowedUnsafeSysctls: [vm.swappiness]\n",
+            "crashLoopBackOff: {maxContainerRestartPeriod: 0s}\n",
+            "crashLoopBackOff: {maxContainerRestartPeriod: 6m}\n",
             "listen: [\n",
         ] {
             let error = format!("{:#}", resolve(bad).expect_err(bad));

@@ -21,6 +21,8 @@ pub struct Resources {
     pub memory_limit_bytes: Option<i64>,
     /// Most processes.
     pub pids_limit: Option<i64>,
+    /// Whether an OOM kills all processes together (v2 `memory.oom.group`).
+    pub oom_group: Option<bool>,
     /// `oom_score_adj` of the first process, −1000 to 1000; negative values are best effort.
     pub oom_score_adj: Option<i32>,
 }
@@ -34,6 +36,7 @@ impl Resources {
             cpu_shares: changes.cpu_shares.or(self.cpu_shares),
             memory_limit_bytes: changes.memory_limit_bytes.or(self.memory_limit_bytes),
             pids_limit: changes.pids_limit.or(self.pids_limit),
+            oom_group: changes.oom_group.or(self.oom_group),
             oom_score_adj: changes.oom_score_adj.or(self.oom_score_adj),
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::allocations::Allocations;
 use crate::config::Config;
 use crate::objects::Watches;
+use crate::pulls::KeptPulls;
 use crate::recorder::Recorder;
 use crate::users::Users;
 
@@ -30,6 +31,8 @@ pub(crate) struct Agent {
     pub(crate) client: Client,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) images: Arc<dyn Images>,
+    /// How images came here, and who may use them.
+    pub(crate) pulls: KeptPulls,
     pub(crate) volumes: Arc<dyn Volumes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) recorder: Recorder,

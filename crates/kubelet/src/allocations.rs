@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use lifecycle::Rejection;
 use lifecycle::preempt::Standing;
 use lifecycle::room::{Answer, Ask, Room};
 use lifecycle::share::Share;
+use lifecycle::{Rejection, UnsafeSysctls};
 use tokio::sync::watch;
 
 /// The table.
@@ -81,10 +81,15 @@ impl Allocations {
     ///
     /// # Errors
     /// Why the node does not take it.
-    pub(crate) fn admit(&self, pod: &Pod, node: &Node) -> Result<Vec<String>, Rejection> {
+    pub(crate) fn admit(
+        &self,
+        pod: &Pod,
+        node: &Node,
+        unsafe_sysctls: &UnsafeSysctls,
+    ) -> Result<Vec<String>, Rejection> {
         // Nobody else is granted what this one was told to be left.
         let mut table = self.lock();
-        let victims = lifecycle::admit(pod, node, &table.room)?;
+        let victims = lifecycle::admit(pod, node, &table.room, unsafe_sysctls)?;
         table.hold(pod);
         Ok(victims)
     }

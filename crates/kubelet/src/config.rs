@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use lifecycle::NodePolicy;
+use lifecycle::image::access::Verification;
 use lifecycle::pressure::Policy;
+use lifecycle::{NodePolicy, UnsafeSysctls};
 use ports::runtime::IdMapping;
 
 /// Settings of one node agent.
@@ -34,8 +35,16 @@ pub struct Config {
     pub hosts_file: PathBuf,
     /// Seconds and delays the lifecycle rules depend on.
     pub policy: NodePolicy,
+    /// Most processes and threads of a Pod; `None` is as many as the node has (`podPidsLimit`).
+    pub pod_pids_limit: Option<u32>,
+    /// On cgroup v2 an OOM kills one process of a container instead of all (`singleProcessOOMKill`).
+    pub single_process_oom_kill: bool,
+    /// Sysctls that Pods may set although they are not safe.
+    pub unsafe_sysctls: UnsafeSysctls,
     /// What the node must have left, or Pods have to go; without thresholds nothing is looked at (spec `§2.9`).
     pub evictions: Policy,
+    /// Which images that are here may not be used by every Pod (spec `§4.4` rule 3).
+    pub verification: Verification,
     /// What `status.nodeInfo` says.
     pub info: NodeInfo,
 }

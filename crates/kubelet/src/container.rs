@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::resources::{self, Amounts};
 use lifecycle::{Start, StartError, image};
-use ports::runtime::{ContainerConfig, ContainerStatus, Id, NamespaceMode, RuntimeError};
+use ports::runtime::{
+    ContainerConfig, ContainerStatus, Id, NamespaceMode, Resources, RuntimeError,
+};
 
 use crate::agent::Agent;
 use crate::env::{self, Env};
@@ -219,7 +221,10 @@ async fn configure(
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: mounts.binds,
         image_mounts: mounts.images,
-        resources: resources::container(pod, container, agent.config.capacity.memory_bytes),
+        resources: Resources {
+            oom_group: Some(!agent.config.single_process_oom_kill),
+            ..resources::container(pod, container, agent.config.capacity.memory_bytes)
+        },
         security,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", job.start.restart_count)),
         stdin: container.stdin.unwrap_or(false),

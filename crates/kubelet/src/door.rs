@@ -52,7 +52,7 @@ impl Door {
         if let Some(rejection) = lifecycle::pressure::refuse(pod, &pressures) {
             return Err(rejection);
         }
-        let refused = match self.agent.allocations.admit(pod, &self.node) {
+        let refused = match self.look_at(pod) {
             Err(rejection) if lifecycle::is_about_labels(&rejection) => rejection,
             answer => return answer,
         };
@@ -65,6 +65,15 @@ impl Door {
                 return Err(refused);
             }
         }
-        self.agent.allocations.admit(pod, &self.node)
+        self.look_at(pod)
+    }
+
+    fn look_at(&self, pod: &Pod) -> Result<Vec<String>, Rejection> {
+        let Agent {
+            allocations,
+            config,
+            ..
+        } = &*self.agent;
+        allocations.admit(pod, &self.node, &config.unsafe_sysctls)
     }
 }

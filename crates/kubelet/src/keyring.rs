@@ -5,13 +5,23 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use base64::Engine;
+use lifecycle::image::access::PullSecret;
 use ports::images::AuthConfig;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::objects::Content;
 
+/// Credentials of a pull secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) auth: AuthConfig,
+    /// Where they are from.
+    pub(crate) secret: PullSecret,
+}
+
 /// Where credentials are for, and what they are.
-type Entry = (String, AuthConfig);
+type Entry = (String, Credentials);
 
 #[derive(Deserialize, Default)]
 struct DockerConfig {
@@ -33,7 +43,7 @@ struct DockerAuth {
 }
 
 /// Registries and credentials of a pull secret, either type.
-pub(crate) fn entries(secret: &Content) -> Vec<Entry> {
+pub(crate) fn entries(namespace: &str, name: &str, secret: &Content) -> Vec<Entry> {
     let auths = match secret.secret_type() {
         "kubernetes.io/dockercfg" => secret
             .bytes(".dockercfg")
@@ -44,10 +54,28 @@ pub(crate) fn entries(secret: &Content) -> Vec<Entry> {
             .map(|c| c.auths),
     };
     let auths: BTreeMap<String, DockerAuth> = auths.unwrap_or_default();
-    auths
-        .into_iter()
-        .map(|(host, auth)| (location(&host), auth.into()))
-        .collect()
+    let entry = |(host, auth): (String, DockerAuth)| {
+        let auth = AuthConfig::from(auth);
+        let secret = PullSecret {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: secret.uid().to_owned(),
+            hash: hash(&auth),
+        };
+        (location(&host), Credentials { auth, secret })
+    };
+    auths.into_iter().map(entry).collect()
+}
+
+/// SHA-256 of credentials, in hexadecimal digits.
+fn hash(auth: &AuthConfig) -> String {
+    let parts = [&auth.username, &auth.password, &auth.identity_token];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    format!("{:x}", hash.finalize())
 }
 
 impl From<DockerAuth> for AuthConfig {
@@ -88,7 +116,7 @@ fn location(written: &str) -> String {
 }
 
 /// The credentials that are about an image, each once: those for the longest location first, then in the order of the secrets.
-pub(crate) fn about(entries: Vec<Entry>, image: &str) -> Vec<AuthConfig> {
+pub(crate) fn about(entries: Vec<Entry>, image: &str) -> Vec<Credentials> {
     let first = image.split('/').next().unwrap_or_default();
     let has_host = image.contains('/') && (first.contains(['.', ':']) || first == "localhost");
     let full = if has_host {
@@ -101,10 +129,10 @@ pub(crate) fn about(entries: Vec<Entry>, image: &str) -> Vec<AuthConfig> {
         .filter(|(place, _)| is_within(&full, place))
         .collect();
     entries.sort_by_key(|(place, _)| Reverse(place.len()));
-    let mut found: Vec<AuthConfig> = Vec::new();
-    for (_, auth) in entries {
-        if !found.contains(&auth) {
-            found.push(auth);
+    let mut found: Vec<Credentials> = Vec::new();
+    for (_, credentials) in entries {
+        if found.iter().all(|known| known.auth != credentials.auth) {
+            found.push(credentials);
         }
     }
     found
@@ -200,11 +228,18 @@ fn is_in(byte: u8, class: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn auth(user: &str) -> AuthConfig {
-        AuthConfig {
+    fn auth(user: &str) -> Credentials {
+        let auth = AuthConfig {
             username: user.into(),
             ..AuthConfig::default()
-        }
+        };
+        let secret = PullSecret {
+            namespace: "n".into(),
+            name: "s".into(),
+            uid: String::new(),
+            hash: hash(&auth),
+        };
+        Credentials { auth, secret }
     }
 
     #[test]
@@ -238,7 +273,7 @@ mod tests {
         for (image, want) in rows {
             let found: Vec<String> = about(entries(), image)
                 .into_iter()
-                .map(|a| a.username)
+                .map(|found| found.auth.username)
                 .collect();
             assert_eq!(found, want, "{image}");
         }
@@ -271,7 +306,7 @@ mod tests {
     fn encoded_credentials_are_read() {
         let json = br#"{"auths":{"r.io":{"auth":"dTpwOng="}}}"#.to_vec();
         let secret = Content::from_bytes([(".dockerconfigjson", json)]);
-        let (place, auth) = entries(&secret).remove(0);
+        let (place, Credentials { auth, .. }) = entries("n", "s", &secret).remove(0);
         assert_eq!(
             (
                 place.as_str(),

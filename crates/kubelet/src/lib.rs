@@ -33,6 +33,7 @@ mod orphans;
 mod pressure;
 mod probe;
 mod pull;
+mod pulls;
 mod reclaim;
 mod recorder;
 mod records;
@@ -59,6 +60,7 @@ use tokio_util::sync::CancellationToken;
 
 use agent::{Agent, Views};
 use allocations::Allocations;
+use pulls::KeptPulls;
 use recorder::Poster;
 use users::Users;
 
@@ -96,6 +98,7 @@ impl Kubelet {
                 config.evictions.thresholds.is_empty().then(BTreeSet::new),
             ),
             listed: watch::Sender::new(false),
+            pulls: KeptPulls::new(&config.root),
             config,
             client,
             runtime,

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
-use lifecycle::{Event, EventType};
+use lifecycle::Event;
 use ports::runtime::{ImageMount, Mount, MountPropagation};
 
 use crate::blocking;
@@ -201,13 +201,7 @@ async fn own_files(job: &Job, container: &Container) -> Result<Vec<Mount>, Strin
         &agent.config.cluster_domain,
     );
     for (reason, message) in events {
-        let event = Event {
-            event_type: EventType::Warning,
-            reason: reason.into(),
-            message,
-            container: None,
-        };
-        agent.recorder.record(pod, event);
+        agent.recorder.record(pod, Event::warning(reason, message));
     }
     let files = OwnFiles {
         message: message_file(&pod_dir, &container.name, job.start.restart_count),

@@ -76,6 +76,8 @@ pub(crate) struct Content {
     version: Option<String>,
     /// `type` of a Secret.
     type_: String,
+    /// `metadata.uid` of a Secret.
+    uid: String,
 }
 
 impl Content {
@@ -102,15 +104,12 @@ impl Content {
             .into_iter()
             .map(|(k, v)| (k, v.0))
             .collect();
-        let (version, type_) = (
-            object.metadata.resource_version,
-            object.type_.unwrap_or_default(),
-        );
         Content {
             binary,
             secret: true,
-            version,
-            type_,
+            version: object.metadata.resource_version,
+            type_: object.type_.unwrap_or_default(),
+            uid: object.metadata.uid.unwrap_or_default(),
             ..Content::default()
         }
     }
@@ -167,6 +166,11 @@ impl Content {
     /// `type` of a Secret.
     pub(crate) fn secret_type(&self) -> &str {
         &self.type_
+    }
+
+    /// `metadata.uid` of a Secret.
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
     }
 
     /// Every key that can be a file.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
-use lifecycle::image::{self, Decision, Presence, Wanted};
+use lifecycle::image::access::PullSecret;
+use lifecycle::image::{self, Decision, Presence, PullPolicy, Wanted};
 use lifecycle::kinds::Member;
-use lifecycle::{Event, EventType, PullBackOff, StartError, reference};
-use ports::images::{AuthConfig, Image};
+use lifecycle::{Event, PullBackOff, StartError, reference};
+use ports::images::Image;
+use tokio::sync::OnceCell;
 
 use crate::agent::Agent;
-use crate::keyring;
+use crate::keyring::{self, Credentials};
 use crate::objects::{self, Kind, ObjectRef};
 use crate::sources;
 
@@ -75,9 +77,10 @@ pub(crate) async fn ensure(
     let name =
         reference::with_default_tag(wanted.image).unwrap_or_else(|_| wanted.image.to_owned());
     let found = agent.images.image_status(&name).await;
+    let keyring = Keyring::new(agent, pod, &name);
     let presence = match &found {
-        Ok(Some(_)) => Presence::Present,
-        Ok(None) => Presence::Absent,
+        Ok(Some(image)) if may_use(&keyring, wanted, &image.id).await => Presence::Present,
+        Ok(_) => Presence::Absent,
         Err(error) => Presence::Unknown(error.to_string()),
     };
     match image::decide(wanted, &presence, entry, agent.now()) {
@@ -90,12 +93,50 @@ pub(crate) async fn ensure(
         }
         Decision::Pull { event } => {
             agent.recorder.record(pod, event);
-            pull(agent, pod, wanted, entry, &name)
-                .await
-                .map(|image| (image, name))
+            let image = pull(agent, pod, wanted, entry, &keyring).await?;
+            Ok((image, name))
         }
         Decision::Fail(failure) => Err(report(agent, pod, wanted, failure)),
     }
+}
+
+/// What a Pod's pull secrets say of an image, read when it is first asked for.
+struct Keyring<'a> {
+    agent: &'a Agent,
+    pod: &'a Pod,
+    image: &'a str,
+    credentials: OnceCell<Vec<Credentials>>,
+}
+
+impl<'a> Keyring<'a> {
+    fn new(agent: &'a Agent, pod: &'a Pod, image: &'a str) -> Self {
+        Keyring {
+            agent,
+            pod,
+            image,
+            credentials: OnceCell::new(),
+        }
+    }
+
+    async fn credentials(&self) -> &[Credentials] {
+        let read = || credentials(self.agent, self.pod, self.image);
+        self.credentials.get_or_init(read).await
+    }
+}
+
+/// Whether the Pod may use an image that is here. Where every start pulls, the registry says so each time.
+async fn may_use(keyring: &Keyring<'_>, wanted: &Wanted<'_>, id: &str) -> bool {
+    let agent = keyring.agent;
+    let shown = async {
+        let credentials = keyring.credentials().await;
+        credentials.iter().map(|c| c.secret.clone()).collect()
+    };
+    let (images, verification) = (agent.images.as_ref(), &agent.config.verification);
+    wanted.policy == PullPolicy::Always
+        || agent
+            .pulls
+            .may_use(images, verification, (keyring.image, id), shown)
+            .await
 }
 
 fn report(agent: &Agent, pod: &Pod, wanted: &Wanted<'_>, failure: image::Failure) -> Failure {
@@ -133,11 +174,14 @@ async fn pull(
     pod: &Pod,
     wanted: &Wanted<'_>,
     entry: Option<&PullBackOff>,
-    name: &str,
+    keyring: &Keyring<'_>,
 ) -> Result<Image, Failure> {
     let began = agent.now();
-    match pull_with_any(agent, name, credentials(agent, pod, name).await).await {
-        Ok(image) => {
+    let name = keyring.image;
+    let begun = agent.pulls.begin(agent.images.as_ref(), name).await;
+    match pull_with_any(agent, name, keyring.credentials().await).await {
+        Ok((image, secret)) => {
+            agent.pulls.got(begun, &image.id, secret).await;
             let took = agent.now().duration_since(began).max(SignedDuration::ZERO);
             agent
                 .recorder
@@ -146,29 +190,36 @@ async fn pull(
             Ok(image)
         }
         Err(text) => {
+            agent.pulls.over(begun).await;
             let failure = image::failed(wanted, &text, entry, agent.now(), &agent.config.policy);
             Err(report(agent, pod, wanted, failure))
         }
     }
 }
 
-/// Pulls with the first credentials that will do, or without any if there are none.
+/// Pulls with the first credentials that will do, or without any if there are none; the image, and the secret that did.
 ///
 /// # Errors
 /// What each of the attempts failed for.
 async fn pull_with_any(
     agent: &Agent,
     name: &str,
-    credentials: Vec<AuthConfig>,
-) -> Result<Image, String> {
+    credentials: &[Credentials],
+) -> Result<(Image, Option<PullSecret>), String> {
     if credentials.is_empty() {
         let pulled = agent.images.pull_image(name, None, None).await;
-        return pulled.map_err(|error| chain(&error));
+        return pulled
+            .map(|image| (image, None))
+            .map_err(|error| chain(&error));
     }
     let mut errors = Vec::new();
-    for auth in credentials {
-        match agent.images.pull_image(name, Some(auth), None).await {
-            Ok(image) => return Ok(image),
+    for Credentials { auth, secret } in credentials {
+        match agent
+            .images
+            .pull_image(name, Some(auth.clone()), None)
+            .await
+        {
+            Ok(image) => return Ok((image, Some(secret.clone()))),
             Err(error) => errors.push(chain(&error)),
         }
     }
@@ -190,7 +241,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Credentials for an image from the Pod's pull secrets, the most specific first; secrets that cannot be read are reported and left out.
-async fn credentials(agent: &Agent, pod: &Pod, name: &str) -> Vec<AuthConfig> {
+async fn credentials(agent: &Agent, pod: &Pod, image: &str) -> Vec<Credentials> {
     let secrets = pod
         .spec
         .as_ref()
@@ -222,20 +273,12 @@ async fn credentials(agent: &Agent, pod: &Pod, name: &str) -> Vec<AuthConfig> {
             "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
             missing.join(", ")
         );
-        let reason = "FailedToRetrieveImagePullSecret".to_owned();
-        agent.recorder.record(
-            pod,
-            Event {
-                event_type: EventType::Warning,
-                reason,
-                message,
-                container: None,
-            },
-        );
+        let event = Event::warning("FailedToRetrieveImagePullSecret", message);
+        agent.recorder.record(pod, event);
     }
     let found = secrets
         .iter()
-        .filter_map(|name| sources::whole(&read, name))
-        .flat_map(keyring::entries);
-    keyring::about(found.collect(), name)
+        .filter_map(|name| Some((name, sources::whole(&read, name)?)))
+        .flat_map(|(name, secret)| keyring::entries(namespace, name, secret));
+    keyring::about(found.collect(), image)
 }

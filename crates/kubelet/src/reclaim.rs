@@ -15,6 +15,9 @@ pub(crate) async fn images(agent: &Agent) -> bool {
             for image in images {
                 is_less |= remove(agent, &image).await;
             }
+            if is_less {
+                agent.pulls.prune(agent.images.as_ref()).await;
+            }
             is_less
         }
         Err(error) => {

@@ -6,6 +6,7 @@
 mod correlate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event as Wire, EventSource, ObjectReference, Pod};
@@ -22,6 +23,9 @@ use correlate::{Correlator, Post};
 const COMPONENT: &str = "kubelet";
 /// Most events that wait to be posted.
 const QUEUE: usize = 1000;
+/// How often an event is posted to a server that does not answer, and how long after each time.
+const TRIES: u32 = 12;
+const RETRY: Duration = Duration::from_secs(10);
 
 /// An event on its way.
 struct Item {
@@ -113,23 +117,35 @@ impl Poster {
                 item = self.queue.recv() => item,
             };
             let Some(item) = item else { return };
-            if let Err(error) = self.post(item).await {
-                tracing::debug!(%error, "posting an event");
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.deliver(item) => {}
             }
         }
     }
 
-    async fn post(&mut self, item: Item) -> Result<(), kube::Error> {
-        let namespace = item
-            .about
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".into());
-        let api: Api<Wire> = Api::namespaced(self.client.clone(), &namespace);
+    /// Posts an event. One that the server refuses is given up; a server that cannot be reached is asked again.
+    async fn deliver(&mut self, item: Item) {
         let post = self.correlator.correlate(&item.about, &item.event, item.at);
-        match post {
-            Post::Drop => Ok(()),
-            Post::Create { name, message } => self.create(&api, item, name, message, 1, None).await,
+        for _ in 0..TRIES {
+            match self.post(&item, &post).await {
+                Ok(()) => return,
+                Err(kube::Error::Api(refusal)) => {
+                    tracing::debug!(%refusal, "an event is not taken");
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "posting an event"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn post(&self, item: &Item, post: &Post) -> Result<(), kube::Error> {
+        let namespace = item.about.namespace.as_deref().unwrap_or("default");
+        let api: Api<Wire> = Api::namespaced(self.client.clone(), namespace);
+        let new = match post {
+            Post::Drop => return Ok(()),
+            Post::Create { name, message } => self.wire(item, name, message, 1, item.at),
             Post::Count {
                 name,
                 message,
@@ -137,43 +153,35 @@ impl Poster {
                 first,
             } => {
                 let patch = serde_json::json!({"count": count, "lastTimestamp": Time(whole(item.at)), "message": message});
-                match api
-                    .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                    .await
-                {
+                let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+                match api.patch(name, &params, &patch).await {
                     // It expired meanwhile.
                     Err(kube::Error::Api(e)) if e.code == 404 => {
-                        self.create(&api, item, name, message, count, Some(first))
-                            .await
+                        self.wire(item, name, message, *count, *first)
                     }
-                    other => other.map(drop),
+                    other => return other.map(drop),
                 }
             }
-        }
+        };
+        api.create(&PostParams::default(), &new).await.map(drop)
     }
 
-    async fn create(
-        &self,
-        api: &Api<Wire>,
-        item: Item,
-        name: String,
-        message: String,
-        count: i32,
-        first: Option<Timestamp>,
-    ) -> Result<(), kube::Error> {
-        let event = Wire {
+    fn wire(&self, item: &Item, name: &str, message: &str, count: i32, first: Timestamp) -> Wire {
+        let Item { about, event, at } = item;
+        Wire {
             metadata: ObjectMeta {
-                name: Some(name),
-                namespace: item.about.namespace.clone(),
+                name: Some(name.to_owned()),
+                namespace: about.namespace.clone(),
+                annotations: Some(event.annotations.clone()).filter(|a| !a.is_empty()),
                 ..ObjectMeta::default()
             },
-            involved_object: item.about,
-            type_: Some(type_name(item.event.event_type).into()),
-            reason: Some(item.event.reason),
-            message: Some(message),
+            involved_object: about.clone(),
+            type_: Some(type_name(event.event_type).into()),
+            reason: Some(event.reason.clone()),
+            message: Some(message.to_owned()),
             count: Some(count),
-            first_timestamp: Some(Time(whole(first.unwrap_or(item.at)))),
-            last_timestamp: Some(Time(whole(item.at))),
+            first_timestamp: Some(Time(whole(first))),
+            last_timestamp: Some(Time(whole(*at))),
             source: Some(EventSource {
                 component: Some(COMPONENT.into()),
                 host: Some(self.node.clone()),
@@ -181,8 +189,7 @@ impl Poster {
             reporting_component: Some(COMPONENT.into()),
             reporting_instance: Some(self.node.clone()),
             ..Wire::default()
-        };
-        api.create(&PostParams::default(), &event).await.map(drop)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use lifecycle::resize::Allocation;
 use lifecycle::resources;
 use ports::runtime::{
-    NamespaceMode, NamespaceOptions, SandboxConfig, SandboxMetadata, SandboxStatus,
+    NamespaceMode, NamespaceOptions, Resources, SandboxConfig, SandboxMetadata, SandboxStatus,
 };
 
 use crate::config::Config;
@@ -50,13 +50,13 @@ pub(crate) fn ips<'a>(sandbox: &'a SandboxStatus, config: &'a Config) -> &'a [Ip
 pub(crate) fn config(
     pod: &Pod,
     attempt: u32,
-    cluster_domain: &str,
+    config: &Config,
     log_directory: PathBuf,
 ) -> Result<SandboxConfig, String> {
     let meta = &pod.metadata;
     let namespaces = namespaces(pod);
     let on_host = namespaces.network == NamespaceMode::Node;
-    let names = hosts::names(pod, cluster_domain)?;
+    let names = hosts::names(pod, &config.cluster_domain)?;
     let mut labels = meta.labels.clone().unwrap_or_default();
     labels.extend(identity(pod));
     let mut annotations = meta.annotations.clone().unwrap_or_default();
@@ -83,7 +83,10 @@ pub(crate) fn config(
             .into_iter()
             .map(|s| (s.name.replace('/', "."), s.value))
             .collect(),
-        resources: resources::pod(pod),
+        resources: Resources {
+            pids_limit: config.pod_pids_limit.map(i64::from),
+            ..resources::pod(pod)
+        },
         cgroup_parent: resources::cgroup_parent(pod),
         labels,
         annotations,

@@ -6,11 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::Timestamp;
 
 use crate::fit;
-use crate::plan::{Event, EventType};
+use crate::plan::Event;
 use crate::preempt;
 use crate::room::Room;
 use crate::share::{Share, Shortage};
-use crate::sysctl;
+use crate::sysctl::{self, UnsafeSysctls};
 use crate::text;
 
 /// The system of every node.
@@ -32,9 +32,15 @@ pub struct Rejection {
 ///
 /// # Errors
 /// The first reason to refuse it, to be reported by [`Rejection::status`] and [`Rejection::event`].
-pub fn admit(pod: &core::Pod, node: &core::Node, room: &Room) -> Result<Vec<String>, Rejection> {
-    let obstacles = [sysctl_obstacle, os_obstacle, apparmor_obstacle];
-    let [sysctl, os, apparmor] = obstacles.map(|obstacle| obstacle(pod));
+pub fn admit(
+    pod: &core::Pod,
+    node: &core::Node,
+    room: &Room,
+    unsafe_sysctls: &UnsafeSysctls,
+) -> Result<Vec<String>, Rejection> {
+    let sysctl = sysctl::forbidden(pod, unsafe_sysctls);
+    let sysctl = sysctl.and_then(|why| rejection("SysctlForbidden", why));
+    let [os, apparmor] = [os_obstacle, apparmor_obstacle].map(|obstacle| obstacle(pod));
     if let Some(first) = sysctl.or(os) {
         return Err(first);
     }
@@ -67,10 +73,6 @@ fn rejection(reason: &str, message: impl Into<String>) -> Option<Rejection> {
         reason: reason.to_owned(),
         message: message.into(),
     })
-}
-
-fn sysctl_obstacle(pod: &core::Pod) -> Option<Rejection> {
-    rejection("SysctlForbidden", sysctl::forbidden(pod)?)
 }
 
 fn apparmor_obstacle(pod: &core::Pod) -> Option<Rejection> {
@@ -164,12 +166,7 @@ impl Rejection {
 
     /// The event that says so.
     pub fn event(&self) -> Event {
-        Event {
-            event_type: EventType::Warning,
-            reason: self.reason.clone(),
-            message: self.message.clone(),
-            container: None,
-        }
+        Event::warning(&self.reason, &self.message)
     }
 }
 
@@ -195,7 +192,7 @@ mod tests {
             let pod: core::Pod = serde_json::from_value(json!({"spec": {"securityContext": of_pod,
                 "containers": [{"name": "c", "securityContext": own}]}}))
             .expect("a Pod");
-            let refused = admit(&pod, &node(json!({})), &room()).err();
+            let refused = admit(&pod, &node(json!({})), &room(), &UnsafeSysctls::default()).err();
             let refused = refused.map(|r| (r.reason, r.message));
             let text = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
             let want = (!taken).then(|| ("AppArmor".to_owned(), text.to_owned()));
@@ -230,7 +227,7 @@ mod tests {
     }
 
     fn refused(spec: serde_json::Value, node: &core::Node, room: &Room) -> Option<String> {
-        let refused = admit(&pod(spec), node, room).err()?;
+        let refused = admit(&pod(spec), node, room, &UnsafeSysctls::default()).err()?;
         Some(format!("{}: {}", refused.reason, refused.message))
     }
 
@@ -290,7 +287,7 @@ mod tests {
             pod(spec)
         };
         let admitted = |pod: &core::Pod, room: &Room| {
-            let admitted = admit(pod, &node(json!({})), room);
+            let admitted = admit(pod, &node(json!({})), room, &UnsafeSysctls::default());
             admitted.map_err(|r| format!("{}: {}", r.reason, r.message))
         };
         let why = "UnexpectedAdmissionError: Unexpected error while attempting to recover from admission failure: preemption: error \
@@ -413,7 +410,13 @@ mod tests {
         let mut labelled = pod(asking(json!({})));
         labelled.metadata.labels =
             Some([("kubernetes.io/os".to_owned(), "windows".to_owned())].into());
-        let refused = admit(&labelled, &node(json!({})), &room()).expect_err("refused");
+        let refused = admit(
+            &labelled,
+            &node(json!({})),
+            &room(),
+            &UnsafeSysctls::default(),
+        )
+        .expect_err("refused");
         assert_eq!(refused.reason, "PodOSSelectorNodeLabelDoesNotMatch");
     }
 

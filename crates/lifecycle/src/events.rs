@@ -30,19 +30,8 @@ fn about(
 ) -> Event {
     Event {
         event_type,
-        reason: reason.to_owned(),
-        message,
         container: Some((kind, name.to_owned())),
-    }
-}
-
-/// A Normal event on no container, but on the Pod itself or on the node.
-pub(crate) fn about_pod(reason: &str, message: &str) -> Event {
-    Event {
-        event_type: EventType::Normal,
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        container: None,
+        ..Event::normal(reason, message)
     }
 }
 
@@ -50,7 +39,8 @@ pub(crate) fn about_pod(reason: &str, message: &str) -> Event {
 pub(crate) fn judged(verdict: &Verdict) -> Event {
     Event {
         event_type: verdict.event_type,
-        ..about_pod(&verdict.reason, &verdict.message)
+        annotations: verdict.annotations.clone(),
+        ..Event::normal(&verdict.reason, &verdict.message)
     }
 }
 
@@ -140,19 +130,15 @@ pub fn hook_failed(member: &Member<'_>, hook: &str) -> Event {
 
 /// `LifecycleHTTPFallback`: a hook's server, by its host and port, does not speak TLS (§6).
 pub fn http_fallback(server: &str) -> Event {
-    Event {
-        event_type: EventType::Warning,
-        reason: "LifecycleHTTPFallback".to_owned(),
-        message: format!(
-            "request to HTTPS lifecycle hook {server} got HTTP response, retry with HTTP succeeded"
-        ),
-        container: None,
-    }
+    let message = format!(
+        "request to HTTPS lifecycle hook {server} got HTTP response, retry with HTTP succeeded"
+    );
+    Event::warning("LifecycleHTTPFallback", message)
 }
 
 /// `SandboxChanged` (§1.5).
 pub fn sandbox_changed() -> Event {
-    about_pod(
+    Event::normal(
         "SandboxChanged",
         "Pod sandbox changed, it will be killed and re-created.",
     )
@@ -161,31 +147,16 @@ pub fn sandbox_changed() -> Event {
 /// `FailedCreatePodSandBox`, to be reported by the agent with the runtime's error (§1.4 step 4).
 pub fn sandbox_failed(error: &str) -> Event {
     let message = format!("Failed to create pod sandbox: {error}");
-    Event {
-        event_type: EventType::Warning,
-        reason: "FailedCreatePodSandBox".to_owned(),
-        message,
-        container: None,
-    }
+    Event::warning("FailedCreatePodSandBox", message)
 }
 
 /// `ExceededGracePeriod`, to be reported when a Pod that has to go for the node's sake is still there (§2.9).
 pub fn grace_exceeded() -> Event {
-    Event {
-        event_type: EventType::Warning,
-        reason: "ExceededGracePeriod".to_owned(),
-        message: "Container runtime did not kill the pod within specified grace period.".to_owned(),
-        container: None,
-    }
+    let message = "Container runtime did not kill the pod within specified grace period.";
+    Event::warning("ExceededGracePeriod", message)
 }
 
 /// `FailedKillPod`, to be reported by the agent when a sandbox cannot be stopped (§2.4).
 pub fn kill_failed(error: &str) -> Event {
-    let message = format!("error killing pod: {error}");
-    Event {
-        event_type: EventType::Warning,
-        reason: "FailedKillPod".to_owned(),
-        message,
-        container: None,
-    }
+    Event::warning("FailedKillPod", format!("error killing pod: {error}"))
 }

@@ -4,6 +4,8 @@
 //! The agent asks [`decide`] first, for each of them. [`Decision::Use`] starts with the image that is here, [`Decision::Pull`] asks the registry,
 //! after which [`pulled`] or [`failed`] says what to report; [`Decision::Fail`] fails the start without touching the network.
 
+pub mod access;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -134,9 +136,8 @@ impl Wanted<'_> {
         let container = (self.member.kind, self.member.name().to_owned());
         Event {
             event_type,
-            reason: reason.to_owned(),
-            message,
             container: self.volume.is_none().then_some(container),
+            ..Event::normal(reason, message)
         }
     }
 }
@@ -252,14 +253,12 @@ pub fn failed(
 ) -> Failure {
     let image = wanted.image;
     let (reason, message) = classify(image, error);
-    let forget_after = policy
-        .back_off_max
-        .checked_mul(2)
-        .unwrap_or(SignedDuration::MAX);
+    let most = policy.pull_back_off_max;
+    let forget_after = most.checked_mul(2).unwrap_or(SignedDuration::MAX);
     let delay = entry
         .filter(|e| now.duration_since(e.failed_at) <= forget_after)
-        .map_or(policy.back_off_initial.min(policy.back_off_max), |e| {
-            next_delay(e.delay, policy)
+        .map_or(policy.back_off_initial.min(most), |e| {
+            next_delay(e.delay, most)
         });
     Failure {
         events: vec![

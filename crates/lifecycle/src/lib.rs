@@ -57,3 +57,4 @@ pub use observed::{
 };
 pub use plan::{Event, EventType, NodePolicy, Plan, PreStop, Reason, Start, Step, Stop};
 pub use status::status;
+pub use sysctl::{BadSysctl, UnsafeSysctls};

@@ -2,12 +2,11 @@
 
 use k8s_openapi::api::core::v1::Node;
 
-use crate::events::about_pod;
-use crate::plan::{Event, EventType};
+use crate::plan::Event;
 
 /// The agent begins.
 pub fn starting() -> Event {
-    about_pod("Starting", "Starting kubelet.")
+    Event::normal("Starting", "Starting kubelet.")
 }
 
 /// What is told of a node that was registered; `before` is how the API had it until then.
@@ -21,10 +20,7 @@ pub fn registered(before: Option<&Node>, node: &Node) -> Vec<Event> {
         && old != new
     {
         let message = format!("Node {} has been rebooted, boot id: {new}", name(node));
-        events.push(Event {
-            event_type: EventType::Warning,
-            ..about_pod("Rebooted", &message)
-        });
+        events.push(Event::warning("Rebooted", message));
     }
     if is_ready(node) && !before.is_some_and(is_ready) {
         events.push(status(node, "NodeReady"));
@@ -50,7 +46,7 @@ fn is_ready(node: &Node) -> bool {
 
 fn status(node: &Node, reason: &str) -> Event {
     let message = format!("Node {} status is now: {reason}", name(node));
-    about_pod(reason, &message)
+    Event::normal(reason, message)
 }
 
 fn name(node: &Node) -> &str {

@@ -208,6 +208,8 @@ pub struct Verdict {
     pub message: String,
     /// Of the event that tells of it.
     pub event_type: EventType,
+    /// Annotations of that event.
+    pub annotations: BTreeMap<String, String>,
     /// The message of condition `DisruptionTarget`, where the node ends a Pod for the sake of others (§3.2).
     pub disruption: Option<String>,
 }

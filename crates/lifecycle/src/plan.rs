@@ -13,10 +13,12 @@ use crate::text;
 /// Settings of the node that rules depend on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodePolicy {
-    /// First crash and pull delay (10 s).
+    /// First pull delay, and crash delay unless those are at most less (10 s).
     pub back_off_initial: SignedDuration,
-    /// Greatest crash and pull delay (300 s).
-    pub back_off_max: SignedDuration,
+    /// Greatest pull delay (300 s).
+    pub pull_back_off_max: SignedDuration,
+    /// Greatest crash delay (300 s; `crashLoopBackOff.maxContainerRestartPeriod`).
+    pub crash_back_off_max: SignedDuration,
     /// How long after a failed start without a back-off of its own it is tried again (10 s).
     pub retry_after: SignedDuration,
     /// How long a failed pull or hook is shown before what follows from it (1 s, upstream's relist period).
@@ -33,7 +35,8 @@ impl Default for NodePolicy {
     fn default() -> Self {
         NodePolicy {
             back_off_initial: SignedDuration::from_secs(10),
-            back_off_max: SignedDuration::from_secs(300),
+            pull_back_off_max: SignedDuration::from_secs(300),
+            crash_back_off_max: SignedDuration::from_secs(300),
             retry_after: SignedDuration::from_secs(10),
             shown_for: SignedDuration::from_secs(1),
             completed_after: SignedDuration::from_millis(1500),
@@ -175,6 +178,29 @@ pub struct Event {
     pub message: String,
     /// The container it is about; `None` for the Pod.
     pub container: Option<(ContainerKind, String)>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// One of something that is as it should be; on no container, but on the Pod itself or on the node.
+    pub fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Event {
+            event_type: EventType::Normal,
+            reason: reason.to_owned(),
+            message: message.into(),
+            container: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// One of something to be looked at; likewise on no container.
+    pub fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Event {
+            event_type: EventType::Warning,
+            ..Event::normal(reason, message)
+        }
+    }
 }
 
 /// Why something is done, or is not done yet.

@@ -1,6 +1,8 @@
 //! Whom a critical Pod takes the place of where the node has too little left for it (§1.2, upstream's preemption by the node agent):
 //! as few as possible of those that are less important, of the lowest class first.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::observed::{Eviction, Verdict};
@@ -61,6 +63,7 @@ pub fn preempted() -> Eviction {
             reason: "Preempting".to_owned(),
             message: "Preempted in order to admit critical pod".to_owned(),
             event_type: EventType::Warning,
+            annotations: BTreeMap::new(),
             disruption: Some(
                 "Pod was preempted by Kubelet to accommodate a critical pod.".to_owned(),
             ),

@@ -143,7 +143,7 @@ fn was(before: Option<&ContainerStatus>, id: &str, says: fn(&ContainerStatus) ->
 }
 
 /// Whether a run that is running counts as started (§3.5): its startup probe has succeeded, if it has one. Before the first answer
-/// it is what was reported of it, so that a new agent changes nothing.
+/// it is what was reported of it, so that a new agent changes nothing; of a Pod that ends nobody asks, and it counts as started (§5.2).
 pub(crate) fn is_started(
     seen: &Observed,
     member: &Member<'_>,
@@ -155,7 +155,10 @@ pub(crate) fn is_started(
     }
     match health(seen, id, Kind::Startup) {
         Some(health) => health == Health::Good,
-        None => was(before, id, |status| status.started == Some(true)),
+        None => {
+            seen.memory.phase > WorkerPhase::Syncing
+                || was(before, id, |status| status.started == Some(true))
+        }
     }
 }
 

@@ -48,6 +48,11 @@ pub fn with_default_tag(image: &str) -> Result<String, InvalidName> {
     }
 }
 
+/// The name without tag and digest, as it is written.
+pub fn repository(image: &str) -> &str {
+    split(image).name
+}
+
 struct Parts<'a> {
     name: &'a str,
     tag: Option<&'a str>,

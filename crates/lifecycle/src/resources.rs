@@ -104,6 +104,7 @@ pub fn container_limits(pod: &Pod, container: &Container) -> Resources {
         cpu_quota_us: quota(amounts.cpu_limit),
         memory_limit_bytes: Some(amounts.memory_limit).filter(|bytes| *bytes > 0),
         pids_limit: None,
+        oom_group: None,
         oom_score_adj: None,
     }
 }
@@ -126,6 +127,7 @@ pub fn pod(pod: &Pod) -> Resources {
         cpu_quota_us: limit("cpu").and_then(|q| quota(q.milli_value())),
         memory_limit_bytes: limit("memory").map(Quantity::value).filter(|b| *b > 0),
         pids_limit: None,
+        oom_group: None,
         oom_score_adj: None,
     }
 }

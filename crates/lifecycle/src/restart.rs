@@ -140,9 +140,9 @@ pub fn gate(
                     until,
                 };
             }
-            next_delay(entry.delay, policy)
+            next_delay(entry.delay, policy.crash_back_off_max)
         }
-        None => policy.back_off_initial.min(policy.back_off_max),
+        None => policy.back_off_initial.min(policy.crash_back_off_max),
     };
     Gate::Open(Some(BackOff {
         delay,
@@ -152,11 +152,8 @@ pub fn gate(
 }
 
 /// Twice as long, up to the most.
-pub(crate) fn next_delay(delay: SignedDuration, policy: &NodePolicy) -> SignedDuration {
-    delay
-        .checked_mul(2)
-        .unwrap_or(policy.back_off_max)
-        .min(policy.back_off_max)
+pub(crate) fn next_delay(delay: SignedDuration, most: SignedDuration) -> SignedDuration {
+    delay.checked_mul(2).unwrap_or(most).min(most)
 }
 
 /// Waiting message of a container in back-off.
@@ -166,4 +163,39 @@ pub fn back_off_message(pod: &Pod, name: &str, delay: SignedDuration) -> String 
         text::go_duration(delay),
         text::pod_format(pod)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_may_cap_crash_delays() {
+        let delays = |most: i64| {
+            let policy = NodePolicy {
+                crash_back_off_max: SignedDuration::from_secs(most),
+                ..NodePolicy::default()
+            };
+            let (mut entry, mut now): (Option<BackOff>, _) = (None, Timestamp::UNIX_EPOCH);
+            let mut delays = Vec::new();
+            for _ in 0..7 {
+                let ended = now;
+                now = text::after(
+                    ended,
+                    entry.as_ref().map_or(SignedDuration::ZERO, |e| e.delay),
+                );
+                let held = entry.as_ref();
+                let Gate::Open(next) = gate(held, Some(ended), Amounts::default(), now, &policy)
+                else {
+                    unreachable!("the delay has passed");
+                };
+                delays.extend(next.as_ref().map(|next| next.delay.as_secs()));
+                entry = next;
+            }
+            delays
+        };
+        assert_eq!(delays(300), [10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(delays(30), [10, 20, 30, 30, 30, 30, 30]);
+        assert_eq!(delays(3), [3, 3, 3, 3, 3, 3, 3]);
+    }
 }

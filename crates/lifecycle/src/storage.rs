@@ -48,6 +48,7 @@ pub fn judge(pod: &Pod, usage: &Usage) -> Option<Eviction> {
             reason: "Evicted".to_owned(),
             message,
             event_type: EventType::Warning,
+            annotations: BTreeMap::new(),
             disruption: None,
         },
         grace_seconds: Some(GRACE),

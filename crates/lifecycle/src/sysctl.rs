@@ -1,6 +1,7 @@
 //! Which sysctls a Pod may set on this node (§8.5).
 
 use k8s_openapi::api::core::v1 as core;
+use thiserror::Error;
 
 /// The namespace a sysctl belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,69 @@ fn normalise(name: &str) -> String {
     }
 }
 
+/// Sysctls that Pods of a node may set although they are not safe (`allowedUnsafeSysctls`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnsafeSysctls(Vec<(String, Namespace)>);
+
+/// Why a sysctl cannot be allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("allowedUnsafeSysctls: {pattern:?}: {why}")]
+pub struct BadSysctl {
+    pattern: String,
+    why: &'static str,
+}
+
+impl UnsafeSysctls {
+    /// Reads names of sysctls; a `*` at the end of one stands for whatever follows.
+    ///
+    /// # Errors
+    /// The first that is no such name, or that all Pods and the node have in common.
+    pub fn read(patterns: &[String]) -> Result<Self, BadSysctl> {
+        let read = |written: &String| {
+            let bad = |why| BadSysctl {
+                pattern: written.clone(),
+                why,
+            };
+            let pattern = normalise(written);
+            let name = pattern.strip_suffix('*').unwrap_or(&pattern);
+            if name.is_empty() || name.contains(|c: char| c == '*' || c.is_whitespace()) {
+                return Err(bad(
+                    "only names, and beginnings of names with a * behind them, are allowed",
+                ));
+            }
+            let namespace = namespace_of(name);
+            let namespace = namespace.ok_or_else(|| bad("it is not known to be namespaced"))?;
+            Ok((pattern, namespace))
+        };
+        patterns
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    fn namespace(&self, name: &str) -> Option<Namespace> {
+        let is_of = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == pattern,
+        };
+        let allowed = self.0.iter().find(|(pattern, _)| is_of(pattern));
+        allowed.map(|(_, namespace)| *namespace)
+    }
+}
+
+/// The namespace that sysctls of this name, or with this beginning, belong to.
+fn namespace_of(name: &str) -> Option<Namespace> {
+    const IPC: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+    if IPC.iter().any(|known| name.starts_with(known)) {
+        Some(Namespace::Ipc)
+    } else {
+        name.starts_with("net.").then_some(Namespace::Net)
+    }
+}
+
 /// The first sysctl the node refuses, in the words of the event.
-pub(crate) fn forbidden(pod: &core::Pod) -> Option<String> {
+pub(crate) fn forbidden(pod: &core::Pod, allowed: &UnsafeSysctls) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let sysctls = spec.security_context.as_ref()?.sysctls.as_ref()?;
     let on_host = |namespace| match namespace {
@@ -60,9 +122,11 @@ pub(crate) fn forbidden(pod: &core::Pod) -> Option<String> {
     };
     sysctls.iter().find_map(|sysctl| {
         let name = normalise(&sysctl.name);
-        let why = match SAFE.iter().find(|(safe, _)| *safe == name) {
+        let safe = SAFE.iter().find(|(safe, _)| *safe == name);
+        let safe = safe.map(|(_, namespace)| *namespace);
+        let why = match safe.or_else(|| allowed.namespace(&name)) {
             None => "not allowlisted".to_owned(),
-            Some((_, namespace)) if on_host(*namespace) == Some(true) => {
+            Some(namespace) if on_host(namespace) == Some(true) => {
                 format!("not allowed with host {} enabled", namespace.name())
             }
             Some(_) => return None,
@@ -79,7 +143,19 @@ mod tests {
 
     #[test]
     fn only_safe_ones_of_the_pods_own_namespaces() {
+        let allowed = ["kernel/sem".to_owned(), "net.ipv4.route.*".to_owned()];
+        let allowed = UnsafeSysctls::read(&allowed).expect("both have a namespace");
         let table = [
+            (
+                json!({}),
+                vec!["kernel.sem", "net/ipv4/route/min_pmtu"],
+                None,
+            ),
+            (
+                json!({"hostIPC": true}),
+                vec!["kernel.sem"],
+                Some("forbidden sysctl: \"kernel.sem\" not allowed with host IPC enabled"),
+            ),
             (json!({}), vec!["kernel.shm_rmid_forced"], None),
             (json!({}), vec!["net/ipv4/tcp_syncookies"], None),
             (
@@ -115,8 +191,25 @@ mod tests {
             spec["containers"] = json!([]);
             spec["securityContext"] = json!({"sysctls": sysctls});
             let pod: core::Pod = serde_json::from_value(json!({"spec": spec})).expect("a Pod");
-            assert_eq!(forbidden(&pod).as_deref(), want, "{names:?}");
+            assert_eq!(forbidden(&pod, &allowed).as_deref(), want, "{names:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_namespaced_cannot_be_allowed() {
+        for (pattern, want) in [
+            ("vm.swappiness", "it is not known to be namespaced"),
+            ("kernel.*", "it is not known to be namespaced"),
+            ("net.*.x", "only names, and"),
+            ("*", "only names, and"),
+            (" net.a", "only names, and"),
+        ] {
+            let error = UnsafeSysctls::read(&[pattern.to_owned()]).expect_err(pattern);
+            assert!(error.to_string().contains(want), "{error}");
+        }
+        let whole = ["kernel.shm*", "kernel.msg*", "fs.mqueue.*", "net.*"];
+        let whole = whole.map(str::to_owned);
+        assert!(UnsafeSysctls::read(&whole).is_ok());
     }
 
     #[test]

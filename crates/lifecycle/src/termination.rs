@@ -3,6 +3,8 @@
 //!
 //! The kill is planned as events come in: each look finds which containers are gone by now and stops those whose turn it is.
 
+use std::collections::BTreeMap;
+
 use cri::{ContainerState, ContainerStatus, SandboxState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -59,6 +61,7 @@ pub fn deadline_exceeded() -> Verdict {
         reason: "DeadlineExceeded".to_owned(),
         message: "Pod was active on the node longer than the specified deadline".to_owned(),
         event_type: EventType::Normal,
+        annotations: BTreeMap::new(),
         disruption: None,
     }
 }

@@ -279,7 +279,13 @@ fn images_of_volumes_are_the_pods_affair() {
 #[test]
 fn a_full_node_refuses() {
     let pod = pod().app("a").build();
-    let refused = admit(&pod, &Node::default(), &Room::default()).expect_err("full");
+    let refused = admit(
+        &pod,
+        &Node::default(),
+        &Room::default(),
+        &Default::default(),
+    )
+    .expect_err("full");
     let text = "Node didn't have enough resource: pods, requested: 1, used: 0, capacity: 0";
     assert_eq!(
         (refused.reason.as_str(), refused.message.as_str()),

@@ -224,6 +224,10 @@ fn agent_config(world: &World) -> kubelet::Config {
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),
         evictions: Default::default(),
+        verification: Default::default(),
+        pod_pids_limit: None,
+        single_process_oom_kill: false,
+        unsafe_sysctls: Default::default(),
         info: kubelet::NodeInfo::default(),
         root,
     }

@@ -1,6 +1,6 @@
 //! Which events are posted, counted or dropped (spec `§14.3`).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -12,7 +12,7 @@ const REFILL_SECONDS: f64 = 300.0;
 /// So many different messages of one reason within [`WINDOW_SECONDS`] of each other are combined from then on.
 const SIMILAR: usize = 10;
 const WINDOW_SECONDS: i64 = 600;
-/// Keys remembered, the oldest forgotten first.
+/// Keys remembered; what was not used for longest is forgotten first.
 const REMEMBERED: usize = 4096;
 const COMBINED: &str = "(combined from similar events): ";
 
@@ -173,32 +173,45 @@ impl Correlator {
     }
 }
 
-/// A map that forgets its oldest keys.
+/// A map that forgets the keys that were not used for longest.
 struct Bounded<K, V> {
-    map: HashMap<K, V>,
-    order: VecDeque<K>,
+    map: HashMap<K, Used<V>>,
+    /// Keys by when they were used.
+    order: BTreeMap<u64, K>,
+    uses: u64,
+}
+
+struct Used<V> {
+    at: u64,
+    value: V,
 }
 
 impl<K, V> Default for Bounded<K, V> {
     fn default() -> Self {
         Bounded {
             map: HashMap::new(),
-            order: VecDeque::new(),
+            order: BTreeMap::new(),
+            uses: 0,
         }
     }
 }
 
 impl<K: Clone + Eq + std::hash::Hash, V> Bounded<K, V> {
     fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        if !self.map.contains_key(&key) {
-            self.order.push_back(key.clone());
-            if self.order.len() > REMEMBERED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.map.remove(&oldest);
-            }
+        self.uses += 1;
+        let at = self.uses;
+        if let Some(used) = self.map.get(&key) {
+            self.order.remove(&used.at);
+        } else if self.order.len() >= REMEMBERED
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.map.remove(&oldest);
         }
-        self.map.entry(key).or_insert_with(make)
+        self.order.insert(at, key.clone());
+        let value = || Used { at, value: make() };
+        let used = self.map.entry(key).or_insert_with(value);
+        used.at = at;
+        &mut used.value
     }
 }
 
@@ -214,12 +227,7 @@ mod tests {
     }
 
     fn event(message: &str) -> Event {
-        Event {
-            event_type: EventType::Warning,
-            reason: "BackOff".into(),
-            message: message.into(),
-            container: None,
-        }
+        Event::warning("BackOff", message)
     }
 
     fn at(second: i64) -> Timestamp {
@@ -296,5 +304,25 @@ mod tests {
             correlator.correlate(&about("p"), &event("m"), at(300)),
             Post::Drop
         );
+    }
+
+    #[test]
+    fn what_goes_on_is_not_forgotten() {
+        let mut correlator = Correlator::default();
+        let count = |post| match post {
+            Post::Count { count, .. } => count,
+            _ => 1,
+        };
+        correlator.correlate(&about("old"), &event("m"), at(0));
+        for n in 0..REMEMBERED {
+            correlator.correlate(&about(&n.to_string()), &event("m"), at(1));
+            if n % 1000 == 0 {
+                correlator.correlate(&about("old"), &event("m"), at(1));
+            }
+        }
+        let again = correlator.correlate(&about("old"), &event("m"), at(2));
+        assert_eq!(count(again), 7);
+        let forgotten = correlator.correlate(&about("0"), &event("m"), at(2));
+        assert!(matches!(forgotten, Post::Create { .. }));
     }
 }

@@ -81,7 +81,7 @@ impl Worker {
                 let mut config = sandbox::config(
                     &pod,
                     attempt,
-                    &agent.config.cluster_domain,
+                    &agent.config,
                     agent.log_directory(&pod),
                 )?;
                 // Held until the sandbox is there to show whose the ids are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::{Event, EventType, VolumesSeen, WorkerPhase};
+use lifecycle::{Event, VolumesSeen, WorkerPhase};
 
 use super::Worker;
 use super::perform::later;
@@ -106,12 +106,7 @@ impl Worker {
         }
         for (volume, error) in setup.errors {
             let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
-            let event = Event {
-                event_type: EventType::Warning,
-                reason: "FailedMount".into(),
-                message,
-                container: None,
-            };
+            let event = Event::warning("FailedMount", message);
             self.agent.recorder.record(&self.pod, event);
         }
         let wait = VOLUME_RETRY

@@ -143,23 +143,24 @@ async fn a_part_that_is_missing_makes_no_container() {
     world.api.until("event", told).await;
 }
 
+/// Makes a pull secret for a user of a registry.
+fn secret(world: &World, name: &str, registry: &str, user: &str) {
+    let config = json!({"auths": {registry: {"username": user, "password": "p"}}});
+    let data = base64::engine::general_purpose::STANDARD.encode(config.to_string());
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}")},
+        "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data},
+    });
+    let path = format!("/api/v1/namespaces/n/secrets/{name}");
+    world.api.put(&path, secret);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_pull_secret_is_tried() {
     let world = start();
-    let secret = |name: &str, registry: &str, user: &str| {
-        let config = json!({"auths": {registry: {"username": user, "password": "p"}}});
-        let data = base64::engine::general_purpose::STANDARD.encode(config.to_string());
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n"},
-            "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": data},
-        });
-        world
-            .api
-            .put(&format!("/api/v1/namespaces/n/secrets/{name}"), secret);
-    };
-    secret("other", "quay.io", "elsewhere");
-    secret("old", "docker.io", "wrong");
-    secret("new", "docker.io", "right");
+    secret(&world, "other", "quay.io", "elsewhere");
+    secret(&world, "old", "docker.io", "wrong");
+    secret(&world, "new", "docker.io", "right");
     let names = json!([{"name": "other"}, {"name": "old"}, {"name": "new"}]);
     let container = json!({"name": "a", "image": "private:1", "imagePullPolicy": "IfNotPresent"});
     let spec = json!({"imagePullSecrets": names});
@@ -167,4 +168,59 @@ async fn every_pull_secret_is_tried() {
     let running = |api: &FakeApi| (api.get(P)?["status"]["phase"] == "Running").then_some(());
     world.api.until("running", running).await;
     assert_eq!(world.images.users(), ["wrong", "right"]);
+}
+
+/// Makes a Pod of the private image, and waits for what becomes of it: `Running`, or what its container waits for.
+async fn private(world: &World, name: &str, policy: &str, secrets: &[&str]) -> String {
+    let names: Vec<Value> = secrets.iter().map(|name| json!({"name": name})).collect();
+    let container = json!({"name": "a", "image": "private:1", "imagePullPolicy": policy});
+    let path = format!("/api/v1/namespaces/n/pods/{name}");
+    let spec = json!({"imagePullSecrets": names});
+    world.api.put(&path, pod(name, json!([container]), spec));
+    let settled = |api: &FakeApi| {
+        let pod = api.get(&path)?;
+        let reason = status(&pod, "a")["state"]["waiting"]["reason"].as_str();
+        match reason {
+            Some("ContainerCreating" | "PodInitializing") => None,
+            Some(reason) => Some(reason.to_owned()),
+            None => (pod["status"]["phase"] == "Running").then(|| "Running".to_owned()),
+        }
+    };
+    world.api.until(name, settled).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_pulled_with_a_secret_is_for_who_has_it() {
+    let world = start();
+    secret(&world, "good", "docker.io", "right");
+    secret(&world, "same", "docker.io", "right");
+    secret(&world, "bad", "docker.io", "wrong");
+    assert_eq!(
+        private(&world, "first", "IfNotPresent", &["good"]).await,
+        "Running"
+    );
+    // Two lives of an agent: what it knows of its pulls is on the disk.
+    let mut world = world;
+    for life in ["1", "2"] {
+        let rows: [(&str, &[&str], &str); 5] = [
+            ("IfNotPresent", &["good"], "Running"),
+            ("Never", &["bad", "same"], "Running"),
+            ("IfNotPresent", &["bad"], "ErrImagePull"),
+            ("IfNotPresent", &[], "ErrImagePull"),
+            ("Never", &[], "ErrImageNeverPull"),
+        ];
+        for (row, (policy, secrets, want)) in rows.into_iter().enumerate() {
+            let name = format!("p{life}{row}");
+            let came_to = private(&world, &name, policy, secrets).await;
+            assert_eq!(came_to, want, "{policy} {secrets:?}");
+        }
+        let pulls = world.images.users();
+        let asked = |user: &str| pulls.iter().filter(|&name| name == user).count();
+        assert_eq!(asked("right"), 1, "who had the secret pulled nothing");
+        assert!(
+            asked("wrong") > 0 && asked("") > 0,
+            "others asked the registry"
+        );
+        world = world.restart();
+    }
 }

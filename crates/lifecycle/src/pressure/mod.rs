@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 
 use crate::admit::Rejection;
-use crate::events;
 use crate::fit;
 use crate::plan::Event;
 use crate::preempt;
@@ -41,7 +40,7 @@ impl Pressure {
         let [begins, ends] = self.events;
         let reason = if is_pressed { begins } else { ends };
         let message = format!("Node {node} status is now: {reason}");
-        events::about_pod(reason, &message)
+        Event::normal(reason, message)
     }
 }
 

@@ -38,13 +38,14 @@ pub fn evict<'a>(
         .into_iter()
         .filter(|(pod, _)| !preempt::is_critical(pod));
     let (pod, usage) = can_go.min_by_key(|(pod, usage)| rank(met.signal, pod, *usage))?;
-    let message = message(met, pod, usage);
+    let (message, annotations) = words(met, pod, usage);
     let eviction = Eviction {
         verdict: Verdict {
             phase: "Failed".to_owned(),
             reason: "Evicted".to_owned(),
             message: message.clone(),
             event_type: EventType::Warning,
+            annotations,
             disruption: Some(message),
         },
         grace_seconds: Some(grace_seconds(met, pod)),
@@ -85,7 +86,8 @@ fn request(pod: &Pod, resource: &str) -> i64 {
         .map_or(0, Quantity::value)
 }
 
-fn message(met: &Met, pod: &Pod, usage: Option<&Usage>) -> String {
+/// What is said of it, and the annotations of the event that says so.
+fn words(met: &Met, pod: &Pod, usage: Option<&Usage>) -> (String, BTreeMap<String, String>) {
     let resource = met.signal.resource();
     let mut message = format!(
         "The node was low on resource: {resource}. Threshold quantity: {}, available: {}. ",
@@ -96,6 +98,7 @@ fn message(met: &Met, pod: &Pod, usage: Option<&Usage>) -> String {
         Signal::Disk | Signal::ImageDisk => Some(&usage.disk_of),
         Signal::Inodes | Signal::ImageInodes | Signal::Pids => None,
     });
+    let (mut names, mut amounts) = (Vec::new(), Vec::new());
     for (name, used) in by_container.into_iter().flatten() {
         let members = kinds::members(pod);
         let Some(member) = members.iter().find(|m| m.name() == name) else {
@@ -113,7 +116,16 @@ fn message(met: &Met, pod: &Pod, usage: Option<&Usage>) -> String {
             message += &format!(
                 "Container {name} was using {used}, request is {asked}, has larger consumption of {resource}. "
             );
+            names.push(name.as_str());
+            amounts.push(used);
         }
     }
-    message
+    let annotations = [
+        ("offending_containers", names.join(",")),
+        ("offending_containers_usage", amounts.join(",")),
+        ("starved_resource", resource.to_owned()),
+    ];
+    let annotations = annotations.map(|(key, text)| (key.to_owned(), text));
+    let annotations = usage.map(|_| BTreeMap::from(annotations));
+    (message, annotations.unwrap_or_default())
 }

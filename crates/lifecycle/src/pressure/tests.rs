@@ -457,7 +457,17 @@ fn the_reason_is_told() {
     let text = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 1Mi. Container c was using 3Mi, \
                 request is 0, has larger consumption of ephemeral-storage. ";
     assert_eq!(eviction.verdict.message, text);
+    let notes = |eviction: &crate::Eviction| {
+        let notes = eviction.verdict.annotations.iter();
+        let notes = notes.map(|(key, text)| format!("{key}={text}"));
+        notes.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        notes(&eviction),
+        "offending_containers=c offending_containers_usage=3Mi starved_resource=ephemeral-storage"
+    );
     let (_, eviction) = evict(met, [(&greedy, None)]).expect("somebody");
+    assert_eq!(notes(&eviction), "");
     assert_eq!(
         eviction.verdict.message,
         "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 1Mi. "

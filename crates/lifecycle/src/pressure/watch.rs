@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::threshold::{Level, Policy, Signal};
 use super::{DISK, Pressure};
-use crate::events;
-use crate::plan::{Event, EventType};
+use crate::plan::Event;
 
 /// Seconds a Pod has to end that goes for a hard threshold, and the least it has for a soft one.
 pub(super) const GRACE: i64 = 1;
@@ -31,10 +30,7 @@ impl Met {
     /// What is told of the node before something is done about it.
     pub fn event(&self) -> Event {
         let message = format!("Attempting to reclaim {}", self.signal.resource());
-        Event {
-            event_type: EventType::Warning,
-            ..events::about_pod("EvictionThresholdMet", &message)
-        }
+        Event::warning("EvictionThresholdMet", message)
     }
 }
 

@@ -64,9 +64,10 @@ fn event(pod: &Pod, what: &str, event_type: EventType, generation: i64, error: &
     }
     Event {
         event_type,
-        reason: format!("Resize{reason}"),
-        message: format!("Pod resize {what}: {text}"),
-        container: None,
+        ..Event::normal(
+            &format!("Resize{reason}"),
+            format!("Pod resize {what}: {text}"),
+        )
     }
 }
 

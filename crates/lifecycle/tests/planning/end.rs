@@ -371,6 +371,7 @@ fn the_node_may_evict_a_pod() {
             reason: "Evicted".to_owned(),
             message: "Too much. ".to_owned(),
             event_type: EventType::Warning,
+            annotations: Default::default(),
             disruption: None,
         },
         grace_seconds: Some(grace_seconds),

@@ -271,3 +271,20 @@ fn probes_run_when_they_can_say_something() {
         assert_eq!(got, want, "{name}");
     }
 }
+
+#[test]
+fn a_pod_that_ends_asks_no_more_whether_it_has_started() {
+    for (phase, started) in [
+        (WorkerPhase::Syncing, false),
+        (WorkerPhase::Terminating, true),
+    ] {
+        let mut seen = app(&[]);
+        seen.memory.phase = phase;
+        let pod = one().startup(probe(1, 3)).build();
+        let status = lifecycle::status(&pod, &seen, at(9));
+        let status = &status.container_statuses.as_deref().unwrap_or_default()[0];
+        assert_eq!(status.started, Some(started), "{phase:?}");
+        let asks = wanted(&pod, &seen).iter().any(|w| w.kind == Kind::Startup);
+        assert_eq!(asks, !started, "{phase:?}");
+    }
+}

@@ -321,20 +321,12 @@ impl Group {
 
     /// Changes its limits; fields that are `None` stay as they are.
     pub fn update(&self, resources: &Resources) -> Result<(), CgroupError> {
-        // Whether an OOM kills all was settled when it was made.
         let role = if self.is_parent() {
             Role::Parent
         } else {
-            Role::Container { oom_group: true }
+            Role::Container
         };
-        let keep = |(_, file, _): &values::Write| *file != "memory.oom.group";
-        self.write_all(
-            values::v2(resources, role)
-                .into_iter()
-                .filter(keep)
-                .collect(),
-            resources,
-        )
+        self.write_all(values::v2(resources, role), resources)
     }
 
     fn is_parent(&self) -> bool {

@@ -29,11 +29,7 @@ impl Own {
             .unwrap();
         let group = pod.child("c");
         group
-            .create(
-                resources,
-                Role::Container { oom_group: true },
-                Devices::Default,
-            )
+            .create(resources, Role::Container, Devices::Default)
             .unwrap();
         group
     }
@@ -175,10 +171,9 @@ fn a_group_that_is_empty_can_be_removed_at_once() {
     pod.create(&Resources::default(), Role::Parent, Devices::All)
         .unwrap();
     let group = pod.child("c");
-    let role = Role::Container { oom_group: false };
     for _ in 0..1000 {
         group
-            .create(&Resources::default(), role, Devices::All)
+            .create(&Resources::default(), Role::Container, Devices::All)
             .unwrap();
         let null = fs::File::open("/dev/null").unwrap();
         let process = crate::launch::spawn_in(

@@ -7,11 +7,8 @@ use ports::runtime::Resources;
 pub enum Role {
     /// A Pod's or a QoS class's: it holds groups, not processes.
     Parent,
-    /// A container's, whose processes an OOM kills together on v2 when `oom_group`.
-    Container {
-        /// `memory.oom.group`; false with `singleProcessOOMKill`.
-        oom_group: bool,
-    },
+    /// A container's.
+    Container,
 }
 
 /// A file to write: controller, name, value.
@@ -61,7 +58,7 @@ pub(super) fn v2(resources: &Resources, role: Role) -> Vec<Write> {
     }
     // No swap for containers (`NoSwap`), nor for a Pod beyond its limit; set first, so that a shrinking limit cannot push pages out.
     let swap = match (role, resources.memory_limit_bytes) {
-        (Role::Container { .. }, _) => Some("0"),
+        (Role::Container, _) => Some("0"),
         (Role::Parent, Some(limit)) => Some(if limit > 0 { "0" } else { "max" }),
         (Role::Parent, None) => None,
     };
@@ -72,12 +69,9 @@ pub(super) fn v2(resources: &Resources, role: Role) -> Vec<Write> {
     if let Some(limit) = resources.pids_limit {
         writes.push(("pids", "pids.max", or_max(limit)));
     }
-    if let Role::Container { oom_group } = role {
-        writes.push((
-            "memory",
-            "memory.oom.group",
-            u8::from(oom_group).to_string(),
-        ));
+    if let Some(together) = resources.oom_group {
+        let value = u8::from(together).to_string();
+        writes.push(("memory", "memory.oom.group", value));
     }
     writes
 }
@@ -157,16 +151,16 @@ mod tests {
             cpu_shares: Some(1024),
             memory_limit_bytes: Some(64 << 20),
             pids_limit: Some(100),
+            oom_group: Some(true),
             oom_score_adj: Some(5),
         };
-        let container = Role::Container { oom_group: true };
         assert_eq!(
-            shown(&v2(&all, container)),
+            shown(&v2(&all, Role::Container)),
             "cpu.weight=100, cpu.max=50000 100000, memory.swap.max=0, memory.max=67108864, pids.max=100, memory.oom.group=1"
         );
         assert_eq!(
             shown(&v2(&all, Role::Parent)),
-            "cpu.weight=39, cpu.max=50000 100000, memory.swap.max=0, memory.max=67108864, pids.max=100"
+            "cpu.weight=39, cpu.max=50000 100000, memory.swap.max=0, memory.max=67108864, pids.max=100, memory.oom.group=1"
         );
         assert_eq!(
             shown(&v1(&all)),
@@ -177,10 +171,7 @@ mod tests {
             (shown(&v1(&none)), shown(&v2(&none, Role::Parent))),
             (String::new(), String::new())
         );
-        assert_eq!(
-            shown(&v2(&none, Role::Container { oom_group: false })),
-            "memory.swap.max=0, memory.oom.group=0"
-        );
+        assert_eq!(shown(&v2(&none, Role::Container)), "memory.swap.max=0");
         let lifted = Resources {
             cpu_quota_us: Some(-1),
             memory_limit_bytes: Some(-1),

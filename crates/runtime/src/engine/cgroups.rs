@@ -125,11 +125,7 @@ impl Cgroups {
         } else {
             Devices::Default
         };
-        group.create(
-            &container.resources,
-            Role::Container { oom_group: true },
-            devices,
-        )?;
+        group.create(&container.resources, Role::Container, devices)?;
         Ok(group)
     }
 

@@ -29,7 +29,21 @@ pub(crate) struct World {
     /// What it answers the API server with.
     pub(crate) server: Arc<dyn NodeServer>,
     stop: CancellationToken,
-    _dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl World {
+    /// Another agent in the place of this one, on what it left.
+    pub(crate) fn restart(self) -> World {
+        self.stop.cancel();
+        let ports = (self.runtime.clone(), self.images.clone());
+        start_in(
+            self.dir.clone(),
+            self.api.clone(),
+            ports,
+            &Settings::default(),
+        )
+    }
 }
 
 impl Drop for World {
@@ -54,9 +68,18 @@ pub(crate) fn start_evicting(
     runtime: Arc<FakeRuntime>,
     evictions: &Settings,
 ) -> World {
-    let dir = tempfile::tempdir().unwrap();
-    let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
+    let dir = Arc::new(tempfile::tempdir().unwrap());
     let images = Arc::new(FakeImages::default());
+    start_in(dir, api, (runtime, images), evictions)
+}
+
+fn start_in(
+    dir: Arc<tempfile::TempDir>,
+    api: FakeApi,
+    (runtime, images): (Arc<FakeRuntime>, Arc<FakeImages>),
+    evictions: &Settings,
+) -> World {
+    let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
     let stop = CancellationToken::new();
     let config = Config {
         evictions: Policy::read(evictions).unwrap(),
@@ -79,7 +102,7 @@ pub(crate) fn start_evicting(
         images,
         server,
         stop,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -103,6 +126,10 @@ fn config(root: PathBuf) -> Config {
         hosts_file: root.join("none"),
         policy: Default::default(),
         evictions: Default::default(),
+        verification: Default::default(),
+        pod_pids_limit: None,
+        single_process_oom_kill: false,
+        unsafe_sysctls: Default::default(),
         info: NodeInfo {
             boot_id: "this boot".into(),
             ..NodeInfo::default()

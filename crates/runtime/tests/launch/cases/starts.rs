@@ -169,8 +169,9 @@ fn processes_are_born_in_their_cgroups(launcher: &Launcher) {
         pids_limit: Some(77),
         ..Default::default()
     };
-    let role = Role::Container { oom_group: true };
-    group.create(&limits, role, Devices::Default).unwrap();
+    group
+        .create(&limits, Role::Container, Devices::Default)
+        .unwrap();
     let bundle = Bundle::new();
     let mut spec = bundle.spec("cat /proc/self/cgroup; cat /sys/fs/cgroup/pids.max; ls -l /sys/fs/cgroup; touch /sys/fs/cgroup/x; mknod /tmp/m c 1 11; cat /tmp/m");
     spec.cgroup = group.entry();
