@@ -20,7 +20,7 @@ use crate::fields::Source;
 use crate::hooks::Hook;
 use crate::objects::{self, ObjectRef};
 use crate::pull::{self, BackOffs, Failure, Found, OfVolumes};
-use crate::{mounts, sandbox, security};
+use crate::{links, mounts, sandbox, security};
 
 /// Record annotations of the agent, so that a container can be stopped and read correctly without its Pod (spec `§1.9`).
 pub(crate) mod annotation {
@@ -137,6 +137,7 @@ async fn attempt(
         let message = pull::chain(&error).replace(&id, member.name());
         fail(job, member, "RunContainerError", message)
     })?;
+    links::make(&job.agent, &status).await;
     job.agent
         .recorder
         .record(&job.pod, lifecycle::events::started(member));

@@ -23,6 +23,7 @@ mod hooks;
 mod hosts;
 mod keyring;
 mod leaving;
+mod links;
 mod logs;
 mod messages;
 mod mounting;

@@ -19,7 +19,7 @@ use crate::agent::Agent;
 use crate::blocking;
 use crate::container::annotation;
 use crate::hooks::Hook;
-use crate::sandbox;
+use crate::{links, sandbox};
 
 /// The grace of a container nobody knows; a `preStop` hook has no more.
 const HOOK: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(crate) struct Found {
     directories: Vec<String>,
     /// Log directories.
     logs: Vec<(String, PathBuf)>,
+    /// Links to logs.
+    links: Vec<PathBuf>,
 }
 
 /// Looks at what an earlier agent left. To be called before there are workers.
@@ -51,6 +53,7 @@ pub(crate) async fn look(agent: &Agent) -> Found {
         records: records(agent).await,
         directories,
         logs: logs(agent).await,
+        links: links::list(agent).await,
     }
 }
 
@@ -100,6 +103,7 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
             tracing::warn!(directory = %directory.display(), %error, "removing an orphan's logs");
         }
     }
+    links::sweep(found.links).await;
 }
 
 /// Takes an orphan's directory down, again and again until it is gone: nobody else would.

@@ -10,12 +10,13 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use lifecycle::resize::Pending;
 use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
-use ports::runtime::{Id, RuntimeError, SandboxState, SandboxStatus};
+use ports::runtime::{ContainerStatus, Id, RuntimeError, SandboxState, SandboxStatus};
 
 use super::Worker;
 use super::resize::Resized;
 use crate::blocking;
 use crate::container::{self, Job, Outcome};
+use crate::links;
 use crate::mounting::SetUp;
 use crate::pull;
 use crate::sandbox;
@@ -58,14 +59,22 @@ impl Worker {
                 let result = runtime.stop_sandbox(&id).await;
                 Done::SandboxStopped(id, result)
             })),
-            Step::RemoveSandbox { id } => Some(Box::pin(async move {
-                let result = runtime.remove_sandbox(&id).await;
-                Done::SandboxRemoved(id, result)
-            })),
-            Step::RemoveContainer { id, keep_log } => Some(Box::pin(async move {
-                let result = runtime.remove_container(&id, keep_log).await;
-                Done::ContainerRemoved(id, result)
-            })),
+            Step::RemoveSandbox { id } => {
+                let unlink = self.unlink(|record| record.sandbox_id == id);
+                Some(Box::pin(async move {
+                    let result = runtime.remove_sandbox(&id).await;
+                    unlink.await;
+                    Done::SandboxRemoved(id, result)
+                }))
+            }
+            Step::RemoveContainer { id, keep_log } => {
+                let unlink = self.unlink(|record| record.id == id);
+                Some(Box::pin(async move {
+                    let result = runtime.remove_container(&id, keep_log).await;
+                    unlink.await;
+                    Done::ContainerRemoved(id, result)
+                }))
+            }
             Step::Start(start) => self.begin_start(start),
             Step::Allocate => self.begin_allocation(),
             Step::Resize(resize) => Some(self.begin_resize(resize)),
@@ -74,16 +83,20 @@ impl Worker {
         };
     }
 
+    /// Removes the links to the logs of some runs.
+    fn unlink(&self, of: impl Fn(&ContainerStatus) -> bool) -> BoxFuture<'static, ()> {
+        let records = self.records.containers.iter().filter(|record| of(record));
+        let records: Vec<ContainerStatus> = records.cloned().collect();
+        let agent = self.agent.clone();
+        Box::pin(async move { links::remove(&agent, records.iter()).await })
+    }
+
     fn create_sandbox(&self, attempt: u32) -> BoxFuture<'static, Done> {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
         Box::pin(async move {
             let made = async {
-                let mut config = sandbox::config(
-                    &pod,
-                    attempt,
-                    &agent.config,
-                    agent.log_directory(&pod),
-                )?;
+                let mut config =
+                    sandbox::config(&pod, attempt, &agent.config, agent.log_directory(&pod))?;
                 // Held until the sandbox is there to show whose the ids are.
                 let lease = agent.users.lease(&pod, agent.runtime.as_ref()).await?;
                 config.namespaces.users = lease.as_ref().map(Lease::ids);

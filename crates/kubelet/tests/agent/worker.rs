@@ -1,5 +1,6 @@
 //! Pods from the first look to the last, among fakes and on paused time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -563,4 +564,26 @@ async fn who_fills_a_volume_beyond_its_limit_is_evicted() {
             .then_some(())
     };
     world.api.until("told", told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_linked_to_while_their_runs_are_known() {
+    let world = start();
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    let started = |api: &FakeApi| {
+        let is_start = |event: &&String| event.starts_with("Started: ");
+        api.events().iter().find(is_start).map(drop)
+    };
+    world.api.until("started", started).await;
+    let name = format!("p_n_a-{}.log", world.runtime.newest("a").0.id);
+    assert_eq!(world.links(), [(name, PathBuf::from("a/0.log"))]);
+    let mut pod = world.api.get(P).unwrap();
+    pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    pod["metadata"]["deletionGracePeriodSeconds"] = json!(1);
+    world.api.put(P, pod);
+    let gone = |api: &FakeApi| api.get(P).is_none().then_some(());
+    world.api.until("gone", gone).await;
+    assert!(world.links().is_empty());
 }

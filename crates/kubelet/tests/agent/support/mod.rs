@@ -33,6 +33,17 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The links to logs, by name, and where they lead.
+    pub(crate) fn links(&self) -> Vec<(String, PathBuf)> {
+        let entries = std::fs::read_dir(self.dir.path().join("containers"));
+        let entries = entries.into_iter().flatten().flatten();
+        let link = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read_link(entry.path()).unwrap())
+        };
+        entries.map(link).collect()
+    }
+
     /// Another agent in the place of this one, on what it left.
     pub(crate) fn restart(self) -> World {
         self.stop.cancel();
