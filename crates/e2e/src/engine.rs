@@ -101,6 +101,11 @@ impl Engine {
         self.root.path()
     }
 
+    /// Address of the registry its images come from.
+    pub fn registry(&self) -> &str {
+        &self.outside.registry
+    }
+
     /// Its kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.path().join("kubeconfig")

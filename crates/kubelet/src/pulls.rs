@@ -66,10 +66,10 @@ impl KeptPulls {
         let mut here = Vec::new();
         for name in &begun {
             let status = images.image_status(name).await;
-            here.extend(status.ok().flatten().map(|image| image.id));
+            here.extend(status.ok().flatten().map(|image| (name.clone(), image.id)));
         }
-        let pulls = Mutex::new(Pulls::resumed(records, here.clone()));
-        for id in here {
+        let pulls = Mutex::new(Pulls::resumed(records, &here));
+        for (_, id) in here {
             self.write_record(&pulls, &id).await;
         }
         if !begun.is_empty() {

@@ -48,9 +48,23 @@ pub fn with_default_tag(image: &str) -> Result<String, InvalidName> {
     }
 }
 
-/// The name without tag and digest, as it is written.
-pub fn repository(image: &str) -> &str {
-    split(image).name
+/// The repository an image is of, in full: `docker.io/library/busybox`.
+pub fn repository(image: &str) -> String {
+    let (domain, path) = split_domain(split(image).name);
+    match domain {
+        None | Some("docker.io" | "index.docker.io") => {
+            let is_short = !path.contains('/');
+            let library = if is_short { "library/" } else { "" };
+            format!("docker.io/{library}{path}")
+        }
+        Some(domain) => format!("{domain}/{path}"),
+    }
+}
+
+/// Whether a name is of one image, rather than of a repository.
+pub(crate) fn has_tag_or_digest(image: &str) -> bool {
+    let parts = split(image);
+    parts.tag.is_some() || parts.digest.is_some()
 }
 
 struct Parts<'a> {
@@ -155,6 +169,22 @@ fn is_digest(digest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repositories_are_written_in_full() {
+        let digest = format!("reg.io:5000/a/b:1@sha256:{}", "a".repeat(64));
+        for (image, repository) in [
+            ("busybox", "docker.io/library/busybox"),
+            ("busybox:1.36", "docker.io/library/busybox"),
+            ("docker.io/busybox:1", "docker.io/library/busybox"),
+            ("index.docker.io/team/a", "docker.io/team/a"),
+            ("team/a:2", "docker.io/team/a"),
+            (&digest, "reg.io:5000/a/b"),
+            ("localhost/a", "localhost/a"),
+        ] {
+            assert_eq!(super::repository(image), repository, "{image}");
+        }
+    }
 
     #[test]
     fn names_get_the_default_tag_or_are_refused() {

@@ -167,6 +167,35 @@ pub enum CreateSecretCommand {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
     },
+    /// Credentials for a registry, to be named in a Pod's imagePullSecrets
+    DockerRegistry(DockerRegistryArgs),
+}
+
+/// `carob create secret docker-registry`
+#[derive(Debug, Clone, Args)]
+pub struct DockerRegistryArgs {
+    /// Name of the new object
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The registry
+    #[arg(
+        long,
+        value_name = "SERVER",
+        default_value = "https://index.docker.io/v1/"
+    )]
+    pub docker_server: String,
+    /// User name
+    #[arg(long, value_name = "USER")]
+    pub docker_username: String,
+    /// Password or token
+    #[arg(long, value_name = "PASSWORD")]
+    pub docker_password: String,
+    /// Mail address
+    #[arg(long, value_name = "ADDRESS")]
+    pub docker_email: Option<String>,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
 }
 
 /// `carob delete`

@@ -117,7 +117,6 @@ fn told(kind: &str, error: kube::Error) -> anyhow::Error {
 type Built<'a> = (&'static str, &'static str, Value, &'a WriteArgs);
 
 fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
-    let named = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
     Ok(match command {
         CreateCommand::Namespace(args) => (
             "namespace",
@@ -144,19 +143,8 @@ fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
             ("configmap", "configmaps", object, &args.write)
         }
         CreateCommand::Secret(args) => {
-            let CreateSecretCommand::Generic { data: args, kind } = &args.command;
-            let mut object = named("Secret", &args.name);
-            if let Some(kind) = kind {
-                object["type"] = kind.as_str().into();
-            }
-            let values: Map<String, Value> = data(args)?
-                .into_iter()
-                .map(|(key, bytes)| (key, STANDARD.encode(bytes).into()))
-                .collect();
-            if !values.is_empty() {
-                object["data"] = values.into();
-            }
-            ("secret", "secrets", object, &args.write)
+            let (object, write) = secret(&args.command)?;
+            ("secret", "secrets", object, write)
         }
         CreateCommand::PriorityClass(args) => {
             let mut object = named("PriorityClass", &args.name);
@@ -172,6 +160,45 @@ fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
             (PRIORITY_CLASS, "priorityclasses", object, &args.write)
         }
     })
+}
+
+fn named(kind: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+}
+
+fn secret(command: &CreateSecretCommand) -> anyhow::Result<(Value, &WriteArgs)> {
+    match command {
+        CreateSecretCommand::Generic { data: args, kind } => {
+            let mut object = named("Secret", &args.name);
+            if let Some(kind) = kind {
+                object["type"] = kind.as_str().into();
+            }
+            let values: Map<String, Value> = data(args)?
+                .into_iter()
+                .map(|(key, bytes)| (key, STANDARD.encode(bytes).into()))
+                .collect();
+            if !values.is_empty() {
+                object["data"] = values.into();
+            }
+            Ok((object, &args.write))
+        }
+        CreateSecretCommand::DockerRegistry(args) => {
+            let (user, password) = (&args.docker_username, &args.docker_password);
+            let mut auth = json!({
+                "username": user,
+                "password": password,
+                "auth": STANDARD.encode(format!("{user}:{password}")),
+            });
+            if let Some(email) = &args.docker_email {
+                auth["email"] = email.as_str().into();
+            }
+            let config = json!({"auths": {args.docker_server.as_str(): auth}}).to_string();
+            let mut object = named("Secret", &args.name);
+            object["type"] = "kubernetes.io/dockerconfigjson".into();
+            object["data"] = json!({".dockerconfigjson": STANDARD.encode(config)});
+            Ok((object, &args.write))
+        }
+    }
 }
 
 /// Keys and values from literals, files and files of variables, each key once.
@@ -322,6 +349,27 @@ mod tests {
         ] {
             assert_eq!(built(words).expect("builds"), expected, "{words:?}");
         }
+    }
+
+    #[test]
+    fn credentials_are_written_as_docker_writes_them() {
+        let words = [
+            "secret",
+            "docker-registry",
+            "s",
+            "--docker-server=r.io",
+            "--docker-username=u",
+            "--docker-password=p:x",
+        ];
+        let object = built(&words).expect("builds");
+        assert_eq!(object["type"], "kubernetes.io/dockerconfigjson");
+        let text = object["data"][".dockerconfigjson"]
+            .as_str()
+            .expect("a text");
+        let config: Value =
+            serde_json::from_slice(&STANDARD.decode(text).expect("base64")).expect("JSON");
+        let auth = json!({"username": "u", "password": "p:x", "auth": "dTpwOng="});
+        assert_eq!(config, json!({"auths": {"r.io": auth}}));
     }
 
     #[test]

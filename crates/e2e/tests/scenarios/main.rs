@@ -15,6 +15,7 @@ mod namespaces;
 mod prepare;
 mod pressure;
 mod priority;
+mod private;
 mod proxies;
 mod records;
 mod resize;
@@ -58,6 +59,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         dns::SCENARIOS,
         exposed::SCENARIOS,
         shared::SCENARIOS,
+        private::SCENARIOS,
         namespaces::SCENARIOS,
         hooks::SCENARIOS,
         endpoints::SCENARIOS,

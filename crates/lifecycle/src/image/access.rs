@@ -55,7 +55,7 @@ pub enum Access {
     Secrets(Vec<PullSecret>),
 }
 
-/// Who may use an image, by repository as Pods write it.
+/// Who may use an image, by repository in full. One of which nothing is known any more is empty.
 pub type Record = BTreeMap<String, Access>;
 
 /// What a node knows of its pulls.
@@ -63,7 +63,7 @@ pub type Record = BTreeMap<String, Access>;
 pub struct Pulls {
     /// How many pulls of an image, as Pods write it, are under way.
     begun: BTreeMap<String, u32>,
-    /// By image id. An empty record is of an image nobody has shown credentials for.
+    /// By image id.
     records: BTreeMap<String, Record>,
 }
 
@@ -79,14 +79,18 @@ pub enum Verdict<'a> {
 }
 
 impl Pulls {
-    /// What was known when the node went down, and the ids of images that are here although their pull was not over then.
-    pub fn resumed(records: BTreeMap<String, Record>, cut_off: Vec<String>) -> Self {
+    /// What was known when the node went down, and what is here, by name and id, although its pull was not over then.
+    pub fn resumed(records: BTreeMap<String, Record>, cut_off: &[(String, String)]) -> Self {
         let mut pulls = Pulls {
             begun: BTreeMap::new(),
             records,
         };
-        for id in cut_off {
-            pulls.records.entry(id).or_default();
+        for (name, id) in cut_off {
+            let record = pulls.records.entry(id.clone()).or_default();
+            let nobody = || Access::Secrets(Vec::new());
+            record
+                .entry(reference::repository(name))
+                .or_insert_with(nobody);
         }
         pulls
     }
@@ -127,7 +131,7 @@ impl Pulls {
     pub fn got(&mut self, image: &str, id: &str, secret: Option<PullSecret>) -> bool {
         let is_new = !self.records.contains_key(id);
         let record = self.records.entry(id.to_owned()).or_default();
-        let repository = reference::repository(image).to_owned();
+        let repository = reference::repository(image);
         match (record.get_mut(&repository), secret) {
             (Some(Access::Everyone), _) => is_new,
             (_, None) => {
@@ -142,22 +146,26 @@ impl Pulls {
         }
     }
 
-    /// Whether a Pod may use an image that is here.
+    /// Whether a Pod may use an image that is here. Under a name of another repository it was put here by someone who may.
     pub fn verdict(&self, verification: &Verification, image: &str, id: &str) -> Verdict<'_> {
-        let record = self.records.get(id);
-        let is_pulled = record.is_some() || self.begun.contains_key(image);
         let repository = reference::repository(image);
+        let record = self.records.get(id);
+        let access = record.and_then(|record| record.get(&repository));
+        let is_begun = |name: &String| reference::repository(name) == repository;
         let asks = match verification {
             Verification::Never => false,
-            Verification::Pulled => is_pulled,
-            Verification::NotListed(list) => !list.iter().any(|entry| is_of(repository, entry)),
+            Verification::Pulled => {
+                let is_forgotten = record.is_some_and(BTreeMap::is_empty);
+                access.is_some() || is_forgotten || self.begun.keys().any(is_begun)
+            }
+            Verification::NotListed(list) => !list.iter().any(|entry| is_of(&repository, entry)),
             Verification::Always => true,
         };
-        match record.and_then(|record| record.get(repository)) {
+        match access {
             _ if !asks => Verdict::Allowed,
             Some(Access::Everyone) => Verdict::Allowed,
-            Some(Access::Secrets(secrets)) => Verdict::Holding(secrets),
-            None => Verdict::Unknown,
+            Some(Access::Secrets(secrets)) if !secrets.is_empty() => Verdict::Holding(secrets),
+            _ => Verdict::Unknown,
         }
     }
 
@@ -165,7 +173,7 @@ impl Pulls {
     /// with other credentials too, and good credentials are in any secret.
     pub fn present(&mut self, image: &str, id: &str, shown: &[PullSecret]) -> Option<bool> {
         let access = self.records.get_mut(id)?;
-        let Access::Secrets(known) = access.get_mut(reference::repository(image))? else {
+        let Access::Secrets(known) = access.get_mut(&reference::repository(image))? else {
             return Some(false);
         };
         for secret in shown {
@@ -202,7 +210,7 @@ fn note(known: &mut Vec<PullSecret>, secret: PullSecret) -> bool {
 fn is_of(repository: &str, entry: &str) -> bool {
     match entry.strip_suffix('*') {
         Some(prefix) => repository.starts_with(prefix),
-        None => repository == entry,
+        None => repository == reference::repository(entry),
     }
 }
 
@@ -247,7 +255,7 @@ fn check(entry: &str) -> Result<(), &'static str> {
     if reference::with_default_tag(repository).is_err() {
         return Err("it is not the name of a repository");
     }
-    if reference::repository(repository) != repository {
+    if reference::has_tag_or_digest(repository) {
         return Err("neither tag nor digest is allowed");
     }
     Ok(())

@@ -62,25 +62,28 @@ fn good_credentials_are_learnt_wherever_they_are() {
 }
 
 #[test]
-fn another_name_of_the_same_image_is_asked_about() {
+fn a_name_nobody_pulled_was_given_here() {
     let mut pulls = Pulls::default();
-    pulls.got("reg.io/a:1", ID, None);
+    pulls.got("docker.io/library/a:1", ID, Some(secret("one", "x")));
     let of = |image| pulls.verdict(&Verification::Pulled, image, ID);
-    assert_eq!(of("reg.io/a"), Verdict::Allowed);
-    assert_eq!(of("reg.io/b:1"), Verdict::Unknown);
+    assert!(matches!(of("a"), Verdict::Holding(_)));
+    assert_eq!(of("mine/a:1"), Verdict::Allowed);
+    let of = |image| pulls.verdict(&Verification::Always, image, ID);
+    assert_eq!(of("mine/a:1"), Verdict::Unknown);
 }
 
 #[test]
 fn a_pull_that_was_cut_off_leaves_an_image_nobody_has_shown_credentials_for() {
-    let mut records = BTreeMap::new();
-    records.insert(
-        "known".to_owned(),
-        Record::from([("reg.io/b".to_owned(), Access::Everyone)]),
-    );
-    let resumed = Pulls::resumed(records, vec![ID.to_owned(), "known".to_owned()]);
+    let known = |repository: &str| Record::from([(repository.to_owned(), Access::Everyone)]);
+    let mut records = BTreeMap::from([("known".to_owned(), known("reg.io/b"))]);
+    records.insert("damaged".to_owned(), Record::new());
+    let cut_off = [("reg.io/a:1", ID), ("reg.io/b:1", "known")];
+    let cut_off = cut_off.map(|(name, id)| (name.to_owned(), id.to_owned()));
+    let resumed = Pulls::resumed(records, &cut_off);
     let of = |image, id| resumed.verdict(&Verification::Pulled, image, id);
     assert_eq!(of("reg.io/a:1", ID), Verdict::Unknown);
     assert_eq!(of("reg.io/b:1", "known"), Verdict::Allowed);
+    assert_eq!(of("reg.io/c:1", "damaged"), Verdict::Unknown);
     assert_eq!(of("reg.io/c:1", "loaded"), Verdict::Allowed);
 }
 
