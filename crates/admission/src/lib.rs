@@ -23,6 +23,9 @@ mod endpoints;
 mod endpointslice;
 mod event;
 mod generic;
+pub mod ingress;
+mod ingressclass;
+mod ipaddress;
 mod lease;
 mod meta;
 pub mod namespace;
@@ -38,6 +41,7 @@ pub mod runtimeclass;
 mod secret;
 pub mod service;
 mod serviceaccount;
+mod servicecidr;
 mod view;
 
 pub use meta::validate_field_manager;
@@ -90,6 +94,10 @@ pub fn rules(resource: &str) -> Rules {
         "events.events.k8s.io" => event::EVENTS_RULES,
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
+        "ingresses.networking.k8s.io" => ingress::RULES,
+        "ingressclasses.networking.k8s.io" => ingressclass::RULES,
+        "ipaddresses.networking.k8s.io" => ipaddress::RULES,
+        "servicecidrs.networking.k8s.io" => servicecidr::RULES,
         "poddisruptionbudgets.policy" => disruption::RULES,
         "priorityclasses.scheduling.k8s.io" => priority::RULES,
         "leases.coordination.k8s.io" => lease::RULES,

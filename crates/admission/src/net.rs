@@ -1,4 +1,5 @@
-//! Addresses in fields that predate strict parsing (upstream's "legacy" IP fields).
+//! Addresses and networks: in fields that predate strict parsing (upstream's "legacy" IP fields), and in those that want them written
+//! in the one canonical way (RFC 5952 for IPv6).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -62,23 +63,67 @@ pub(crate) fn cidr(path: &Path, text: &str, old: &[&str]) -> ErrorList {
         return ErrorList::new();
     }
     let invalid = |detail: String| vec![Error::invalid(path, text, detail)];
-    let parsed = text.split_once('/').and_then(|(address, bits)| {
-        Some((address, parse_sloppy(address)?, bits.parse::<u8>().ok()?))
-    });
-    let Some((address, ip, bits)) =
-        parsed.filter(|(_, ip, bits)| *bits <= if ip.is_ipv4() { 32 } else { 128 })
-    else {
+    let Some((ip, bits)) = parse_cidr(text) else {
         return invalid(
             "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned(),
         );
     };
-    if address.parse::<IpAddr>().is_err() || (bits >= 10 && text.ends_with(&format!("/0{bits}"))) {
+    let (address, length) = text.split_once('/').unwrap_or_default();
+    if address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0')) {
         return invalid("must not have leading 0s in IP or prefix length".to_owned());
+    }
+    if matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return invalid("must not have an IPv4-mapped IPv6 address".to_owned());
     }
     if network_of(ip, bits) != ip {
         return invalid("must not have bits set beyond the prefix length".to_owned());
     }
     ErrorList::new()
+}
+
+/// Address and prefix length of a network, read as Go's older parser did.
+fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let ip = parse_sloppy(address)?;
+    let bits = length.parse().ok().filter(|_| !length.starts_with('+'))?;
+    (bits <= if ip.is_ipv4() { 32 } else { 128 }).then_some((ip, bits))
+}
+
+/// An IP address in canonical form.
+pub(crate) fn canonical_ip(path: &Path, text: &str) -> ErrorList {
+    let errors = ip(path, text, &[]);
+    match text.parse::<IpAddr>() {
+        Ok(ip) if errors.is_empty() => canonical(path, text, &ip.to_string()),
+        _ => errors,
+    }
+}
+
+/// A network in canonical form.
+pub(crate) fn canonical_cidr(path: &Path, text: &str) -> ErrorList {
+    let errors = cidr(path, text, &[]);
+    match parse_cidr(text) {
+        Some((ip, bits)) if errors.is_empty() => canonical(path, text, &format!("{ip}/{bits}")),
+        _ => errors,
+    }
+}
+
+/// Whether both are networks, and of the same address family.
+pub(crate) fn are_of_one_family(one: &str, other: &str) -> bool {
+    match (parse_cidr(one), parse_cidr(other)) {
+        (Some((one, _)), Some((other, _))) => one.is_ipv4() == other.is_ipv4(),
+        _ => false,
+    }
+}
+
+fn canonical(path: &Path, text: &str, wanted: &str) -> ErrorList {
+    if text == wanted {
+        return ErrorList::new();
+    }
+    vec![Error::invalid(
+        path,
+        text,
+        format!("must be in canonical form ({wanted:?})"),
+    )]
 }
 
 fn network_of(ip: IpAddr, bits: u8) -> IpAddr {

@@ -14,6 +14,9 @@ pub fn ownership(resource: &str, part: Subresource) -> Scope {
             &["metadata", "deletionTimestamp"],
             &["metadata", "ownerReferences"],
         ]),
+        (Subresource::Status, "servicecidrs.networking.k8s.io") => {
+            Scope::Except(&[&["metadata"], &["spec"]])
+        }
         (Subresource::Status, _) => Scope::Except(&[&["spec"]]),
         (Subresource::EphemeralContainers, _) => Scope::Only(&[&["spec", "ephemeralContainers"]]),
         (Subresource::Resize, _) => Scope::Only(&[

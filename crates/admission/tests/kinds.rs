@@ -1,6 +1,6 @@
-//! Validation of the other kinds against what Kubernetes 1.36.3 says of the same objects: `data/kinds.json` holds, for each behaviour,
-//! the object (and the one before it) and upstream's errors, repeats dropped. On updates upstream's generic metadata checks come
-//! first, which find nothing wrong here.
+//! Validation of the other kinds against what Kubernetes 1.36.3 says of the same objects: `data/kinds.json` and, for the kinds of group
+//! networking.k8s.io, `data/networking.json` hold, for each behaviour, the object (and the one before it) and upstream's errors, repeats
+//! dropped. On updates upstream's generic metadata checks come first, which find nothing wrong here.
 
 use admission::Subresource;
 use serde_json::Value;
@@ -25,10 +25,8 @@ fn check(case: &Value) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
-#[test]
-fn objects_are_refused_in_upstreams_words() {
-    let cases: Vec<Value> =
-        serde_json::from_str(include_str!("data/kinds.json")).expect("cases are JSON");
+fn check_all(cases: &str) {
+    let cases: Vec<Value> = serde_json::from_str(cases).expect("cases are JSON");
     assert!(cases.len() > 60, "cases went missing");
     let mut wrong = String::new();
     for case in &cases {
@@ -45,4 +43,14 @@ fn objects_are_refused_in_upstreams_words() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn objects_are_refused_in_upstreams_words() {
+    check_all(include_str!("data/kinds.json"));
+}
+
+#[test]
+fn objects_of_the_network_are_refused_in_upstreams_words() {
+    check_all(include_str!("data/networking.json"));
 }

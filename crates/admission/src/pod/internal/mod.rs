@@ -47,6 +47,10 @@ pub(crate) enum Kind {
     NodeSelectorTerm,
     /// A PodDisruptionBudget's `spec`.
     DisruptionBudgetSpec,
+    /// What an IPAddress belongs to.
+    ParentReference,
+    /// A ServiceCIDR's `spec`.
+    ServiceCidrSpec,
 }
 
 impl Kind {
@@ -59,6 +63,8 @@ impl Kind {
             Self::ResourceClaim => spec::POD_RESOURCE_CLAIM,
             Self::NodeSelectorTerm => spec::NODE_SELECTOR_TERM,
             Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,
+            Self::ParentReference => spec::PARENT_REFERENCE,
+            Self::ServiceCidrSpec => spec::SERVICE_CIDR_SPEC,
         }
     }
 }

@@ -433,6 +433,15 @@ pub(super) const DISRUPTION_BUDGET_SPEC: Layout = &[
     ),
 ];
 
+pub(super) const PARENT_REFERENCE: Layout = &[
+    ("Group", "group", Text),
+    ("Resource", "resource", Text),
+    ("Namespace", "namespace", Text),
+    ("Name", "name", Text),
+];
+
+pub(super) const SERVICE_CIDR_SPEC: Layout = &[("CIDRs", "cidrs", Slice(&Text))];
+
 const NODE_SELECTOR: Layout = &[(
     "NodeSelectorTerms",
     "nodeSelectorTerms",
