@@ -1,5 +1,5 @@
-//! The objects every cluster has: the first namespaces, the system's priority classes, and Service, Endpoints and EndpointSlice
-//! `default/kubernetes` and `kube-system/kube-dns`.
+//! The objects every cluster has: the first namespaces, the system's priority classes, the ServiceCIDR of the range of Services, and
+//! Service, Endpoints and EndpointSlice `default/kubernetes` and `kube-system/kube-dns`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::server::Inner;
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Which address of the range of Services is the name server's, if nobody has it, as kubeadm chooses.
 const NAME_SERVER: u32 = 10;
+const SERVICE_CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 /// Keeps the controller of mirrors away from Endpoints whose slices are made here.
 const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 
@@ -48,6 +49,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Result<(), StatusError> {
         .await?;
     }
     kubernetes(&router, &inner.config).await?;
+    service_cidr(&router, inner).await?;
     match inner.config.name_server {
         Some(server) => kube_dns(&router, &inner.config, server).await,
         None => Ok(()),
@@ -71,6 +73,48 @@ async fn kubernetes(router: &Router, config: &Config) -> Result<(), StatusError>
     };
     let ports = json!([{"name": "https", "port": advertise.port(), "protocol": "TCP"}]);
     endpoints(router, "default", "kubernetes", advertise.ip(), &ports).await
+}
+
+/// The range of Services as an object, ready as upstream's server makes it, and with the finalizer of upstream's controller: there are
+/// always Services with addresses of it. Its network cannot change, so a range of another size is another object.
+async fn service_cidr(router: &Router, inner: &Inner) -> Result<(), StatusError> {
+    let path = format!("{SERVICE_CIDRS}/kubernetes");
+    let range = inner.config.service_range.to_string();
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": [range]},
+    });
+    let mut made = match send(router, Method::GET, &path, &Value::Null).await {
+        Ok(found) if found["spec"] == object["spec"] => found,
+        Ok(found) => {
+            release(router, &path, found).await?;
+            send(router, Method::POST, SERVICE_CIDRS, &object).await?
+        }
+        Err(error) if error.reason == "NotFound" => {
+            send(router, Method::POST, SERVICE_CIDRS, &object).await?
+        }
+        Err(error) => return Err(error),
+    };
+    if made["status"]["conditions"].is_array() {
+        return Ok(());
+    }
+    let since = made["metadata"]["creationTimestamp"].clone();
+    made["status"]["conditions"] = json!([{
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": since,
+    }]);
+    let status = format!("{path}/status");
+    send(router, Method::PUT, &status, &made).await.map(drop)
+}
+
+/// Removes an object that a finalizer holds.
+async fn release(router: &Router, path: &str, mut object: Value) -> Result<(), StatusError> {
+    object["metadata"]["finalizers"] = json!([]);
+    send(router, Method::PUT, path, &object).await?;
+    match send(router, Method::DELETE, path, &Value::Null).await {
+        Err(error) if error.reason == "NotFound" => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// The Service of the name server has the names and labels that kubeadm's has, as others look for it by them.

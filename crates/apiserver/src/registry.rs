@@ -1,6 +1,7 @@
 //! The kinds served, and what only one of them needs.
 
 mod eviction;
+mod ingress;
 mod namespace;
 mod pod;
 mod podsecurity;
@@ -103,6 +104,7 @@ pub(crate) fn shown_bytes(kind: &Resource, object: &Bytes) -> Bytes {
 pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> {
     match rest.kind.plural {
         "pods" => pod::admit(rest, object).await,
+        "ingresses" => ingress::admit(rest, object),
         _ => Ok(()),
     }
 }
@@ -111,6 +113,10 @@ pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusE
 pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusError> {
     if rest.kind.plural == "priorityclasses" {
         priority::check(rest, object, true)?;
+    }
+    if rest.kind.plural == "ingresses" {
+        let warning = admission::ingress::warning(object);
+        warning.into_iter().for_each(|text| rest.warn(text));
     }
     podsecurity::review(rest, Subresource::Main, object, None)
 }

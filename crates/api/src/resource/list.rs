@@ -28,6 +28,16 @@ const BUDGET: Gvk = Gvk {
     version: "v1",
     kind: "PodDisruptionBudget",
 };
+const INGRESS: Gvk = Gvk {
+    group: "networking.k8s.io",
+    version: "v1",
+    kind: "Ingress",
+};
+const SERVICE_CIDR: Gvk = Gvk {
+    group: "networking.k8s.io",
+    version: "v1",
+    kind: "ServiceCIDR",
+};
 const TOKEN_REQUEST: Gvk = Gvk {
     group: "authentication.k8s.io",
     version: "v1",
@@ -176,6 +186,37 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .verbs(CREATE),
+    Resource::new("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress")
+        .short(&["ing"])
+        .sub(&[sub("status", INGRESS, WRITE)])
+        .generation(),
+    Resource::new(
+        "networking.k8s.io",
+        "v1",
+        "IngressClass",
+        "ingressclasses",
+        "ingressclass",
+    )
+    .cluster()
+    .generation(),
+    Resource::new(
+        "networking.k8s.io",
+        "v1",
+        "IPAddress",
+        "ipaddresses",
+        "ipaddress",
+    )
+    .short(&["ip"])
+    .cluster(),
+    Resource::new(
+        "networking.k8s.io",
+        "v1",
+        "ServiceCIDR",
+        "servicecidrs",
+        "servicecidr",
+    )
+    .cluster()
+    .sub(&[sub("status", SERVICE_CIDR, WRITE)]),
     Resource::new(
         "policy",
         "v1",

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod event;
+mod networking;
 mod node;
 mod pod;
 mod service;
@@ -127,6 +128,10 @@ fn printer(resource: &str) -> Printer {
         "configmaps" => simple::CONFIG_MAPS,
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
+        "ingresses.networking.k8s.io" => networking::INGRESSES,
+        "ingressclasses.networking.k8s.io" => networking::CLASSES,
+        "ipaddresses.networking.k8s.io" => networking::ADDRESSES,
+        "servicecidrs.networking.k8s.io" => networking::RANGES,
         "poddisruptionbudgets.policy" => simple::DISRUPTION_BUDGETS,
         "priorityclasses.scheduling.k8s.io" => simple::PRIORITY_CLASSES,
         "leases.coordination.k8s.io" => simple::LEASES,

@@ -399,6 +399,77 @@ fn rows_of_other_kinds() {
 }
 
 #[test]
+fn rows_of_the_network() {
+    const INGRESSES: &str = "ingresses.networking.k8s.io";
+    const CLASSES: &str = "ingressclasses.networking.k8s.io";
+    const ADDRESSES: &str = "ipaddresses.networking.k8s.io";
+    let hosts = |hosts: &[&str]| {
+        let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
+        json!({"metadata": {"name": "i"}, "spec": {"rules": rules}})
+    };
+    for (behaviour, resource, object, expected) in [
+        (
+            "an ingress of which everything is known",
+            INGRESSES,
+            json!({"metadata": {"name": "i", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": {"ingressClassName": "nginx", "tls": [{}], "rules": [{"host": "a.b"}]},
+                   "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.2"}, {"hostname": "lb.example.com"}, {"ip": "192.0.2.1", "hostname": "x"}]}}}),
+            "i|nginx|a.b|192.0.2.1,192.0.2.2,lb.example.com|80, 443|10m",
+        ),
+        (
+            "an ingress for every host",
+            INGRESSES,
+            hosts(&["", ""]),
+            "i|<none>|*||80|<unknown>",
+        ),
+        (
+            "three hosts are shown",
+            INGRESSES,
+            hosts(&["a", "", "b", "c"]),
+            "i|<none>|a,b,c||80|<unknown>",
+        ),
+        (
+            "rules beyond the third host are counted",
+            INGRESSES,
+            hosts(&["a", "", "b", "c", ""]),
+            "i|<none>|a,b,c + 2 more...||80|<unknown>",
+        ),
+        (
+            "a class",
+            CLASSES,
+            json!({"metadata": {"name": "c"}, "spec": {"controller": "a.b/c"}}),
+            "c|a.b/c|<none>|<unknown>",
+        ),
+        (
+            "the default class",
+            CLASSES,
+            json!({"metadata": {"name": "c", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+                   "spec": {"controller": "a.b/c", "parameters": {"apiGroup": "d.e", "kind": "K", "name": "n"}}}),
+            "c (default)|a.b/c|K.d.e/n|<unknown>",
+        ),
+        (
+            "a range of two families",
+            "servicecidrs.networking.k8s.io",
+            json!({"metadata": {"name": "r"}, "spec": {"cidrs": ["10.0.0.0/24", "fd00::/112"]}}),
+            "r|10.0.0.0/24,fd00::/112|<unknown>",
+        ),
+        (
+            "an address of a Service",
+            ADDRESSES,
+            json!({"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": {"resource": "services", "namespace": "d", "name": "s"}}}),
+            "10.0.0.1|services/d/s",
+        ),
+        (
+            "an address of something without a namespace",
+            ADDRESSES,
+            json!({"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": {"group": "A.b", "resource": "things", "name": "s"}}}),
+            "10.0.0.1|things.a.b/s",
+        ),
+    ] {
+        assert_eq!(printed(resource, &object), expected, "{behaviour}");
+    }
+}
+
+#[test]
 fn tables_carry_what_was_asked_for() {
     let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "namespace": "d", "labels": {"a": "b"}}, "status": {"phase": "Failed"}});
     let table = Table {

@@ -4,6 +4,7 @@ mod apply;
 mod evictions;
 mod https;
 mod names;
+mod networking;
 mod objects;
 mod pods;
 mod podsecurity;

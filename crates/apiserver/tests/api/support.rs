@@ -73,11 +73,18 @@ impl Server {
     /// Another server on the same store, with a name server at these ports.
     pub(crate) async fn restart(self, (udp, tcp): (u16, u16)) -> Server {
         let ip = Ipv4Addr::new(192, 0, 2, 1);
-        let mut config = config(self.dir.path(), 6443);
-        config.name_server = Some(NameServer {
+        let server = NameServer {
             udp: (ip, udp).into(),
             tcp: (ip, tcp).into(),
-        });
+        };
+        self.restart_with(|config| config.name_server = Some(server))
+            .await
+    }
+
+    /// Another server on the same store, with other settings.
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = config(self.dir.path(), 6443);
+        change(&mut config);
         self.api.stop();
         Server::start_on(self.store, self.dir, config).await
     }
