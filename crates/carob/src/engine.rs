@@ -299,6 +299,7 @@ fn kubelet_config(
         pod_pids_limit: agent.pod_pids_limit,
         single_process_oom_kill: agent.single_process_oom_kill,
         unsafe_sysctls: agent.unsafe_sysctls.clone(),
+        kernel_log: Some("/dev/kmsg".into()),
         info: node::info(),
     }
 }

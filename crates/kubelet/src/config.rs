@@ -45,6 +45,8 @@ pub struct Config {
     pub evictions: Policy,
     /// Which images that are here may not be used by every Pod (spec `§4.4` rule 3).
     pub verification: Verification,
+    /// The kernel's log, `/dev/kmsg`; without it nobody hears of processes killed because the node ran out of memory.
+    pub kernel_log: Option<PathBuf>,
     /// What `status.nodeInfo` says.
     pub info: NodeInfo,
 }

@@ -4,7 +4,7 @@
 //! pure functions of `lifecycle`; what is here observes, carries out, and reports.
 //!
 //! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods and hears the runtime's events, and hands both to one worker task per Pod
-//! UID; the recorder writes Events in order; one part looks at what the node has left; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
+//! UID; the recorder writes Events in order; one part looks at what the node has left, one reads the kernel's log for what memory ran out for; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
@@ -30,6 +30,7 @@ mod mounting;
 mod mounts;
 mod node;
 mod objects;
+mod oom;
 mod orphans;
 mod pressure;
 mod probe;
@@ -123,7 +124,8 @@ impl Kubelet {
     pub async fn run(self, shutdown: CancellationToken) {
         let (evictor, evictions) = mpsc::unbounded_channel();
         let pressure = pressure::run(self.agent.clone(), evictor, shutdown.clone());
+        let oom = oom::run(self.agent.clone(), shutdown.clone());
         let dispatch = dispatch::run(self.agent, evictions, shutdown.clone());
-        tokio::join!(self.poster.run(shutdown), dispatch, pressure);
+        tokio::join!(self.poster.run(shutdown), dispatch, pressure, oom);
     }
 }

@@ -53,6 +53,41 @@ fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
+/// A process that was killed because the machine ran out of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    /// Its name.
+    pub process: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// What a record of the kernel's log (`/dev/kmsg`) tells of such a process: nothing if a cgroup ran out of memory, or if it is not the
+/// kernel that speaks.
+pub fn oom_victim(record: &str) -> Option<Victim> {
+    let (prefix, message) = record.split_once(';')?;
+    let priority: u32 = prefix.split(',').next()?.parse().ok()?;
+    let is_kernel = priority < 8;
+    let facts = message.strip_prefix("oom-kill:")?;
+    if !is_kernel || !facts.contains(",global_oom,") {
+        return None;
+    }
+    // A process's name may hold any character, an id only digits.
+    let (facts, rest) = facts.rsplit_once(",pid=")?;
+    let (_, process) = facts.split_once(",task=")?;
+    Some(Victim {
+        process: process.to_owned(),
+        pid: rest.split(',').next()?.parse().ok()?,
+    })
+}
+
+/// `SystemOOM` (§14.2).
+pub fn system_oom(victim: &Victim) -> Event {
+    let Victim { process, pid } = victim;
+    let message = format!("System OOM encountered, victim process: {process}, pid: {pid}");
+    Event::warning("SystemOOM", message)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -100,5 +135,46 @@ mod tests {
         );
         assert_eq!(reason(&cordoned, &here).as_deref(), Some("NodeSchedulable"));
         assert_eq!(reason(&here, &here), None);
+    }
+
+    #[test]
+    fn only_the_machines_own_shortage_is_told_of() {
+        let facts = |constraint: &str, more: &str, task: &str| {
+            format!(
+                "oom-kill:constraint={constraint},nodemask=(null),cpuset=/,mems_allowed=0,{more},task={task},pid=42,uid=0"
+            )
+        };
+        let global = facts("CONSTRAINT_NONE", "global_oom,task_memcg=/a", "eater");
+        let odd = facts("CONSTRAINT_NONE", "global_oom,task_memcg=/a", "a,pid=7");
+        let of_group = facts("CONSTRAINT_MEMCG", "oom_memcg=/a,task_memcg=/a/b", "eater");
+        let rows = [
+            (format!("6,12,345,-;{global}"), Some("eater")),
+            (format!("6,12,345,-;{odd}"), Some("a,pid=7")),
+            (format!("6,12,345,-;{of_group}"), None),
+            (format!("14,12,345,-;{global}"), None),
+            (global, None),
+            (
+                "6,12,345,-;eater invoked oom-killer: order=0".to_owned(),
+                None,
+            ),
+            (" SUBSYSTEM=cpu".to_owned(), None),
+        ];
+        for (record, process) in rows {
+            let victim = oom_victim(&record);
+            let want = process.map(|process| Victim {
+                process: process.to_owned(),
+                pid: 42,
+            });
+            assert_eq!(victim, want, "{record}");
+        }
+        let event = system_oom(&Victim {
+            process: "eater".into(),
+            pid: 42,
+        });
+        let text = "System OOM encountered, victim process: eater, pid: 42";
+        assert_eq!(
+            (event.reason.as_str(), event.message.as_str()),
+            ("SystemOOM", text)
+        );
     }
 }

@@ -228,6 +228,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         pod_pids_limit: None,
         single_process_oom_kill: false,
         unsafe_sysctls: Default::default(),
+        kernel_log: None,
         info: kubelet::NodeInfo::default(),
         root,
     }

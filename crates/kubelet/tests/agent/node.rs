@@ -1,12 +1,13 @@
 //! What an agent tells of its node.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::support::api::FakeApi;
 use crate::support::ports::FakeRuntime;
-use crate::support::start_with;
+use crate::support::{start, start_with};
 
 const NODE: &str = "/api/v1/nodes/node";
 
@@ -53,4 +54,14 @@ async fn a_machine_that_was_booted_anew_is_told_of() {
         &["Rebooted: Node node has been rebooted, boot id: this boot"],
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_killed_for_the_machines_sake_is_told_of() {
+    let mut world = start();
+    let facts = "constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/a,task=eater,pid=42,uid=0";
+    writeln!(world.kernel, "6,1,1,-;eater invoked oom-killer: order=0").unwrap();
+    writeln!(world.kernel, "6,2,2,-;oom-kill:{facts}").unwrap();
+    let event = "SystemOOM: System OOM encountered, victim process: eater, pid: 42";
+    told(&world.api, &[event]).await;
 }

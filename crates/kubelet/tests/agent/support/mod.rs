@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) images: Arc<FakeImages>,
     /// What it answers the API server with.
     pub(crate) server: Arc<dyn NodeServer>,
+    /// What the kernel says.
+    pub(crate) kernel: std::fs::File,
     stop: CancellationToken,
     dir: Arc<tempfile::TempDir>,
 }
@@ -91,6 +93,7 @@ fn start_in(
     evictions: &Settings,
 ) -> World {
     let volumes = Arc::new(FakeVolumes::new(dir.path().to_owned()));
+    let kernel = pipe(&dir.path().join("kmsg"));
     let stop = CancellationToken::new();
     let config = Config {
         evictions: Policy::read(evictions).unwrap(),
@@ -112,9 +115,21 @@ fn start_in(
         volumes,
         images,
         server,
+        kernel,
         stop,
         dir,
     }
+}
+
+/// A named pipe, open at both ends so that it has no end.
+fn pipe(path: &std::path::Path) -> std::fs::File {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    match rustix::fs::mkfifoat(rustix::fs::CWD, path, mode) {
+        Err(rustix::io::Errno::EXIST) | Ok(()) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let mut options = std::fs::File::options();
+    options.read(true).write(true).open(path).unwrap()
 }
 
 fn config(root: PathBuf) -> Config {
@@ -141,6 +156,7 @@ fn config(root: PathBuf) -> Config {
         pod_pids_limit: None,
         single_process_oom_kill: false,
         unsafe_sysctls: Default::default(),
+        kernel_log: Some(root.join("kmsg")),
         info: NodeInfo {
             boot_id: "this boot".into(),
             ..NodeInfo::default()
