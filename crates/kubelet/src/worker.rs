@@ -311,14 +311,16 @@ impl Worker {
     }
 
     /// Whether the run before this one was stopped so that this one can be started. Upstream's agent does both in one go, and
-    /// nobody sees the exit in between.
+    /// nobody sees the exit in between; where a back-off came between the two, it has been told.
     fn stopped_to_start(&self, container: &str) -> bool {
         let records = self.records.containers.iter();
         let newest = records
             .filter(|c| c.name == container)
             .max_by_key(|c| c.attempt);
-        let stop = newest.and_then(|c| self.seen.memory.stop_of(&c.id));
-        stop.is_some_and(|stop| stop.then_restart)
+        newest.is_some_and(|run| {
+            let stop = self.seen.memory.stop_of(&run.id);
+            stop.is_some_and(|stop| stop.then_restart) && !self.has_told_end(&run.id)
+        })
     }
 
     /// Whether the next step waits for the status before it to be stored: a restart, and the end.

@@ -82,6 +82,16 @@ impl Worker {
         !self.is_held_up() && self.queue.iter().any(replaces)
     }
 
+    /// Whether the stored status says that a run has ended.
+    pub(super) fn has_told_end(&self, run: &str) -> bool {
+        let states = containers(&self.stored).flat_map(|c| [&c.state, &c.last_state]);
+        let mut ends = states.filter_map(|state| state.as_ref()?.terminated.as_ref());
+        ends.any(|end| {
+            let id = end.container_id.as_deref().unwrap_or_default();
+            id.rsplit_once("://").is_some_and(|(_, id)| id == run)
+        })
+    }
+
     /// Whether a deleted Pod still has something to stop. Upstream's agent is busy stopping until then, and reports what came of
     /// all of it: a watch goes from `Terminating` to the end. Only its probes go on telling (spec `§5.2`).
     pub(super) fn is_being_deleted(&self) -> bool {

@@ -130,6 +130,33 @@ async fn a_failed_liveness_probe_restarts_its_container() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_after_a_back_off_hides_nothing_while_it_pulls() {
+    let world = start();
+    world.runtime.answer("a", 1, "dead");
+    let containers = json!([probed("a", "livenessProbe", 1), container("b")]);
+    world.api.put(P, pod("p", containers, json!({})));
+    let held = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        let reason = &status(&pod, "a")["state"]["waiting"]["reason"];
+        (reason == "CrashLoopBackOff").then_some(())
+    };
+    world.api.until("held", held).await;
+    world.images.lose();
+    let pulling = |api: &FakeApi| {
+        let pulling = "Pulling: Pulling image \"busybox:1.36\"".to_owned();
+        api.events().contains(&pulling).then_some(())
+    };
+    world.api.until("pulling", pulling).await;
+    world.runtime.exit("b", 7);
+    let told = |api: &FakeApi| {
+        let pod = api.get(P)?;
+        let ended = &status(&pod, "b")["state"]["terminated"];
+        (ended["exitCode"] == 7).then_some(())
+    };
+    world.api.until("told", told).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_startup_probe_holds_the_containers_after_a_sidecar() {
     let world = start();
     world.runtime.answer("side", 1, "starting");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -430,6 +431,8 @@ pub(crate) struct FakeImages {
     listed: Mutex<Vec<Image>>,
     /// Users that pulls were tried as.
     users: Mutex<Vec<String>>,
+    /// Nothing is here any more, and no pull ends.
+    is_lost: AtomicBool,
 }
 
 impl FakeImages {
@@ -444,6 +447,15 @@ impl FakeImages {
             .map(|name| image(name, vec![format!("{name}@sha256:0")]));
         let loaded = loaded.iter().map(|name| image(name, vec![]));
         *self.listed.lock().unwrap() = pulled.chain(loaded).collect();
+    }
+
+    /// From now on no image is here, and pulls do not end.
+    pub(crate) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+    }
+
+    fn is_slow(&self, reference: &str) -> bool {
+        reference.starts_with("slow") || self.is_lost.load(Ordering::Relaxed)
     }
 
     /// The users that pulls were tried as, in order.
@@ -473,10 +485,7 @@ impl Images for FakeImages {
     async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         let is_private = reference.starts_with("private");
         let is_pulled = self.users().iter().any(|user| user == "right");
-        if reference.starts_with("never")
-            || reference.starts_with("slow")
-            || (is_private && !is_pulled)
-        {
+        if reference.starts_with("never") || self.is_slow(reference) || (is_private && !is_pulled) {
             return Ok(None);
         }
         Ok(Some(here(reference)))
@@ -492,7 +501,7 @@ impl Images for FakeImages {
         auth: Option<AuthConfig>,
         _progress: Option<ProgressSink>,
     ) -> Result<Image, ImageError> {
-        if reference.starts_with("slow") {
+        if self.is_slow(reference) {
             std::future::pending::<()>().await;
         }
         let user = auth.unwrap_or_default().username;
