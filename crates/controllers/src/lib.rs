@@ -50,6 +50,7 @@ impl Controllers {
         tokio::join!(
             namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             endpoints::run(self.client.clone(), shutdown.clone()),
+            endpoints::mirroring::run(self.client.clone(), shutdown.clone()),
             disruption::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),

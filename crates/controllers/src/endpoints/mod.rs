@@ -5,10 +5,11 @@
 //! there are any or may have to be. [`state`] decides what has to be written by the rules in [`slices`] and [`legacy`]; for each Service
 //! one write is under way at a time, and what happens meanwhile is taken together in the next. Objects others keep are left alone.
 //!
-//! Slices and Endpoints of a Service that is gone are deleted here.
+//! Slices and Endpoints of a Service that is gone are deleted here. [`mirroring`] makes slices of Endpoints that users keep themselves.
 
 mod backend;
 mod legacy;
+pub(crate) mod mirroring;
 mod slices;
 mod state;
 #[cfg(test)]

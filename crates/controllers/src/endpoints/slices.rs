@@ -203,10 +203,10 @@ impl Key {
 
 /// Ports in no order: slices with the same ones are alike.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct PortSet(Vec<(String, String, Option<i32>, Option<String>)>);
+pub(super) struct PortSet(Vec<(String, String, Option<i32>, Option<String>)>);
 
 impl PortSet {
-    fn of(ports: &[EndpointPort]) -> Self {
+    pub(super) fn of(ports: &[EndpointPort]) -> Self {
         let mut ports: Vec<_> = ports
             .iter()
             .map(|port| {
@@ -320,6 +320,16 @@ fn is_same(slice: &EndpointSlice, placeholder: &EndpointSlice) -> bool {
         && slice.metadata.owner_references == placeholder.metadata.owner_references
 }
 
+/// What the names of a Service's slices begin with.
+pub(super) fn prefix(service: &str) -> String {
+    let dash = if service.len() < LONGEST_NAME {
+        "-"
+    } else {
+        ""
+    };
+    format!("{service}{dash}")
+}
+
 fn new_slice(service: &Service, family: Family, ports: Vec<EndpointPort>) -> EndpointSlice {
     let name = service.metadata.name.clone().unwrap_or_default();
     let owner = OwnerReference {
@@ -330,10 +340,9 @@ fn new_slice(service: &Service, family: Family, ports: Vec<EndpointPort>) -> End
         controller: Some(true),
         block_owner_deletion: Some(true),
     };
-    let dash = if name.len() < LONGEST_NAME { "-" } else { "" };
     EndpointSlice {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{name}{dash}")),
+            generate_name: Some(prefix(&name)),
             namespace: service.metadata.namespace.clone(),
             labels: Some(labels(service)),
             owner_references: Some(vec![owner]),
