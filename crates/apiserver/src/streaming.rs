@@ -9,7 +9,7 @@ mod spdy;
 mod upgrade;
 
 pub(crate) use forward::connect as port_forward;
-pub(crate) use proxy::pod as proxy;
+pub(crate) use proxy::{pod as proxy_to_pod, service as proxy_to_service};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

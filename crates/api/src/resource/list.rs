@@ -143,7 +143,10 @@ pub static RESOURCES: &[Resource] = &[
     core("Service", "services", "service")
         .short(&["svc"])
         .in_all()
-        .sub(&[sub("status", v1("Service"), WRITE)])
+        .sub(&[
+            sub("proxy", v1("ServiceProxyOptions"), ANY),
+            sub("status", v1("Service"), WRITE),
+        ])
         .fields(&["spec.clusterIP", "spec.type"])
         .put_creates(),
     Resource::new("events.k8s.io", "v1", "Event", "events", "event")

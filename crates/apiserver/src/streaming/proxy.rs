@@ -1,6 +1,8 @@
-//! `pods/…/proxy`: any HTTP request, passed on to a port of a Pod, and its answer passed back (spec kubectl-and-api §10). The Pod is
-//! reached as port forwarding reaches it; connections are not kept. Upgrades and TLS towards the Pod are left out.
+//! `pods/…/proxy` and `services/…/proxy`: any HTTP request, passed on to a port of a Pod, or of one behind a Service, and its answer
+//! passed back (spec kubectl-and-api §10). The Pod is reached as port forwarding reaches it; connections are not kept. Upgrades and TLS
+//! towards the Pod are left out.
 
+use api::gvk::GroupResource;
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use ports::streams::{Reader, Writer};
+use rand::seq::IndexedRandom;
 use serde_json::Value;
 
 use crate::respond::{self, Body, BoxError};
@@ -30,23 +33,52 @@ const NOT_PASSED_ON: [&str; 10] = [
     "upgrade",
 ];
 
-/// Which Pod, and which port of it: `[scheme:]name[:port]`.
+/// Which Pod or Service, and which port of it: `[scheme:]name[:port]`.
 struct Place<'a> {
     name: &'a str,
     port: Option<&'a str>,
 }
 
-/// Serves a request of any method.
+/// A request of any method to a Pod.
 pub(crate) async fn pod(rest: &Rest) -> Result<Response<Body>, StatusError> {
-    let place = place(&rest.target.name)?;
+    let place = place("pod", &rest.target.name)?;
+    pass_on(rest, || {
+        let pod = named(rest, "pods", place.name)?;
+        let port = port(&pod, place.port)?;
+        super::check_assigned(rest, &pod)?;
+        Ok((pod, port))
+    })
+    .await
+}
+
+/// A request of any method to one of the Pods that are ready behind a Service.
+pub(crate) async fn service(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    let place = place("service", &rest.target.name)?;
+    pass_on(rest, || {
+        let service = named(rest, "services", place.name)?;
+        let port = port_name(&service, &place)?;
+        let endpoints = named(rest, "endpoints", place.name)?;
+        let all = backends(&endpoints, port);
+        let chosen = all.choose(&mut rand::rng()).ok_or_else(|| {
+            let name = api::gotext::quote(&rest.target.name);
+            status::service_unavailable(format!("no endpoints available for service {name}"))
+        })?;
+        Ok((named(rest, "pods", chosen.0)?, chosen.1))
+    })
+    .await
+}
+
+/// Passes a request on to a port of a Pod.
+async fn pass_on(
+    rest: &Rest,
+    find: impl FnOnce() -> Result<(Value, u16), StatusError>,
+) -> Result<Response<Body>, StatusError> {
     let path = rest.call.parts.uri.path();
     let inner = inner_path(path);
     if inner.is_empty() && matches!(rest.call.parts.method, Method::GET | Method::HEAD) {
         return Ok(moved(path, rest.call.parts.uri.query()));
     }
-    let pod = named(rest, place.name)?;
-    let port = port(&pod, place.port)?;
-    super::check_assigned(rest, &pod)?;
+    let (pod, port) = find()?;
     let target = super::target(&pod, String::new());
     let connected = super::node(rest)?.port_forward(&target, port).await;
     let (reader, writer) = connected.map_err(|error| unreachable(&error.message))?;
@@ -57,7 +89,7 @@ pub(crate) async fn pod(rest: &Rest) -> Result<Response<Body>, StatusError> {
     Ok(answer(response, prefix))
 }
 
-fn place(text: &str) -> Result<Place<'_>, StatusError> {
+fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, StatusError> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
         [name] => Ok(Place { name, port: None }),
@@ -65,19 +97,54 @@ fn place(text: &str) -> Result<Place<'_>, StatusError> {
             name,
             port: Some(*port).filter(|port| !port.is_empty()),
         }),
-        ["https", ..] => Err(status::bad_request("a pod cannot be asked over TLS")),
+        ["https", ..] => Err(status::bad_request(format!(
+            "a {what} cannot be asked over TLS"
+        ))),
         _ => Err(status::bad_request(format!(
-            "invalid pod request {}",
+            "invalid {what} request {}",
             api::gotext::quote(text)
         ))),
     }
 }
 
-fn named(rest: &Rest, name: &str) -> Result<Value, StatusError> {
-    let key = rest.kind.key(Some(&rest.target.namespace), Some(name));
-    let entry = rest.inner.store.get(&key);
-    let entry = entry.ok_or_else(|| status::not_found(&rest.group_resource(), name))?;
+/// An object of the request's namespace.
+fn named(rest: &Rest, plural: &str, name: &str) -> Result<Value, StatusError> {
+    let kind = api::resource::find("", "v1", plural);
+    let key = kind.map(|kind| kind.key(Some(&rest.target.namespace), Some(name)));
+    let entry = key.and_then(|key| rest.inner.store.get(&key));
+    let entry = entry.ok_or_else(|| status::not_found(&GroupResource::new("", plural), name))?;
     Ok(Stored::decode(entry)?.object)
+}
+
+/// The name of the Service's port that is meant, which may be empty; a number is that of a port it has.
+fn port_name<'a>(service: &'a Value, place: &Place<'a>) -> Result<&'a str, StatusError> {
+    let asked = place.port.unwrap_or_default();
+    let Ok(number) = asked.parse::<i64>() else {
+        return Ok(asked);
+    };
+    let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let found = ports.find(|port| port["port"].as_i64() == Some(number));
+    let found = found.ok_or_else(|| {
+        let name = api::gotext::quote(place.name);
+        status::service_unavailable(format!("no service port {number} found for service {name}"))
+    })?;
+    Ok(found["name"].as_str().unwrap_or_default())
+}
+
+/// The Pods that are ready behind a port of this name, and the number it has there.
+fn backends<'a>(endpoints: &'a Value, port: &str) -> Vec<(&'a str, u16)> {
+    let list = |value: &'a Value| value.as_array().into_iter().flatten();
+    let mut found = Vec::new();
+    for subset in list(&endpoints["subsets"]) {
+        let is_it = |p: &&Value| p["name"].as_str().unwrap_or_default() == port;
+        let number = list(&subset["ports"]).find(is_it);
+        let number = number.and_then(|p| u16::try_from(p["port"].as_u64()?).ok());
+        let pods = list(&subset["addresses"]).map(|address| &address["targetRef"]);
+        let pods = pods.filter(|target| target["kind"] == "Pod");
+        let pods = pods.filter_map(|target| target["name"].as_str());
+        found.extend(pods.filter_map(|pod| Some((pod, number?))));
+    }
+    found
 }
 
 /// The port asked for, else the first that a container says it has, else that of HTTP.
@@ -95,7 +162,7 @@ fn port(pod: &Value, asked: Option<&str>) -> Result<u16, StatusError> {
     Ok(first.unwrap_or(HTTP))
 }
 
-/// What follows `/api/v1/namespaces/…/pods/…/proxy`, as it was written.
+/// What follows `/api/v1/namespaces/…/pods/…/proxy` or its like, as it was written.
 fn inner_path(path: &str) -> &str {
     let before = path.split('/').take(8).map(|part| part.len() + 1);
     path.get(before.sum::<usize>().saturating_sub(1)..)
@@ -202,7 +269,7 @@ mod tests {
             ("https:p:80", Err("a pod cannot be asked over TLS")),
             ("a:b:c:d", Err("invalid pod request \"a:b:c:d\"")),
         ] {
-            let got = place(text).map(|place| (place.name, place.port));
+            let got = place("pod", text).map(|place| (place.name, place.port));
             let got = got.map_err(|error| error.message.clone());
             assert_eq!(
                 got.as_ref().map_err(String::as_str),
@@ -228,6 +295,34 @@ mod tests {
                 got.as_ref().map_err(String::as_str),
                 want.as_ref().map_err(|e| *e)
             );
+        }
+    }
+
+    #[test]
+    fn a_service_leads_to_its_ready_pods() {
+        let service = json!({"spec": {"ports": [{"name": "web", "port": 80}, {"port": 81}]}});
+        let endpoints = json!({"subsets": [
+            {"addresses": [{"targetRef": {"kind": "Pod", "name": "a"}}, {"ip": "10.0.0.9"}],
+                "notReadyAddresses": [{"targetRef": {"kind": "Pod", "name": "b"}}],
+                "ports": [{"name": "web", "port": 8080}, {"port": 8081}]},
+            {"addresses": [{"targetRef": {"kind": "Pod", "name": "c"}}], "ports": [{"name": "web", "port": 9090}]},
+        ]});
+        for (port, want) in [
+            (Some("web"), Ok(vec![("a", 8080), ("c", 9090)])),
+            (Some("80"), Ok(vec![("a", 8080), ("c", 9090)])),
+            (Some("81"), Ok(vec![("a", 8081)])),
+            (None, Ok(vec![("a", 8081)])),
+            (Some("other"), Ok(vec![])),
+            (
+                Some("82"),
+                Err("no service port 82 found for service \"s\""),
+            ),
+        ] {
+            let place = Place { name: "s", port };
+            let found = port_name(&service, &place).map(|port| backends(&endpoints, port));
+            let found = found.map_err(|error| error.message.clone());
+            let found = found.as_ref().map_err(String::as_str);
+            assert_eq!(found, want.as_ref().map_err(|e| *e), "{port:?}");
         }
     }
 

@@ -151,3 +151,58 @@ async fn requests_go_to_a_port_of_the_pod_and_back() {
         "error trying to reach service: nothing listens"
     );
 }
+
+#[tokio::test]
+async fn a_service_is_asked_by_one_of_its_pods() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    bind(&server, "web").await;
+    server.api.set_node_server(Arc::new(Web));
+    let core = "/api/v1/namespaces/default";
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 8000, "targetPort": 80}]}});
+    let made = server
+        .ask("POST", &format!("{core}/services"), service)
+        .await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let proxy = format!("{core}/services/front");
+    let answer = server.get(&format!("{proxy}:http/proxy/")).await;
+    let words = "endpoints \"front\" not found";
+    assert_eq!((answer.code, answer.message()), (404, words));
+    let target = json!({"kind": "Pod", "namespace": "default", "name": "web"});
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "front"},
+        "subsets": [{"addresses": [{"ip": "10.0.0.1", "targetRef": target}], "ports": [{"name": "http", "port": 80}]}]});
+    let made = server
+        .ask("POST", &format!("{core}/endpoints"), endpoints)
+        .await;
+    assert_eq!(made.code, 201, "{made:?}");
+    for path in [":http/proxy/x", ":8000/proxy/x", "http:front:http/proxy/x"] {
+        let path = match path.strip_prefix("http:front") {
+            Some(rest) => format!("{core}/services/http:front{rest}"),
+            None => format!("{proxy}{path}"),
+        };
+        let answer = server.ask("PUT", &path, json!({})).await;
+        assert_eq!(
+            (answer.code, &answer.body["pod"]),
+            (200, &json!("web")),
+            "{path}"
+        );
+        assert_eq!(answer.body["line"], "put /x http/1.1");
+    }
+    for (path, code, words) in [
+        (
+            ":9/proxy/",
+            503,
+            "no service port 9 found for service \"front\"",
+        ),
+        (
+            "/proxy/",
+            503,
+            "no endpoints available for service \"front\"",
+        ),
+    ] {
+        let answer = server.get(&format!("{proxy}{path}")).await;
+        assert_eq!((answer.code, answer.message()), (code, words), "{path}");
+    }
+    assert_eq!(server.get(&format!("{proxy}/proxy")).await.code, 301);
+}
