@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -46,9 +46,15 @@ impl Instance {
     }
 }
 
+/// Whether a process has not ended; one that nobody has waited for yet has.
 fn is_alive(pid: &str) -> bool {
     let pid = pid.parse().ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| pidfd_open(pid, PidfdFlags::empty()).is_ok())
+    let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    process.is_some_and(|process| {
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let now = Timespec::default();
+        matches!(poll(&mut ended, Some(&now)), Ok(0))
+    })
 }
 
 /// Waits a moment for the lock of an engine that was killed: a process that it was just starting has its files until it executes its
