@@ -279,10 +279,15 @@ spec:
 
 fn what_users_keep_is_left_alone(user: &User) -> anyhow::Result<()> {
     let mut endpoints = endpoints(user);
-    let mut own = user.watch(
-        DISCOVERY,
-        "endpointslices?labelSelector=kubernetes.io/service-name=web",
-    );
+    let kept_by = |manager: &str| {
+        let label = "endpointslice.kubernetes.io/managed-by";
+        user.watch(
+            DISCOVERY,
+            &format!("endpointslices?labelSelector={label}={manager}"),
+        )
+    };
+    let mut mirrored = kept_by("endpointslicemirroring-controller.k8s.io");
+    let mut made = kept_by("endpointslice-controller.k8s.io");
     // The Service has no selector at first, and its endpoints are the user's.
     user.apply(
         r#"
@@ -308,14 +313,19 @@ endpoints: [{addresses: [192.0.2.8]}]
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         name.split('-').next().unwrap_or_default().to_owned()
     };
-    own.until("mine", name)?;
+    // What the Endpoints say is mirrored in a slice beside the user's own.
+    mirrored.until("web", name)?;
     endpoints.until("192.0.2.7 ! ", addresses)?;
-    ensure!(described(user)? == ["192.0.2.8:80"]);
+    let described = described(user)?;
+    ensure!(
+        described == ["192.0.2.7:80", "192.0.2.8:80"],
+        "{described:?}"
+    );
     let count = || -> anyhow::Result<usize> {
         let names = user.run(&["get", "endpointslices", "-o", "name"])?;
         Ok(names.lines().count())
     };
-    // With a selector the Endpoints are another's, and there is a second slice.
+    // With a selector the Endpoints are another's, and their slice, too.
     user.run(&[
         "patch",
         "service",
@@ -323,11 +333,12 @@ endpoints: [{addresses: [192.0.2.8]}]
         "-p",
         r#"{"spec": {"selector": {"app": "web"}}}"#,
     ])?;
-    own.until("web", name)?;
+    made.until("web", name)?;
+    mirrored.until_gone()?;
     endpoints.until(" ! ", addresses)?;
     ensure!(count()? == 2);
     user.run(&["delete", "service", "web"])?;
-    own.until_gone()?;
+    made.until_gone()?;
     endpoints.until_gone()?;
     let left = user.run(&["get", "endpointslices", "-o", "name"])?;
     ensure!(left == "endpointslice.discovery.k8s.io/mine\n", "{left}");
