@@ -20,6 +20,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("skipverify", Role::Ports),
     ("informer", Role::Ports),
     ("lifecycle", Role::Rules),
+    ("workloads", Role::Rules),
     ("admission", Role::Rules),
     ("netplan", Role::Rules),
     ("store", Role::Effects),

@@ -1,0 +1,8 @@
+//! What controllers of workloads decide: objects in; creations, changes, deletions and status out.
+//!
+//! Everything here is a pure function: the same objects and time give the same plan. A controller carries a plan out, hears of what
+//! it has done like of anything else, and plans again until nothing is left to do. Nothing is remembered between two plans but what
+//! the objects themselves say.
+
+pub mod owner;
+pub mod pod;

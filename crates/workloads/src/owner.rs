@@ -1,0 +1,122 @@
+//! Who an object belongs to (upstream's controller references): what a controller owns, takes over and lets go.
+
+use api::selector::Selector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::{Value, json};
+
+/// The reference of an object to its controller, of which there is at most one.
+pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
+    let owners = object.owner_references.iter().flatten();
+    owners.into_iter().find(|o| o.controller == Some(true))
+}
+
+/// A reference to the controller with this metadata, which its own deletion in the foreground waits for.
+pub fn reference(api_version: &str, kind: &str, controller: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        name: controller.name.clone().unwrap_or_default(),
+        uid: controller.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// What an object is to a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Its own.
+    Owned,
+    /// Nobody's, and selected: it becomes its own.
+    Adopt,
+    /// Its own, and not selected any more: it is let go.
+    Release,
+    /// None of its business.
+    Ignore,
+}
+
+/// What `object` is to `controller`, which selects objects of its namespace by `selector`. A controller that is being deleted neither
+/// takes over nor lets go.
+pub fn claim(controller: &ObjectMeta, selector: &Selector, object: &ObjectMeta) -> Claim {
+    if controller.namespace != object.namespace {
+        return Claim::Ignore;
+    }
+    let is_selected = selector.matches(&object.labels);
+    let is_leaving = controller.deletion_timestamp.is_some();
+    match controller_of(object) {
+        Some(owner) if Some(&owner.uid) != controller.uid.as_ref() => Claim::Ignore,
+        Some(_) if is_selected => Claim::Owned,
+        Some(_) if !is_leaving => Claim::Release,
+        None if is_selected && !is_leaving && object.deletion_timestamp.is_none() => Claim::Adopt,
+        _ => Claim::Ignore,
+    }
+}
+
+/// The strategic merge patch that makes an object the controller's own.
+pub fn adoption(owner: &OwnerReference, object: &ObjectMeta) -> Value {
+    json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
+}
+
+/// The strategic merge patch that lets an object go.
+pub fn release(controller: &ObjectMeta, object: &ObjectMeta) -> Value {
+    let owner = json!({"$patch": "delete", "uid": controller.uid});
+    json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn meta(uid: &str, app: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(uid.into()),
+            namespace: Some("ns".into()),
+            uid: Some(uid.into()),
+            labels: Some([("app".to_owned(), app.to_owned())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn of(owner: &ObjectMeta, mut object: ObjectMeta) -> ObjectMeta {
+        let other = OwnerReference {
+            controller: None,
+            ..reference("v1", "Pod", &meta("other", ""))
+        };
+        object.owner_references = Some(vec![other, reference("apps/v1", "ReplicaSet", owner)]);
+        object
+    }
+
+    fn leaving(mut object: ObjectMeta) -> ObjectMeta {
+        object.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        object
+    }
+
+    #[test]
+    fn claims() {
+        let (ours, theirs) = (meta("ours", ""), meta("theirs", ""));
+        let (gone, web, db) = (leaving(meta("ours", "")), meta("p", "web"), meta("p", "db"));
+        let elsewhere = ObjectMeta {
+            namespace: Some("other".into()),
+            ..web.clone()
+        };
+        let cases = [
+            (&ours, of(&ours, web.clone()), Claim::Owned),
+            (&ours, of(&ours, leaving(web.clone())), Claim::Owned),
+            (&gone, of(&ours, web.clone()), Claim::Owned),
+            (&ours, of(&ours, db.clone()), Claim::Release),
+            (&gone, of(&ours, db.clone()), Claim::Ignore),
+            (&ours, of(&theirs, web.clone()), Claim::Ignore),
+            (&ours, web.clone(), Claim::Adopt),
+            (&ours, elsewhere, Claim::Ignore),
+            (&ours, db, Claim::Ignore),
+            (&ours, leaving(web.clone()), Claim::Ignore),
+            (&gone, web, Claim::Ignore),
+        ];
+        let selector = Selector::parse("app=web").unwrap();
+        for (n, (controller, object, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(claim(controller, &selector, &object), expected, "case {n}");
+        }
+    }
+}
