@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::meta::invalid_text;
 use crate::pod::{internal, label_selector, non_negative};
 use crate::view::{At, object};
-use crate::{Rules, Subresource, generic, meta};
+use crate::{Rules, Subresource, generic, meta, workload};
 
 pub(crate) const RULES: Rules = Rules {
     namespaced: Some(true),
@@ -57,29 +57,14 @@ fn validate_spec(spec: &At<'_>) -> ErrorList {
             "minAvailable and maxUnavailable cannot be both set",
         ));
     }
-    errors.extend(bounds.iter().flat_map(number_or_percent));
+    for bound in bounds.iter().filter(|bound| bound.given()) {
+        errors.extend(workload::number_or_percent(bound));
+        errors.extend(workload::at_most_all(bound));
+    }
     errors.extend(label_selector(&spec.get("selector")));
     let policy = spec.get("unhealthyPodEvictionPolicy");
     if policy.given() && !POLICIES.contains(&policy.text()) {
         errors.push(Error::not_supported(&policy.path, policy.text(), &POLICIES));
-    }
-    errors
-}
-
-/// Not negative, or a percentage up to 100.
-fn number_or_percent(at: &At<'_>) -> ErrorList {
-    let Some(percent) = at.value.as_str() else {
-        return non_negative(at);
-    };
-    let errors = invalid_text(at, names::percent(percent));
-    // More digits than a number has are more than 100.
-    let number = percent.trim_end_matches('%').parse();
-    if errors.is_empty() && number.unwrap_or(u64::MAX) > 100 {
-        return vec![Error::invalid(
-            &at.path,
-            percent,
-            "must not be greater than 100%",
-        )];
     }
     errors
 }

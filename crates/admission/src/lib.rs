@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod binding;
 mod configmap;
+mod deployment;
 mod disruption;
 mod endpoints;
 mod endpointslice;
@@ -36,13 +37,16 @@ pub mod pod;
 pub mod podsecurity;
 mod podtemplate;
 pub mod priority;
+mod replicaset;
 mod resources;
 pub mod runtimeclass;
+pub mod scale;
 mod secret;
 pub mod service;
 mod serviceaccount;
 mod servicecidr;
 mod view;
+pub mod workload;
 
 pub use meta::validate_field_manager;
 pub use ownership::ownership;
@@ -54,6 +58,8 @@ pub enum Subresource {
     Main,
     /// `…/status`.
     Status,
+    /// `…/scale`: how many Pods of a kind there should be.
+    Scale,
     /// `pods/…/ephemeralcontainers`.
     EphemeralContainers,
     /// `pods/…/resize`.
@@ -94,6 +100,8 @@ pub fn rules(resource: &str) -> Rules {
         "events.events.k8s.io" => event::EVENTS_RULES,
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
+        "deployments.apps" => deployment::RULES,
+        "replicasets.apps" => replicaset::RULES,
         "ingresses.networking.k8s.io" => ingress::RULES,
         "ingressclasses.networking.k8s.io" => ingressclass::RULES,
         "ipaddresses.networking.k8s.io" => ipaddress::RULES,

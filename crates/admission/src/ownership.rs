@@ -17,6 +17,10 @@ pub fn ownership(resource: &str, part: Subresource) -> Scope {
         (Subresource::Status, "servicecidrs.networking.k8s.io") => {
             Scope::Except(&[&["metadata"], &["spec"]])
         }
+        (Subresource::Status, "deployments.apps") => {
+            Scope::Except(&[&["spec"], &["metadata", "labels"]])
+        }
+        (Subresource::Scale, _) => Scope::Only(&[&["spec", "replicas"]]),
         (Subresource::Status, _) => Scope::Except(&[&["spec"]]),
         (Subresource::EphemeralContainers, _) => Scope::Only(&[&["spec", "ephemeralContainers"]]),
         (Subresource::Resize, _) => Scope::Only(&[

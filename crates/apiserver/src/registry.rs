@@ -118,7 +118,15 @@ pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusErr
         let warning = admission::ingress::warning(object);
         warning.into_iter().for_each(|text| rest.warn(text));
     }
+    warn(rest, object, None);
     podsecurity::review(rest, Subresource::Main, object, None)
+}
+
+/// Tells the client what upstream warns of in objects that make Pods.
+fn warn(rest: &Rest, new: &Value, old: Option<&Value>) {
+    let resource = rest.group_resource().to_string();
+    let warnings = admission::workload::warnings(&resource, new, old);
+    warnings.into_iter().for_each(|text| rest.warn(text));
 }
 
 /// Admission that looks things up, on an update that is valid otherwise.
@@ -133,6 +141,9 @@ pub(crate) fn review_update(
     }
     if rest.kind.plural == "priorityclasses" {
         priority::check(rest, new, false)?;
+    }
+    if matches!(part, Subresource::Main | Subresource::Scale) {
+        warn(rest, new, Some(old));
     }
     podsecurity::review(rest, part, new, Some(old))
 }

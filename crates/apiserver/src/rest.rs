@@ -10,6 +10,7 @@ mod options;
 mod ownership;
 mod patch;
 mod present;
+mod scale;
 mod snapshot;
 mod update;
 mod watch;
@@ -96,6 +97,7 @@ impl Rest {
         match self.target.subresource.as_str() {
             "" => self.main().await,
             "status" if self.kind.has_status => self.part(Subresource::Status).await,
+            "scale" if self.kind.subresource("scale").is_some() => self.scale().await,
             other => registry::subresource(self, other).await,
         }
     }

@@ -53,7 +53,9 @@ pub(crate) const RULES: Rules = Rules {
 
 fn validate_update(subresource: Subresource, new: &Value, old: &Value) -> ErrorList {
     match subresource {
-        Subresource::Main | Subresource::Finalize => update::validate(new, old),
+        Subresource::Main | Subresource::Finalize | Subresource::Scale => {
+            update::validate(new, old)
+        }
         Subresource::Status => status::validate(new, old),
         Subresource::EphemeralContainers => ephemeral::validate_update(new, old),
         Subresource::Resize => resize::validate(new, old),

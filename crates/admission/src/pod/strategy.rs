@@ -93,7 +93,7 @@ fn app_armor_annotations(pod: &mut Value) {
 /// What a write may not touch goes back to what it was.
 pub(super) fn prepare_update(subresource: Subresource, new: &mut Value, old: &Value) {
     match subresource {
-        Subresource::Main | Subresource::Finalize => {
+        Subresource::Main | Subresource::Finalize | Subresource::Scale => {
             // Its plugin is the one that sees updates as well.
             super::admit::tolerations(new);
             restore(new, old, "status");

@@ -43,6 +43,11 @@ impl Resource {
                     "false"
                 })
             }
+            "status.replicas" | "status.successful" => {
+                let counted = path.replace("successful", "succeeded");
+                let count = at(&counted).and_then(Value::as_i64);
+                Cow::Owned(count.unwrap_or_default().to_string())
+            }
             "source" => match text("source.component") {
                 "" => Cow::Borrowed(text("reportingComponent")),
                 component => Cow::Borrowed(component),

@@ -18,6 +18,23 @@ const fn v1(kind: &'static str) -> Gvk {
     }
 }
 
+const fn apps(kind: &'static str) -> Gvk {
+    Gvk {
+        group: "apps",
+        version: "v1",
+        kind,
+    }
+}
+
+const SCALE: Subresource = sub(
+    "scale",
+    Gvk {
+        group: "autoscaling",
+        version: "v1",
+        kind: "Scale",
+    },
+    WRITE,
+);
 const EVICTION: Gvk = Gvk {
     group: "policy",
     version: "v1",
@@ -149,6 +166,17 @@ pub static RESOURCES: &[Resource] = &[
         ])
         .fields(&["spec.clusterIP", "spec.type"])
         .put_creates(),
+    Resource::new("apps", "v1", "Deployment", "deployments", "deployment")
+        .short(&["deploy"])
+        .in_all()
+        .sub(&[SCALE, sub("status", apps("Deployment"), WRITE)])
+        .generation(),
+    Resource::new("apps", "v1", "ReplicaSet", "replicasets", "replicaset")
+        .short(&["rs"])
+        .in_all()
+        .sub(&[SCALE, sub("status", apps("ReplicaSet"), WRITE)])
+        .fields(&["status.replicas"])
+        .generation(),
     Resource::new("events.k8s.io", "v1", "Event", "events", "event")
         .short(&["ev"])
         .fields(EVENTS_FIELDS)

@@ -4,6 +4,7 @@ use super::parse;
 use crate::field::{self, Error, ErrorList, Path};
 use crate::{gotext, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -283,6 +284,13 @@ impl Selector {
             requirements.push(Requirement::new(&expression.key, operator, values).map_err(refuse)?);
         }
         Ok(Self::from_requirements(requirements))
+    }
+
+    /// As [`Selector::from_object`], of what stands in an object.
+    pub fn from_value(selector: &Value) -> Result<Self, SelectorError> {
+        let read = Option::<LabelSelector>::deserialize(selector);
+        let read = read.map_err(|why| SelectorError::Syntax(why.to_string()))?;
+        Self::from_object(read.as_ref())
     }
 
     /// Whether it selects an object with these labels.

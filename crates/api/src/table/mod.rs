@@ -13,6 +13,7 @@ mod service;
 mod simple;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -128,6 +129,9 @@ fn printer(resource: &str) -> Printer {
         "configmaps" => simple::CONFIG_MAPS,
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
+        "deployments.apps" => workloads::DEPLOYMENTS,
+        "replicasets.apps" => workloads::REPLICA_SETS,
+        "scales.autoscaling" => workloads::SCALES,
         "ingresses.networking.k8s.io" => networking::INGRESSES,
         "ingressclasses.networking.k8s.io" => networking::CLASSES,
         "ipaddresses.networking.k8s.io" => networking::ADDRESSES,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Column, Printer, age, entries, integer, name, text, text_or};
+use super::{Column, Printer, age, entries, integer, labels, list, name, text, text_or};
 
 pub(super) const NAMESPACES: Printer = Printer {
     columns: &[Column::NAME, Column::text("Status"), Column::AGE],
@@ -131,34 +131,23 @@ pub(super) const POD_TEMPLATES: Printer = Printer {
         Column::text("Pod Labels"),
     ],
     cells: |object, _| {
-        let containers = object["template"]["spec"]["containers"].as_array();
-        let joined = |field: &str| -> Value {
-            let all = containers.into_iter().flatten();
-            let words: Vec<&str> = all.filter_map(|c| c[field].as_str()).collect();
-            words.join(",").into()
-        };
+        let containers = list(object, "/template/spec/containers");
         vec![
             name(object),
-            joined("name"),
-            joined("image"),
-            labels(&object["template"]["metadata"]["labels"]),
+            joined(containers, "name"),
+            joined(containers, "image"),
+            labels(object, "/template/metadata/labels").into(),
         ]
     },
 };
 
-/// `key=value` pairs in order, or `<none>`.
-fn labels(labels: &Value) -> Value {
-    let mut pairs: Vec<String> = labels
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+/// A field of every container.
+pub(super) fn joined(containers: &[Value], field: &str) -> Value {
+    let words: Vec<&str> = containers
+        .iter()
+        .map(|c| c[field].as_str().unwrap_or_default())
         .collect();
-    pairs.sort();
-    if pairs.is_empty() {
-        return "<none>".into();
-    }
-    pairs.join(",").into()
+    words.join(",").into()
 }
 
 /// Kinds without a printer: the name, and when it was made.

@@ -522,3 +522,65 @@ fn tables_carry_what_was_asked_for() {
         ]
     );
 }
+
+#[test]
+fn rows_of_workloads() {
+    let spec = json!({
+        "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+        "template": {"spec": {"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:2"}]}},
+    });
+    let object = |spec: &Value, status: Value| json!({"metadata": {"name": "w", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec, "status": status});
+    let mut any = spec.clone();
+    any["selector"] = json!({});
+    let mut wrong = spec.clone();
+    wrong["selector"] = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});
+    for (behaviour, resource, object, expected) in [
+        (
+            "a deployment",
+            "deployments.apps",
+            object(
+                &spec,
+                json!({"readyReplicas": 2, "updatedReplicas": 1, "availableReplicas": 2}),
+            ),
+            "w|2/3|1|2|10m|a,b|i:1,i:2|app=web",
+        ),
+        (
+            "a deployment that was not looked at",
+            "deployments.apps",
+            object(&spec, json!({})),
+            "w|0/3|0|0|10m|a,b|i:1,i:2|app=web",
+        ),
+        (
+            "a selector of an old deployment",
+            "deployments.apps",
+            object(&wrong, json!({})),
+            "w|0/3|0|0|10m|a,b|i:1,i:2|<invalid>",
+        ),
+        (
+            "a replica set",
+            "replicasets.apps",
+            object(&spec, json!({"replicas": 2, "readyReplicas": 1})),
+            "w|3|2|1|10m|a,b|i:1,i:2|app=web",
+        ),
+        (
+            "a selector that asks for nothing",
+            "replicasets.apps",
+            object(&any, json!({"replicas": 2})),
+            "w|3|2|0|10m|a,b|i:1,i:2|<none>",
+        ),
+        (
+            "a selector of an old replica set",
+            "replicasets.apps",
+            object(&wrong, json!({"replicas": 2})),
+            "w|3|2|0|10m|a,b|i:1,i:2|<error>",
+        ),
+        (
+            "a scale",
+            "scales.autoscaling",
+            object(&json!({"replicas": 3}), json!({"replicas": 2})),
+            "w|3|2|10m",
+        ),
+    ] {
+        assert_eq!(printed(resource, &object), expected, "{behaviour}");
+    }
+}

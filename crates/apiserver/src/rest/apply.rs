@@ -3,6 +3,7 @@
 use admission::Subresource;
 use api::apply;
 use api::gvk::GroupVersion;
+use api::resource::Gvk;
 use api::status::{self, StatusError};
 use api::validate::FieldValidation;
 use api::yaml;
@@ -23,7 +24,7 @@ impl Rest {
         part: Subresource,
         mode: FieldValidation,
     ) -> Result<Response<Body>, StatusError> {
-        let config = self.configuration(mode)?;
+        let config = self.configuration(self.kind.gvk, mode)?;
         for _ in 0..TRIES {
             let absent = self.inner.store.get(&self.key()).is_none();
             let done = if absent && part == Subresource::Main {
@@ -88,7 +89,11 @@ impl Rest {
     }
 
     /// The body: JSON from kubectl, and YAML from anyone. Warns of keys given twice.
-    fn configuration(&self, mode: FieldValidation) -> Result<Value, StatusError> {
+    pub(super) fn configuration(
+        &self,
+        expected: Gvk,
+        mode: FieldValidation,
+    ) -> Result<Value, StatusError> {
         let body = &self.call.body;
         let convert = "error converting YAML to JSON";
         let document = match serde_json::from_slice(body) {
@@ -113,7 +118,7 @@ impl Rest {
         let text = |field: &str| config[field].as_str().unwrap_or_default();
         let version = GroupVersion::parse(text("apiVersion")).unwrap_or_default();
         let gvk = version.kind(text("kind"));
-        if gvk != self.kind.gvk.to_owned() {
+        if gvk != expected.to_owned() {
             return Err(status::bad_request(format!("invalid object type: {gvk}")));
         }
         Ok(config)

@@ -3,6 +3,7 @@
 use admission::Subresource;
 use api::field::{Error, Path};
 use api::gvk::{GroupKind, GroupResource};
+use api::resource::Gvk;
 use api::status::{self, StatusError};
 use http::Response;
 use ports::store::{Expect, StoreError};
@@ -109,7 +110,16 @@ impl Rest {
 
     /// Checks kind, version, namespace and, when the URL has one, name of a body against the URL, and fills in what it leaves out.
     pub(super) fn check_identity(&self, object: &mut Value) -> Result<(), StatusError> {
-        let expected = self.kind.group_version().to_string();
+        self.check_identity_of(self.kind.gvk, object)
+    }
+
+    /// As [`Rest::check_identity`], of a subresource that is of another kind.
+    pub(super) fn check_identity_of(
+        &self,
+        gvk: Gvk,
+        object: &mut Value,
+    ) -> Result<(), StatusError> {
+        let expected = gvk.to_owned().group_version().to_string();
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         if !version.is_empty() && version != expected {
@@ -118,15 +128,15 @@ impl Rest {
             );
             return Err(status::bad_request(message));
         }
-        if !kind.is_empty() && kind != self.kind.gvk.kind {
+        if !kind.is_empty() && kind != gvk.kind {
             let message = format!(
                 "the kind in the data ({kind}) does not match the expected kind ({})",
-                self.kind.gvk.kind
+                gvk.kind
             );
             return Err(status::bad_request(message));
         }
         object["apiVersion"] = expected.into();
-        object["kind"] = self.kind.gvk.kind.into();
+        object["kind"] = gvk.kind.into();
         let metadata = metadata_mut(object);
         let given = metadata
             .get("namespace")

@@ -3,6 +3,7 @@
 use api::field::{Error, Path};
 use api::gvk::{GroupKind, GroupVersion, GroupVersionKind};
 use api::protobuf;
+use api::resource::Gvk;
 use api::schema::Schema;
 use api::status::{self, StatusError};
 use api::validate::{self, Decoded, FieldValidation, TypeError};
@@ -24,7 +25,11 @@ struct TypeMeta {
 impl Rest {
     /// The body as an object of this kind; warns of what was dropped from it.
     pub(super) fn decode_body(&self) -> Result<Value, StatusError> {
-        let kind = self.kind.gvk;
+        self.decode_body_of(self.kind.gvk)
+    }
+
+    /// As [`Rest::decode_body`], of a subresource that is of another kind.
+    pub(super) fn decode_body_of(&self, kind: Gvk) -> Result<Value, StatusError> {
         let (object, warnings) = self.decode(kind.group, kind.version, kind.kind)?;
         warnings.into_iter().for_each(|text| self.warn(text));
         Ok(object)

@@ -4,6 +4,7 @@ use admission::Subresource;
 use api::apply::{self, Write};
 use api::field::Path;
 use api::gvk::GroupKind;
+use api::resource::Gvk;
 use api::schema::{Schema, TypeId};
 use api::status::{self, StatusError};
 use http::header::USER_AGENT;
@@ -29,18 +30,23 @@ fn part_name(part: Subresource) -> &'static str {
     match part {
         Subresource::Main => "",
         Subresource::Status => "status",
+        Subresource::Scale => "scale",
         Subresource::EphemeralContainers => "ephemeralcontainers",
         Subresource::Resize => "resize",
         Subresource::Finalize => "finalize",
     }
 }
 
+/// The schema's type of a kind.
+pub(super) fn schema_type(gvk: Gvk) -> Result<TypeId, StatusError> {
+    let ty = Schema::get().of(gvk.group, gvk.version, gvk.kind);
+    ty.ok_or_else(|| status::internal(format_args!("no schema for {}", gvk.kind)))
+}
+
 impl Rest {
     /// The schema's type of this kind.
     pub(super) fn schema_type(&self) -> Result<TypeId, StatusError> {
-        let gvk = self.kind.gvk;
-        let ty = Schema::get().of(gvk.group, gvk.version, gvk.kind);
-        ty.ok_or_else(|| status::internal(format_args!("no schema for {}", gvk.kind)))
+        schema_type(self.kind.gvk)
     }
 
     /// Refuses a `fieldManager` that cannot be printed.

@@ -4,6 +4,7 @@ use admission::Subresource;
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
 use api::patch::{self, PatchKind};
+use api::resource::Gvk;
 use api::schema::TypeId;
 use api::status::{self, StatusError};
 use api::validate::{self, FieldValidation};
@@ -11,7 +12,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::Rest;
-use super::ownership::Books;
+use super::ownership::{Books, schema_type};
 use crate::negotiate;
 use crate::respond::Body;
 
@@ -25,6 +26,17 @@ const TYPES: [PatchKind; 4] = [
 
 impl Rest {
     pub(super) async fn patch(&self, part: Subresource) -> Result<Response<Body>, StatusError> {
+        let (kind, mode) = self.patch_kind()?;
+        if kind == PatchKind::Apply {
+            return self.apply(part, mode).await;
+        }
+        let change = |old: &Value| self.patched(kind, mode, self.kind.gvk, old);
+        let updated = self.modify(part, Books::Open, change).await?;
+        self.present_updated(&updated)
+    }
+
+    /// What kind of patch the body is, and how strictly it is read.
+    pub(super) fn patch_kind(&self) -> Result<(PatchKind, FieldValidation), StatusError> {
         let media_type = negotiate::content_type(&self.call.parts.headers);
         let Some(kind) = PatchKind::from_media_type(&media_type) else {
             return Err(status::unsupported_media_type(
@@ -32,19 +44,22 @@ impl Rest {
             ));
         };
         self.check_patch_options(kind)?;
-        let mode = self.field_validation()?;
-        if kind == PatchKind::Apply {
-            return self.apply(part, mode).await;
-        }
-        let ty = self.schema_type()?;
-        let change = |old: &Value| {
-            let patched = patch::apply(kind, old, &self.call.body, ty)?;
-            let mut patched = self.check_patched(&patched, ty, mode)?;
-            self.check_identity(&mut patched)?;
-            Ok(patched)
-        };
-        let updated = self.modify(part, Books::Open, change).await?;
-        self.present_updated(&updated)
+        Ok((kind, self.field_validation()?))
+    }
+
+    /// An object of a kind after a patch that is no apply.
+    pub(super) fn patched(
+        &self,
+        kind: PatchKind,
+        mode: FieldValidation,
+        gvk: Gvk,
+        old: &Value,
+    ) -> Result<Value, StatusError> {
+        let ty = schema_type(gvk)?;
+        let patched = patch::apply(kind, old, &self.call.body, ty)?;
+        let mut patched = self.check_patched(&patched, ty, mode)?;
+        self.check_identity_of(gvk, &mut patched)?;
+        Ok(patched)
     }
 
     fn check_patch_options(&self, kind: PatchKind) -> Result<(), StatusError> {

@@ -24,6 +24,8 @@ use api::resource::Resource;
 /// Turns stored bytes of one kind into what is sent.
 pub(crate) struct Presenter {
     kind: &'static Resource,
+    /// Whose columns tables have.
+    printed: String,
     form: Form,
     include: IncludeObject,
     clock: Arc<dyn Clock>,
@@ -65,6 +67,7 @@ impl Presenter {
         };
         Ok(Presenter {
             kind: rest.kind,
+            printed: rest.group_resource().to_string(),
             form: negotiate::form(&call.parts.headers, call.info.verb == "watch")?,
             include,
             clock: rest.inner.clock.clone(),
@@ -117,9 +120,8 @@ impl Presenter {
         objects
             .iter_mut()
             .for_each(|object| registry::to_shown(self.kind, object));
-        let resource = self.kind.group_resource().to_string();
         let table = Table {
-            resource: &resource,
+            resource: &self.printed,
             include: self.include,
             with_columns: self.with_columns,
             now: self.clock.now(),
@@ -160,6 +162,14 @@ impl Rest {
     ) -> Result<Response<Body>, StatusError> {
         let bytes = Presenter::new(self)?.object(object);
         Ok(respond::json(code, self.pretty(bytes)))
+    }
+
+    /// A Scale, which is made from the object.
+    pub(super) fn present_scale(&self, scale: &Value) -> Result<Response<Body>, StatusError> {
+        let mut presenter = Presenter::new(self)?;
+        presenter.printed = "scales.autoscaling".to_owned();
+        let bytes = presenter.object(&Bytes::from(scale.to_string()));
+        Ok(respond::json(200, self.pretty(bytes)))
     }
 
     pub(super) fn present_list(&self, page: &Page) -> Result<Response<Body>, StatusError> {

@@ -14,4 +14,5 @@ mod reviews;
 mod services;
 mod support;
 mod watches;
+mod workloads;
 mod yaml;

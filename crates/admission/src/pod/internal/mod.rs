@@ -3,6 +3,7 @@
 
 mod spec;
 mod volumes;
+mod workloads;
 
 use api::field::{Error, Path};
 use api::gotext;
@@ -51,6 +52,8 @@ pub(crate) enum Kind {
     ParentReference,
     /// A ServiceCIDR's `spec`.
     ServiceCidrSpec,
+    /// A Deployment's `strategy`.
+    DeploymentStrategy,
 }
 
 impl Kind {
@@ -65,6 +68,7 @@ impl Kind {
             Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,
             Self::ParentReference => spec::PARENT_REFERENCE,
             Self::ServiceCidrSpec => spec::SERVICE_CIDR_SPEC,
+            Self::DeploymentStrategy => workloads::DEPLOYMENT_STRATEGY,
         }
     }
 }
@@ -99,11 +103,26 @@ pub(crate) fn invalid_list(path: &Path, kind: Kind, values: &Value, detail: &str
     invalid_shown(path, &shown, detail)
 }
 
+/// `Invalid value: <selector>: detail`, of a label selector.
+pub(crate) fn invalid_selector(path: &Path, selector: &Value, detail: &str) -> Error {
+    invalid_shown(path, &raw(selector), detail)
+}
+
+/// `Unsupported value: <structure>: supported values: …`
+pub(crate) fn not_supported(path: &Path, kind: Kind, value: &Value, supported: &[&str]) -> Error {
+    let shown = tree(Shape::Struct(kind.layout()), value, value);
+    show(Error::not_supported(path, Value::Null, supported), &shown)
+}
+
 fn invalid_shown(path: &Path, shown: &Tree, detail: &str) -> Error {
+    show(Error::invalid(path, Value::Null, detail), shown)
+}
+
+/// Puts the value into the detail: its own encoder would sort its fields.
+fn show(mut error: Error, shown: &Tree) -> Error {
     let mut text = String::new();
     shown.compact(&mut text);
-    // The value's own encoder would sort its fields.
-    let mut error = Error::invalid(path, Value::Null, format!("{text}: {detail}"));
+    error.detail = format!("{text}: {}", error.detail);
     error.value = None;
     error
 }
@@ -168,6 +187,7 @@ fn raw(value: &Value) -> Tree {
         Value::Array(items) => Tree::List(items.iter().map(raw).collect()),
         Value::Object(_) => {
             let mut fields: Vec<(String, Tree)> = view::entries(value)
+                .filter(|(_, item)| item.is_string() || view::len(item) > 0)
                 .map(|(key, item)| (key.to_owned(), raw(item)))
                 .collect();
             fields.sort_by_key(|(key, _)| key != "matchLabels");

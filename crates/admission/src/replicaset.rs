@@ -1,0 +1,71 @@
+//! ReplicaSets.
+
+use api::field::ErrorList;
+use api::names;
+use serde_json::{Value, json};
+
+use crate::view::{At, dig, entry, object, set_if_absent};
+use crate::{Rules, Subresource, generic, meta, workload};
+
+pub(crate) const RULES: Rules = Rules {
+    namespaced: Some(true),
+    default: |set| {
+        workload::default_replicas(set);
+        // Upstream writes it whatever it is.
+        set_if_absent(entry(set, "status"), "replicas", 0);
+    },
+    prepare_create: |set| {
+        (generic::RULES.prepare_create)(set);
+        object(set).insert("status".to_owned(), json!({"replicas": 0}));
+    },
+    prepare_update: (generic::RULES).prepare_update,
+    validate_create: |set| {
+        let mut errors = meta::validate(set, true, names::dns1123_subdomain);
+        errors.extend(validate_spec(&At::field(set, "spec")));
+        errors
+    },
+    validate_update,
+};
+
+const COUNTS: [&str; 6] = [
+    "replicas",
+    "fullyLabeledReplicas",
+    "readyReplicas",
+    "availableReplicas",
+    "observedGeneration",
+    "terminatingReplicas",
+];
+
+fn validate_update(part: Subresource, new: &Value, old: &Value) -> ErrorList {
+    if part == Subresource::Status {
+        return validate_status(&At::field(new, "status"));
+    }
+    let spec = At::field(new, "spec");
+    let mut errors = validate_spec(&spec);
+    let before = dig(old, &["spec", "selector"]);
+    errors.extend(workload::same_selector(&spec.get("selector"), before));
+    errors
+}
+
+fn validate_spec(spec: &At<'_>) -> ErrorList {
+    let mut errors = workload::counts(spec, &["replicas", "minReadySeconds"]);
+    errors.extend(workload::selector_and_template(spec));
+    errors
+}
+
+/// Of a ReplicaSet and of a ReplicationController.
+pub(crate) fn validate_status(status: &At<'_>) -> ErrorList {
+    let mut errors = workload::counts(status, &COUNTS);
+    for name in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
+        let why = "cannot be greater than status.replicas";
+        errors.extend(workload::at_most(status, name, "replicas", why));
+    }
+    let why = "cannot be greater than readyReplicas";
+    errors.extend(workload::at_most(
+        status,
+        "availableReplicas",
+        "readyReplicas",
+        why,
+    ));
+    errors
+}

@@ -1,0 +1,187 @@
+//! What kinds that make Pods have in common: the template and its selector, amounts of Pods, counts in a status, warnings
+//! (upstream's pkg/apis/apps/validation).
+
+use api::field::{Error, ErrorList, Path};
+use api::names;
+use api::selector::Selector;
+use serde_json::{Map, Value};
+
+use crate::meta::invalid_text;
+use crate::pod::{self, internal, label_selector, non_negative};
+use crate::podtemplate;
+use crate::view::{self, At, dig, entry, get, same, text};
+
+/// What a client is told about an object of `resource` besides the answer, when it is new or when its `old` state had another
+/// generation.
+pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+    match (resource, old) {
+        ("deployments.apps" | "replicasets.apps", None) => name_of_pods(new),
+        _ => Vec::new(),
+    }
+}
+
+/// Pods are named after what makes them.
+fn name_of_pods(object: &Value) -> Vec<String> {
+    let wrong = names::dns1123_label(text(dig(object, &["metadata", "name"])));
+    if wrong.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+        wrong.join(" ")
+    )]
+}
+
+/// Fills in one replica, and what the template leaves open.
+pub(crate) fn default_replicas(object: &mut Value) {
+    let spec = entry(object, "spec");
+    view::set_if_absent(spec, "replicas", 1);
+    default_template(spec);
+}
+
+/// Fills in what the template of `spec` leaves open.
+pub(crate) fn default_template(spec: &mut Value) {
+    pod::default_spec(entry(entry(spec, "template"), "spec"));
+}
+
+/// The selector that has to be there, and the template that it has to select, of a Deployment or a ReplicaSet.
+pub(crate) fn selector_and_template(spec: &At<'_>) -> ErrorList {
+    let selector = spec.get("selector");
+    let mut errors = ErrorList::new();
+    if selector.given() {
+        errors.extend(label_selector(&selector));
+        errors.extend(selects_something(&selector, "deployment"));
+    } else {
+        errors.push(Error::required(&selector.path, ""));
+    }
+    match Selector::from_value(selector.value) {
+        Err(_) => errors.push(internal::invalid_selector(
+            &selector.path,
+            selector.value,
+            "invalid label selector",
+        )),
+        Ok(selector) => errors.extend(template(&spec.get("template"), &selector)),
+    }
+    errors
+}
+
+/// A selector of the Pods of a `kind` must ask for something.
+pub(crate) fn selects_something(selector: &At<'_>, kind: &str) -> ErrorList {
+    let asked = selector.get("matchLabels").len() + selector.get("matchExpressions").len();
+    let why = format!("empty selector is invalid for {kind}");
+    let error = (asked == 0)
+        .then(|| internal::invalid_selector(&selector.path, &Value::Object(Map::new()), &why));
+    error.into_iter().collect()
+}
+
+/// The template of a ReplicaSet, or of what makes one.
+pub(crate) fn template(template: &At<'_>, selector: &Selector) -> ErrorList {
+    let mut errors = selected(template, selector);
+    errors.extend(podtemplate::validate(template));
+    errors.extend(runs_always(template, "ReplicaSet"));
+    errors
+}
+
+/// Pods of the template must be the selector's.
+pub(crate) fn selected(template: &At<'_>, selector: &Selector) -> ErrorList {
+    let labels = template.get("metadata").get("labels");
+    if selector.matches(&labels.value.as_object()) {
+        return ErrorList::new();
+    }
+    vec![Error::invalid(
+        &labels.path,
+        labels.value.clone(),
+        "`selector` does not match template `labels`",
+    )]
+}
+
+/// What runs until it is deleted is restarted always, and has no end.
+pub(crate) fn runs_always(template: &At<'_>, kind: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (policy, deadline) = (
+        template.get("spec").get("restartPolicy"),
+        template.get("spec").get("activeDeadlineSeconds"),
+    );
+    if policy.text() != "Always" {
+        errors.push(Error::not_supported(
+            &policy.path,
+            policy.text(),
+            &["Always"],
+        ));
+    }
+    if deadline.given() {
+        errors.push(Error::forbidden(
+            &deadline.path,
+            format!("activeDeadlineSeconds in {kind} is not Supported"),
+        ));
+    }
+    errors
+}
+
+/// A selector stays what it was.
+pub(crate) fn same_selector(new: &At<'_>, old: &Value) -> ErrorList {
+    if same(new.value, old) {
+        return ErrorList::new();
+    }
+    vec![internal::invalid_selector(
+        &new.path,
+        new.value,
+        "field is immutable",
+    )]
+}
+
+/// A number that is not negative, or a percentage.
+pub(crate) fn number_or_percent(at: &At<'_>) -> ErrorList {
+    match at.value.as_str() {
+        Some(percent) => invalid_text(at, names::percent(percent)),
+        None => non_negative(at),
+    }
+}
+
+/// No more than 100 %.
+pub(crate) fn at_most_all(at: &At<'_>) -> ErrorList {
+    let is_more = percent(at.value).is_some_and(|percent| percent > 100);
+    let error =
+        is_more.then(|| Error::invalid(&at.path, at.text(), "must not be greater than 100%"));
+    error.into_iter().collect()
+}
+
+/// The number, or that of the percentage; 0 is what cannot be read.
+pub(crate) fn amount(value: &Value) -> i64 {
+    let number = || value.as_i64().or_else(|| text(value).parse().ok());
+    percent(value).or_else(number).unwrap_or(0)
+}
+
+/// The number of a percentage. More digits than a number has are more than enough.
+fn percent(value: &Value) -> Option<i64> {
+    let percent = value.as_str()?;
+    let is_one = names::percent(percent).is_empty();
+    is_one.then(|| percent.trim_end_matches('%').parse().unwrap_or(i64::MAX))
+}
+
+/// Counts are not negative.
+pub(crate) fn counts(status: &At<'_>, names: &[&str]) -> ErrorList {
+    let counts = names.iter().map(|name| status.get(name));
+    counts.flat_map(|count| non_negative(&count)).collect()
+}
+
+/// No more than there are.
+pub(crate) fn at_most(status: &At<'_>, name: &str, bound: &str, why: &str) -> ErrorList {
+    let count = |name: &str| get(status.value, name).as_i64().unwrap_or(0);
+    let is_more = count(name) > count(bound);
+    let path: Path = status.path.child(name);
+    let error = is_more.then(|| Error::invalid(&path, count(name), why));
+    error.into_iter().collect()
+}
+
+/// How often a name was taken is only counted up.
+pub(crate) fn collisions(new: &At<'_>, old: &Value) -> ErrorList {
+    let count = new.get("collisionCount");
+    let Some(before) = dig(old, &["status", "collisionCount"]).as_i64() else {
+        return ErrorList::new();
+    };
+    let is_less = count.int().is_none_or(|now| now < before);
+    let why = "cannot be decremented";
+    let error = is_less.then(|| Error::invalid(&count.path, count.int().unwrap_or(0), why));
+    error.into_iter().collect()
+}

@@ -1,0 +1,104 @@
+//! Kinds that make Pods, and what says how many of them there are.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::simple::joined;
+use super::{Column, Printer, age, integer, list, name};
+use crate::selector::Selector;
+
+pub(super) const DEPLOYMENTS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::text("Ready"),
+        Column::text("Up-to-date"),
+        Column::text("Available"),
+        Column::AGE,
+        Column::wide("Containers"),
+        Column::wide("Images"),
+        Column::wide("Selector"),
+    ],
+    cells: deployment,
+};
+
+pub(super) const REPLICA_SETS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::integer("Desired"),
+        Column::integer("Current"),
+        Column::integer("Ready"),
+        Column::AGE,
+        Column::wide("Containers"),
+        Column::wide("Images"),
+        Column::wide("Selector"),
+    ],
+    cells: |object, now| {
+        let mut cells = counts(object, now);
+        cells.push(formatted_selector(object));
+        cells
+    },
+};
+
+/// The subresource `scale` of any of them.
+pub(super) const SCALES: Printer = Printer {
+    columns: &[
+        Column::text("Name"),
+        Column::integer("Desired"),
+        Column::integer("Available"),
+        Column::AGE,
+    ],
+    cells: |object, now| {
+        vec![
+            name(object),
+            json!(integer(object, "/spec/replicas")),
+            json!(integer(object, "/status/replicas")),
+            age(object, now),
+        ]
+    },
+};
+
+fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (ready, desired) = (
+        integer(object, "/status/readyReplicas"),
+        integer(object, "/spec/replicas"),
+    );
+    let containers = list(object, "/spec/template/spec/containers");
+    vec![
+        name(object),
+        format!("{ready}/{desired}").into(),
+        json!(integer(object, "/status/updatedReplicas")),
+        json!(integer(object, "/status/availableReplicas")),
+        age(object, now),
+        joined(containers, "name"),
+        joined(containers, "image"),
+        selector(object).map_or("<invalid>".into(), |selector| selector.to_string().into()),
+    ]
+}
+
+/// How many there should be, are and are ready, and what they run.
+fn counts(object: &Value, now: Timestamp) -> Vec<Value> {
+    let containers = list(object, "/spec/template/spec/containers");
+    vec![
+        name(object),
+        json!(integer(object, "/spec/replicas")),
+        json!(integer(object, "/status/replicas")),
+        json!(integer(object, "/status/readyReplicas")),
+        age(object, now),
+        joined(containers, "name"),
+        joined(containers, "image"),
+    ]
+}
+
+/// The selector of `spec`, if it can be one.
+fn selector(object: &Value) -> Option<Selector> {
+    Selector::from_value(&object["spec"]["selector"]).ok()
+}
+
+/// The selector as it is typed, or words for what it is instead.
+fn formatted_selector(object: &Value) -> Value {
+    match selector(object).map(|selector| selector.to_string()) {
+        None => "<error>".into(),
+        Some(text) if text.is_empty() => "<none>".into(),
+        Some(text) => text.into(),
+    }
+}
