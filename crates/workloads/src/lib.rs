@@ -2,7 +2,11 @@
 //!
 //! Everything here is a pure function: the same objects and time give the same plan. A controller carries a plan out, hears of what
 //! it has done like of anything else, and plans again until nothing is left to do. Nothing is remembered between two plans but what
-//! the objects themselves say.
+//! the objects themselves say, and what has failed.
 
+pub mod deployment;
+mod object;
 pub mod owner;
 pub mod pod;
+pub mod replicaset;
+pub mod replication;

@@ -1,0 +1,118 @@
+//! Which Pods go first when there are too many.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use api::selector::Selector;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::pod;
+
+/// What a user says a deletion costs.
+const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// How many active Pods of these selectors are on each node.
+pub(super) fn nodes<'a>(
+    selectors: impl Iterator<Item = Selector>,
+    pods: &[&'a Pod],
+) -> BTreeMap<&'a str, usize> {
+    let selectors: Vec<Selector> = selectors.collect();
+    let mut nodes = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| pod::is_active(pod)) {
+        if selectors.iter().any(|s| s.matches(&pod.metadata.labels)) {
+            *nodes.entry(node(pod)).or_default() += 1;
+        }
+    }
+    nodes
+}
+
+/// Which of two goes first: what is without a node, then what has come less far, is not ready, costs less, shares its node with more,
+/// is ready for less time, restarted more often, or is younger. Of times only the magnitude counts, so that not always the youngest go.
+pub(super) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Timestamp) -> Ordering {
+    let neighbours = |pod| nodes.get(node(pod)).copied().unwrap_or(0);
+    let restarts = |pod| restarts(pod);
+    let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let both_ready = pod::is_ready(a) && pod::is_ready(b);
+    let since = |pod| {
+        if both_ready {
+            pod::ready_since(pod)
+        } else {
+            None
+        }
+    };
+    (node(a) != "")
+        .cmp(&(node(b) != ""))
+        .then_with(|| progress(a).cmp(&progress(b)))
+        .then_with(|| pod::is_ready(a).cmp(&pod::is_ready(b)))
+        .then_with(|| cost(a).cmp(&cost(b)))
+        .then_with(|| neighbours(b).cmp(&neighbours(a)))
+        .then_with(|| by_magnitude(since(a), since(b), a, b, now))
+        .then_with(|| restarts(b).cmp(&restarts(a)))
+        .then_with(|| by_magnitude(created(a), created(b), a, b, now))
+}
+
+fn node(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default()
+}
+
+/// Pending, unknown, running.
+fn progress(pod: &Pod) -> u8 {
+    match pod::phase(pod) {
+        "Unknown" => 1,
+        "Running" => 2,
+        _ => 0,
+    }
+}
+
+/// No sign but a minus, no zeros ahead; anything else counts as nothing.
+fn cost(pod: &Pod) -> i32 {
+    let annotations = pod.metadata.annotations.as_ref();
+    let text = annotations.and_then(|a| a.get(COST)).map(String::as_str);
+    let text = text.filter(|t| *t == "0" || t.starts_with(|c| matches!(c, '-' | '1'..='9')));
+    text.and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+/// How often the container that restarted most did: of the app's, then of the sidecars.
+fn restarts(pod: &Pod) -> (i32, i32) {
+    let Some(status) = &pod.status else {
+        return (0, 0);
+    };
+    let init = pod.spec.as_ref().and_then(|s| s.init_containers.as_ref());
+    let is_sidecar = |name: &str| {
+        let mut containers = init.into_iter().flatten();
+        containers.any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"))
+    };
+    let apps = status.container_statuses.iter().flatten();
+    let sidecars = status.init_container_statuses.iter().flatten();
+    let sidecars = sidecars.filter(|c| is_sidecar(&c.name));
+    (
+        apps.map(|c| c.restart_count).max().unwrap_or(0),
+        sidecars.map(|c| c.restart_count).max().unwrap_or(0),
+    )
+}
+
+/// The later first, if the times since then differ by a factor of two; by UID else. What has no time comes before what has one.
+fn by_magnitude(
+    a: Option<Timestamp>,
+    b: Option<Timestamp>,
+    of_a: &Pod,
+    of_b: &Pod,
+    now: Timestamp,
+) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if a != b => {
+            let magnitude = |since: Timestamp| {
+                let nanoseconds = now.duration_since(since).as_nanos();
+                u128::try_from(nanoseconds)
+                    .ok()
+                    .and_then(u128::checked_ilog2)
+            };
+            let by_uid = || of_a.metadata.uid.cmp(&of_b.metadata.uid);
+            magnitude(a).cmp(&magnitude(b)).then_with(by_uid)
+        }
+        _ => a.is_some().cmp(&b.is_some()),
+    }
+}
