@@ -1,4 +1,4 @@
-//! The workload-independent controllers every cluster has: what a namespace is given when it is made, and its end; what disruption
+//! The controllers every cluster has: ReplicaSets and Deployments have the Pods they ask for; what a namespace is given when it is made, and its end; what disruption
 //! budgets allow; which Service has the address of the node; who has to leave a node, and that a node under pressure gets no more; and which Pods nobody looks after any more.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
@@ -14,6 +14,7 @@ mod namespace;
 mod pods;
 mod provision;
 mod taints;
+mod workload;
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ impl Controllers {
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             balancer::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
-            taints::run(self.client.clone(), self.clock, shutdown.clone()),
+            taints::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            workload::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
         );

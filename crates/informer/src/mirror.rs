@@ -113,6 +113,11 @@ impl<T> Mirror<T> {
         self.objects.insert(key, written);
     }
 
+    /// Takes it that an object is gone, ahead of the watch.
+    pub fn forget(&mut self, key: &Key) {
+        self.objects.remove(key);
+    }
+
     /// Whether a list has been read.
     pub fn is_synced(&self) -> bool {
         self.is_synced

@@ -1,0 +1,242 @@
+//! The controllers of workloads: what [`workloads`] plans is carried out here.
+//!
+//! One task follows all kinds, since their Pods are the same. An object is planned for when it or something of it has changed, and never
+//! twice at a time; others go on meanwhile. What a plan has made, changed and deleted is known here before the watch tells of it, so that
+//! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload.
+
+mod deployments;
+mod outcome;
+mod pods;
+mod replicas;
+mod steps;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use informer::{Key, Watch, next_of, watch_all};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use kube::Client;
+use ports::clock::Clock;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use outcome::{Failed, Outcome, Trouble};
+use steps::Hands;
+use world::World;
+
+/// The first rest after something that failed; each is twice as long as the one before.
+const FIRST_REST: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// The kinds that are looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Deployment,
+    ReplicaSet,
+    ReplicationController,
+}
+
+/// An object.
+type Id = (Kind, Key);
+
+/// What is to be done for an object.
+struct Work {
+    /// Does it.
+    doing: BoxFuture<'static, Outcome>,
+    /// When to look again if nothing happens.
+    wake: Option<Timestamp>,
+}
+
+/// Something that failed and is to be left alone for a while.
+struct Hold {
+    until: Instant,
+    rest: Duration,
+    /// The state of the object that failed: another is tried at once.
+    generation: Option<i64>,
+    trouble: Trouble,
+}
+
+/// Looks after workloads until `shutdown`.
+pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let mut deployments: Watch<Deployment> = watch_all(&client);
+    let mut sets: Watch<ReplicaSet> = watch_all(&client);
+    let mut controllers: Watch<ReplicationController> = watch_all(&client);
+    let mut pods: Option<Watch<Pod>> = None;
+    let mut keeper = Keeper {
+        hands: Hands::new(client.clone(), clock),
+        world: World::default(),
+        due: BTreeMap::new(),
+        busy: BTreeSet::new(),
+        held: BTreeMap::new(),
+        running: FuturesUnordered::new(),
+        telling: FuturesUnordered::new(),
+    };
+    loop {
+        let next = keeper.next();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(event) = deployments.next() => match event {
+                Ok(event) => keeper.look_at(|world| world.deployment(event)),
+                Err(error) => tracing::warn!(%error, "watching deployments"),
+            },
+            Some(event) = sets.next() => match event {
+                Ok(event) => keeper.look_at(|world| world.set(event)),
+                Err(error) => tracing::warn!(%error, "watching replica sets"),
+            },
+            Some(event) = controllers.next() => match event {
+                Ok(event) => keeper.look_at(|world| world.controller(event)),
+                Err(error) => tracing::warn!(%error, "watching replication controllers"),
+            },
+            Some(event) = next_of(pods.as_mut()) => match event {
+                Ok(event) => keeper.look_at(|world| world.pod(event)),
+                Err(error) => tracing::warn!(%error, "watching pods"),
+            },
+            Some((id, outcome)) = keeper.running.next() => keeper.done(id, outcome),
+            Some(()) = keeper.telling.next() => {}
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+        }
+        keeper.check_pods().await;
+        match (keeper.world.is_empty(), pods.is_some()) {
+            (false, false) => pods = Some(watch_all(&client)),
+            (true, true) => {
+                pods = None;
+                keeper.world.pods = pods::Pods::default();
+            }
+            _ => {}
+        }
+        keeper.begin();
+    }
+}
+
+struct Keeper {
+    hands: Hands,
+    world: World,
+    /// When objects have to be looked at.
+    due: BTreeMap<Id, Instant>,
+    /// Objects that are being worked on.
+    busy: BTreeSet<Id>,
+    held: BTreeMap<Id, Hold>,
+    running: FuturesUnordered<BoxFuture<'static, (Id, Outcome)>>,
+    /// Events that are being told.
+    telling: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
+impl Keeper {
+    fn look_at(&mut self, hear: impl FnOnce(&mut World) -> Vec<Id>) {
+        let now = Instant::now();
+        for id in hear(&mut self.world) {
+            self.due.insert(id, now);
+        }
+    }
+
+    /// Whether an object can be planned for: it is not being worked on, and what there is has been listed.
+    fn is_free(&self, id: &Id) -> bool {
+        !self.busy.contains(id) && self.world.is_synced(id.0)
+    }
+
+    /// When the next object has to be looked at.
+    fn next(&self) -> Option<Instant> {
+        let idle = self.due.iter().filter(|(id, _)| self.is_free(id));
+        idle.map(|(_, due)| *due).min()
+    }
+
+    /// Asks for Pods that were made here and that a list did not show.
+    async fn check_pods(&mut self) {
+        for key in self.world.pods.take_unseen() {
+            match self.hands.find_pod(&key).await {
+                Ok(Some(_)) => {}
+                Ok(None) => self.look_at(|world| world.pod_is_gone(&key)),
+                Err(error) => {
+                    tracing::warn!(%error, pod = key.1, "looking for a pod");
+                    self.world.pods.doubt(key);
+                }
+            }
+        }
+    }
+
+    /// Begins with every object whose time has come.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        let ready = self.due.iter();
+        let ready = ready.filter(|(id, due)| **due <= now && self.is_free(id));
+        for id in ready.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.due.remove(&id);
+            let Some(generation) = self.world.generation(&id) else {
+                self.held.remove(&id);
+                continue;
+            };
+            let held = self.held.get(&id);
+            let held = held.filter(|hold| hold.until > now && hold.generation == generation);
+            if let Some(hold) = held {
+                self.due.insert(id.clone(), hold.until);
+            }
+            let Some(work) = self.plan(&id, held.map(|hold| &hold.trouble)) else {
+                continue;
+            };
+            if let Some(wake) = work.wake.and_then(|wake| self.hands.until(wake)) {
+                let due = self.due.entry(id.clone()).or_insert(now + wake);
+                *due = (*due).min(now + wake);
+            }
+            self.busy.insert(id.clone());
+            let doing = work.doing;
+            self.running
+                .push(Box::pin(async move { (id, doing.await) }));
+        }
+    }
+
+    fn plan(&self, id: &Id, held: Option<&Trouble>) -> Option<Work> {
+        let (kind, key) = id;
+        match kind {
+            Kind::Deployment => deployments::plan(&self.hands, &self.world, key, held),
+            Kind::ReplicaSet => replicas::plan_set(&self.hands, &self.world, key, held),
+            Kind::ReplicationController => {
+                replicas::plan_controller(&self.hands, &self.world, key, held)
+            }
+        }
+    }
+
+    /// Takes in what has become of work.
+    fn done(&mut self, id: Id, outcome: Outcome) {
+        self.busy.remove(&id);
+        let did_something = !outcome.written.is_empty();
+        for written in outcome.written {
+            self.world.wrote(written);
+        }
+        for news in outcome.news {
+            self.telling.push(self.hands.tell(news));
+        }
+        let now = Instant::now();
+        match outcome.failed {
+            // What comes of it may ask for more.
+            None if did_something => {
+                if self.held.get(&id).is_none_or(|hold| hold.until <= now) {
+                    self.held.remove(&id);
+                }
+                self.due.insert(id, now);
+            }
+            None => {}
+            // Somebody was faster, of which a watch tells.
+            Some(Failed::Moot) => {}
+            Some(Failed::Held(trouble)) => {
+                let before = self.held.get(&id).map(|hold| hold.rest * 2);
+                let rest = before.map_or(FIRST_REST, |rest| rest.min(LONGEST_REST));
+                let hold = Hold {
+                    until: now + rest,
+                    rest,
+                    generation: self.world.generation(&id).flatten(),
+                    trouble,
+                };
+                self.held.insert(id.clone(), hold);
+                self.due.insert(id, now);
+            }
+        }
+    }
+}

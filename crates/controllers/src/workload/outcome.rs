@@ -1,0 +1,117 @@
+//! What comes of work.
+
+use informer::Key;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, ReplicationController};
+
+use crate::event::Words;
+
+/// What comes of work.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What was made, changed and deleted.
+    pub(super) written: Vec<Written>,
+    /// What there is to tell.
+    pub(super) news: Vec<News>,
+    /// Why it came to its end before it was done.
+    pub(super) failed: Option<Failed>,
+}
+
+/// An object as it is now.
+pub(super) enum Written {
+    Pod(Box<Pod>),
+    /// A Pod of this UID will go, or is gone.
+    Doomed(Key, String),
+    Set(Box<ReplicaSet>),
+    Controller(Box<ReplicationController>),
+    Deployment(Box<Deployment>),
+}
+
+/// An Event.
+pub(super) struct News {
+    pub(super) about: ObjectReference,
+    /// Who tells it.
+    pub(super) component: &'static str,
+    pub(super) words: Words,
+}
+
+/// Why work came to its end.
+pub(super) enum Failed {
+    /// What it was about has changed or is gone.
+    Moot,
+    /// It is tried again after a rest.
+    Held(Trouble),
+}
+
+/// What is to be said of a failure.
+#[derive(Debug, Clone)]
+pub(super) enum Trouble {
+    /// Nothing.
+    Unsaid,
+    /// Pods could not be made or deleted, for this reason.
+    Replicas(String),
+    /// A Deployment's.
+    Deployment(workloads::deployment::Failure),
+}
+
+impl Outcome {
+    /// Whether to go on.
+    pub(super) fn is_fine(&self) -> bool {
+        self.failed.is_none()
+    }
+
+    /// Takes in what came of something else that belongs to it. The first failure counts; one that is held more than one that is moot.
+    pub(super) fn add(&mut self, other: Outcome) {
+        self.written.extend(other.written);
+        self.news.extend(other.news);
+        let is_graver = matches!(
+            (&self.failed, &other.failed),
+            (None, Some(_)) | (Some(Failed::Moot), Some(Failed::Held(_)))
+        );
+        if is_graver {
+            self.failed = other.failed;
+        }
+    }
+
+    /// Notes what an answer says.
+    pub(super) fn note<T>(
+        &mut self,
+        answer: Result<T, kube::Error>,
+        written: fn(Box<T>) -> Written,
+    ) {
+        match answer {
+            Ok(object) => self.written.push(written(Box::new(object))),
+            Err(error) => self.failed = Some(Failed::because(&error)),
+        }
+    }
+}
+
+impl Failed {
+    /// What an error means to something nothing is to be said of.
+    pub(super) fn because(error: &kube::Error) -> Failed {
+        if crate::pods::is_moot(error) || is_namespace_ending(error) {
+            return Failed::Moot;
+        }
+        tracing::warn!(%error, "looking after a workload");
+        Failed::Held(Trouble::Unsaid)
+    }
+}
+
+/// Whether nothing can be made any more because the namespace ends: its objects end with it.
+pub(super) fn is_namespace_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|d| &d.causes);
+    causes
+        .into_iter()
+        .any(|c| c.reason == "NamespaceTerminating")
+}
+
+/// An error as the API words it.
+pub(super) fn words_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

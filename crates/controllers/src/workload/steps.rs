@@ -1,0 +1,254 @@
+//! What is done to the API for several kinds of workloads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use informer::Key;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use ports::clock::Clock;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::outcome::{Failed, News, Outcome, Trouble, Written, is_namespace_ending, words_of};
+use crate::event::{Teller, Words};
+use crate::pods;
+
+/// What every controller needs to act.
+#[derive(Clone)]
+pub(super) struct Hands {
+    pub(super) client: Client,
+    clock: Arc<dyn Clock>,
+}
+
+/// The object that work is for.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) namespace: String,
+    pub(super) about: ObjectReference,
+    /// Who tells Events of it.
+    pub(super) component: &'static str,
+}
+
+impl Subject {
+    /// An object, by the reference others have to it as their controller.
+    pub(super) fn new(
+        meta: &ObjectMeta,
+        reference: &OwnerReference,
+        component: &'static str,
+    ) -> Self {
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        Subject {
+            about: ObjectReference {
+                api_version: Some(reference.api_version.clone()),
+                kind: Some(reference.kind.clone()),
+                namespace: meta.namespace.clone(),
+                name: meta.name.clone(),
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+                field_path: None,
+            },
+            namespace,
+            component,
+        }
+    }
+
+    pub(super) fn news(&self, type_: &'static str, reason: &'static str, message: String) -> News {
+        News {
+            about: self.about.clone(),
+            component: self.component,
+            words: Words {
+                type_,
+                reason,
+                message,
+            },
+        }
+    }
+}
+
+impl Hands {
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Hands { client, clock }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How long it is until then; nothing if it is over.
+    pub(super) fn until(&self, then: Timestamp) -> Option<Duration> {
+        let left = then.duration_since(self.clock.now());
+        Duration::try_from(left).ok().filter(|left| !left.is_zero())
+    }
+
+    pub(super) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(super) fn tell(&self, news: News) -> BoxFuture<'static, ()> {
+        let teller = Teller::new(self.client.clone(), self.clock.clone(), news.component);
+        Box::pin(async move { teller.tell(news.about, news.words).await })
+    }
+
+    pub(super) async fn find_pod(&self, key: &Key) -> Result<Option<Pod>, kube::Error> {
+        self.api::<Pod>(&key.0).get_opt(&key.1).await
+    }
+
+    /// Changes an object by a strategic merge patch.
+    pub(super) async fn patch<K>(
+        &self,
+        subject: &Subject,
+        name: &str,
+        patch: &Value,
+        written: fn(Box<K>) -> Written,
+    ) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let mut outcome = Outcome::default();
+        let patch = Patch::Strategic(patch);
+        let answer = self
+            .api::<K>(&subject.namespace)
+            .patch(name, &PatchParams::default(), &patch)
+            .await;
+        outcome.note(answer, written);
+        outcome
+    }
+
+    /// As [`Hands::patch`], for a controller of kind `C`: unless it is another by now, or is being deleted. What was taken over by one that
+    /// is would be left behind.
+    pub(super) async fn adopt<C, K>(
+        &self,
+        subject: &Subject,
+        name: &str,
+        patch: &Value,
+        written: fn(Box<K>) -> Written,
+    ) -> Outcome
+    where
+        C: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let of = subject.about.name.as_deref().unwrap_or_default();
+        let found = self.api::<C>(&subject.namespace).get_opt(of).await;
+        let failed = match found {
+            Ok(Some(found)) => {
+                let meta = found.meta();
+                let is_same = meta.uid == subject.about.uid && meta.deletion_timestamp.is_none();
+                (!is_same).then_some(Failed::Moot)
+            }
+            Ok(None) => Some(Failed::Moot),
+            Err(error) => Some(Failed::because(&error)),
+        };
+        if failed.is_some() {
+            return Outcome {
+                failed,
+                ..Outcome::default()
+            };
+        }
+        self.patch(subject, name, patch, written).await
+    }
+
+    /// Makes so many Pods, some at a time: one, then twice as many whenever all have come about. What fails for one fails for all, mostly.
+    pub(super) async fn create_pods(&self, subject: &Subject, pod: &Pod, count: usize) -> Outcome {
+        let mut outcome = Outcome::default();
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 && outcome.is_fine() {
+            let now = left.min(batch);
+            let made = (0..now).map(|_| self.create_pod(subject, pod));
+            for one in join_all(made).await {
+                outcome.add(one);
+            }
+            left -= now;
+            batch *= 2;
+        }
+        outcome
+    }
+
+    /// Makes a Pod and has it told.
+    pub(super) async fn create_pod(&self, subject: &Subject, pod: &Pod) -> Outcome {
+        let mut outcome = Outcome::default();
+        let pods: Api<Pod> = self.api(&subject.namespace);
+        match pods.create(&PostParams::default(), pod).await {
+            Ok(made) => {
+                let name = made.metadata.name.as_deref().unwrap_or_default();
+                let message = format!("Created pod: {name}");
+                outcome
+                    .news
+                    .push(subject.news("Normal", "SuccessfulCreate", message));
+                outcome.written.push(Written::Pod(Box::new(made)));
+            }
+            Err(error) if is_namespace_ending(&error) => outcome.failed = Some(Failed::Moot),
+            Err(error) => {
+                let words = words_of(&error);
+                let message = format!("Error creating: {words}");
+                outcome
+                    .news
+                    .push(subject.news("Warning", "FailedCreate", message));
+                outcome.failed = Some(Failed::Held(Trouble::Replicas(words)));
+            }
+        }
+        outcome
+    }
+
+    /// Deletes these Pods, by name and UID, all at a time.
+    pub(super) async fn delete_pods(
+        &self,
+        subject: &Subject,
+        doomed: &[(String, String)],
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let deleted = doomed
+            .iter()
+            .map(|(name, uid)| self.delete_pod(subject, name, uid));
+        for one in join_all(deleted).await {
+            outcome.add(one);
+        }
+        outcome
+    }
+
+    async fn delete_pod(&self, subject: &Subject, name: &str, uid: &str) -> Outcome {
+        let mut outcome = Outcome::default();
+        let namespace = &subject.namespace;
+        let deleted = pods::delete(&self.client, namespace, name, Some(uid.to_owned()), None).await;
+        match deleted {
+            Ok(()) => {
+                let message = format!("Deleted pod: {name}");
+                outcome
+                    .news
+                    .push(subject.news("Normal", "SuccessfulDelete", message));
+            }
+            // It is gone; the watch is about to say so.
+            Err(error) if pods::is_moot(&error) => {}
+            Err(error) => {
+                let words = words_of(&error);
+                let message = format!("Error deleting: {words}");
+                outcome
+                    .news
+                    .push(subject.news("Warning", "FailedDelete", message));
+                let words = format!("unable to delete pods: {words}");
+                outcome.failed = Some(Failed::Held(Trouble::Replicas(words)));
+                return outcome;
+            }
+        }
+        let key = (namespace.clone(), name.to_owned());
+        outcome.written.push(Written::Doomed(key, uid.to_owned()));
+        outcome
+    }
+}

@@ -1,0 +1,191 @@
+//! What is known of workloads, and whom news concern.
+
+use std::sync::Arc;
+
+use api::selector::Selector;
+use informer::{Heard, Key, Mirror, key_of};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use kube::runtime::watcher::Event;
+use workloads::{owner, pod, replicaset, replication};
+
+use super::outcome::Written;
+use super::pods::Pods;
+use super::{Id, Kind};
+
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) deployments: Mirror<Arc<Deployment>>,
+    pub(super) sets: Mirror<Arc<ReplicaSet>>,
+    pub(super) controllers: Mirror<Arc<ReplicationController>>,
+    pub(super) pods: Pods,
+}
+
+impl World {
+    /// Whether there is nothing to look after.
+    pub(super) fn is_empty(&self) -> bool {
+        self.deployments.is_empty() && self.sets.is_empty() && self.controllers.is_empty()
+    }
+
+    /// Whether all that a kind is planned from has been listed.
+    pub(super) fn is_synced(&self, kind: Kind) -> bool {
+        let own = match kind {
+            Kind::Deployment => self.deployments.is_synced() && self.sets.is_synced(),
+            Kind::ReplicaSet => self.sets.is_synced(),
+            Kind::ReplicationController => self.controllers.is_synced(),
+        };
+        own && self.pods.is_synced()
+    }
+
+    /// The generation of an object, if it is there.
+    pub(super) fn generation(&self, (kind, key): &Id) -> Option<Option<i64>> {
+        Some(self.meta(*kind, key)?.generation)
+    }
+
+    fn meta(&self, kind: Kind, key: &Key) -> Option<&ObjectMeta> {
+        match kind {
+            Kind::Deployment => self.deployments.get(key).map(|o| &o.metadata),
+            Kind::ReplicaSet => self.sets.get(key).map(|o| &o.metadata),
+            Kind::ReplicationController => self.controllers.get(key).map(|o| &o.metadata),
+        }
+    }
+
+    /// Everything.
+    fn all(&self) -> Vec<Id> {
+        let of = |kind| move |key: &Key| (kind, key.clone());
+        let deployments = self.deployments.iter().map(|(key, _)| key);
+        let sets = self.sets.iter().map(|(key, _)| key);
+        let controllers = self.controllers.iter().map(|(key, _)| key);
+        deployments
+            .map(of(Kind::Deployment))
+            .chain(sets.map(of(Kind::ReplicaSet)))
+            .chain(controllers.map(of(Kind::ReplicationController)))
+            .collect()
+    }
+
+    pub(super) fn deployment(&mut self, event: Event<Deployment>) -> Vec<Id> {
+        match self.deployments.hear(event, Arc::new) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, .. } => vec![(Kind::Deployment, key)],
+            Heard::All { .. } => self.all(),
+        }
+    }
+
+    pub(super) fn controller(&mut self, event: Event<ReplicationController>) -> Vec<Id> {
+        match self.controllers.hear(event, Arc::new) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, .. } => vec![(Kind::ReplicationController, key)],
+            Heard::All { .. } => self.all(),
+        }
+    }
+
+    pub(super) fn set(&mut self, event: Event<ReplicaSet>) -> Vec<Id> {
+        match self.sets.hear(event, Arc::new) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, old, .. } => {
+                let either = old.iter().chain(self.sets.get(&key));
+                let owners = either.flat_map(|set| self.of_set(&set.metadata));
+                let mut ids: Vec<Id> = owners.collect();
+                ids.push((Kind::ReplicaSet, key));
+                ids
+            }
+            Heard::All { .. } => self.all(),
+        }
+    }
+
+    pub(super) fn pod(&mut self, event: Event<Pod>) -> Vec<Id> {
+        match self.pods.hear(event) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, old, .. } => {
+                let either = old.iter().chain(self.pods.get(&key));
+                either.flat_map(|pod| self.of_pod(pod)).collect()
+            }
+            Heard::All { .. } => self.all(),
+        }
+    }
+
+    /// Takes it that a Pod that was made here is gone.
+    pub(super) fn pod_is_gone(&mut self, key: &Key) -> Vec<Id> {
+        let pod = self.pods.forget(key);
+        pod.map(|pod| self.of_pod(&pod)).unwrap_or_default()
+    }
+
+    /// Takes in what was written here. What is older than what is known by now is not taken for newer.
+    pub(super) fn wrote(&mut self, written: Written) {
+        match written {
+            Written::Pod(pod) => self.pods.wrote(*pod),
+            Written::Doomed(key, uid) => self.pods.doom(key, uid),
+            Written::Set(set) => wrote(&mut self.sets, *set),
+            Written::Controller(controller) => wrote(&mut self.controllers, *controller),
+            Written::Deployment(deployment) => wrote(&mut self.deployments, *deployment),
+        }
+    }
+
+    /// Whom a ReplicaSet concerns: its Deployment; where it has none, those that select it.
+    fn of_set(&self, set: &ObjectMeta) -> Vec<Id> {
+        if let Some(owner) = owner::controller_of(set) {
+            return self.owner(set, owner).into_iter().collect();
+        }
+        let namespace = set.namespace.as_deref().unwrap_or_default();
+        let selecting = self.deployments.of_namespace(namespace);
+        let selecting = selecting.filter(|(_, deployment)| {
+            let spec = deployment.spec.as_ref();
+            let selector = spec.and_then(|s| Selector::from_object(Some(&s.selector)).ok());
+            selector.is_some_and(|s| s.matches(&set.labels))
+        });
+        let ids = selecting.map(|(key, _)| (Kind::Deployment, key.clone()));
+        ids.collect()
+    }
+
+    /// Whom a Pod concerns: who controls it, and the Deployment of that while it waits for Pods to end; where nobody does, those that
+    /// select it.
+    fn of_pod(&self, pod: &Pod) -> Vec<Id> {
+        let meta = &pod.metadata;
+        if let Some(owner) = owner::controller_of(meta) {
+            let mut ids: Vec<Id> = self.owner(meta, owner).into_iter().collect();
+            if let Some((Kind::ReplicaSet, key)) = ids.first()
+                && !pod::is_active(pod)
+                && let Some(set) = self.sets.get(key)
+            {
+                ids.extend(self.of_set(&set.metadata));
+            }
+            return ids;
+        }
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let selects =
+            |set: &ReplicaSet| replicaset::selector(set).is_some_and(|s| s.matches(&meta.labels));
+        let sets = self.sets.of_namespace(namespace);
+        let sets = sets.filter(|(_, set)| selects(set));
+        let controllers = self.controllers.of_namespace(namespace);
+        let controllers = controllers.filter(|(_, c)| selects(&replication::as_set(c)));
+        let sets = sets.map(|(key, _)| (Kind::ReplicaSet, key.clone()));
+        let controllers = controllers.map(|(key, _)| (Kind::ReplicationController, key.clone()));
+        sets.chain(controllers).collect()
+    }
+
+    /// The controller an object names, if it is there and the one that is meant.
+    fn owner(&self, object: &ObjectMeta, owner: &OwnerReference) -> Option<Id> {
+        let kind = match (&*owner.api_version, &*owner.kind) {
+            ("apps/v1", "Deployment") => Kind::Deployment,
+            ("apps/v1", "ReplicaSet") => Kind::ReplicaSet,
+            ("v1", "ReplicationController") => Kind::ReplicationController,
+            _ => return None,
+        };
+        let key = (
+            object.namespace.clone().unwrap_or_default(),
+            owner.name.clone(),
+        );
+        let meta = self.meta(kind, &key)?;
+        (meta.uid.as_ref() == Some(&owner.uid)).then_some((kind, key))
+    }
+}
+
+fn wrote<K: Resource>(mirror: &mut Mirror<Arc<K>>, object: K) {
+    let key = key_of(&object);
+    let known = mirror.get(&key).map(|old| informer::revision_of(&**old));
+    if known.is_none_or(|known| known <= informer::revision_of(&object)) {
+        mirror.wrote(key, Arc::new(object));
+    }
+}
