@@ -8,7 +8,7 @@
 //!
 //! Resources are named as `GroupResource` prints them: `pods`, `endpointslices.discovery.k8s.io`. The order of calls on a write is
 //!
-//! - create: [`default`], [`pod::admit`], [`prepare_create`], name generation, [`validate_create`];
+//! - create: [`default`], [`pod::admit`], name generation, [`prepare_create`], [`validate_create`];
 //! - update: [`default`], [`prepare_update`], [`validate_update`].
 //!
 //! One file per kind, each with a [`Rules`] constant; `rules` finds them.
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod binding;
 mod configmap;
+mod cronjob;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -27,6 +28,7 @@ mod generic;
 pub mod ingress;
 mod ingressclass;
 mod ipaddress;
+mod job;
 mod lease;
 mod meta;
 pub mod namespace;
@@ -38,6 +40,7 @@ pub mod podsecurity;
 mod podtemplate;
 pub mod priority;
 mod replicaset;
+mod replicationcontroller;
 mod resources;
 pub mod runtimeclass;
 pub mod scale;
@@ -101,6 +104,9 @@ pub fn rules(resource: &str) -> Rules {
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
         "deployments.apps" => deployment::RULES,
+        "replicationcontrollers" => replicationcontroller::RULES,
+        "jobs.batch" => job::RULES,
+        "cronjobs.batch" => cronjob::RULES,
         "replicasets.apps" => replicaset::RULES,
         "ingresses.networking.k8s.io" => ingress::RULES,
         "ingressclasses.networking.k8s.io" => ingressclass::RULES,

@@ -22,9 +22,9 @@ const METADATA: [&str; 5] = [
 /// The Scale of an object; fails when the selector of old is none.
 pub fn of(parent: &Value) -> Result<Value, SelectorError> {
     let selector = get(get(parent, "spec"), "selector");
-    let selector = match selector.as_object().filter(|_| is_plain(parent)) {
-        Some(labels) => Selector::from_value(&json!({"matchLabels": labels}))?,
-        None => Selector::from_value(selector)?,
+    let selector = match is_plain(parent) {
+        true => Selector::from_labels(selector)?,
+        false => Selector::from_value(selector)?,
     };
     let given = METADATA.map(|name| (name.to_owned(), get(get(parent, "metadata"), name).clone()));
     let metadata: Map<String, Value> = given.into_iter().filter(|(_, v)| !v.is_null()).collect();

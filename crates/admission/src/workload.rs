@@ -14,10 +14,44 @@ use crate::view::{self, At, dig, entry, get, same, text};
 /// What a client is told about an object of `resource` besides the answer, when it is new or when its `old` state had another
 /// generation.
 pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
-    match (resource, old) {
-        ("deployments.apps" | "replicasets.apps", None) => name_of_pods(new),
-        _ => Vec::new(),
+    let is_named = [
+        "deployments.apps",
+        "replicasets.apps",
+        "replicationcontrollers",
+        "jobs.batch",
+        "cronjobs.batch",
+    ];
+    let mut warnings = Vec::new();
+    if old.is_none() && is_named.contains(&resource) {
+        warnings.extend(name_of_pods(new));
     }
+    let is_counted = |old: &Value| {
+        dig(new, &["metadata", "generation"]) != dig(old, &["metadata", "generation"])
+    };
+    let spec = At::field(new, "spec");
+    let job = match resource {
+        "jobs.batch" => Some(spec.clone()),
+        "cronjobs.batch" => Some(spec.get("jobTemplate").get("spec")),
+        _ => None,
+    };
+    if let Some(job) = job.filter(|_| old.is_none_or(is_counted)) {
+        warnings.extend(many_indexes(&job));
+    }
+    let schedule = dig(new, &["spec", "schedule"]);
+    if resource == "cronjobs.batch" && old.is_some() && text(schedule).contains("TZ") {
+        // Upstream says `spec` twice.
+        warnings.push("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
+    }
+    warnings
+}
+
+/// The status of a Job has no room for more indexes that fail.
+fn many_indexes(job: &At<'_>) -> Option<String> {
+    let is_more = |name: &str, most: i64| job.get(name).int().is_some_and(|count| count > most);
+    let is_indexed = job.get("completionMode").text() == "Indexed";
+    let is_much = is_indexed && is_more("completions", 100_000) && is_more("parallelism", 10_000);
+    let why = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+    is_much.then(|| format!("{}: {why}", job.path))
 }
 
 /// Pods are named after what makes them.
@@ -42,6 +76,14 @@ pub(crate) fn default_replicas(object: &mut Value) {
 /// Fills in what the template of `spec` leaves open.
 pub(crate) fn default_template(spec: &mut Value) {
     pod::default_spec(entry(entry(spec, "template"), "spec"));
+}
+
+/// Labels an object that has no labels of its own as its Pods are.
+pub(crate) fn default_labels(object: &mut Value, labels: &Value) {
+    let metadata = entry(object, "metadata");
+    if view::len(get(metadata, "labels")) == 0 {
+        view::object(metadata).insert("labels".to_owned(), labels.clone());
+    }
 }
 
 /// The selector that has to be there, and the template that it has to select, of a Deployment or a ReplicaSet.

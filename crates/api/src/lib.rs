@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod asks;
+pub mod cron;
 pub mod discovery;
 pub mod duration;
 pub mod field;

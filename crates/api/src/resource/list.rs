@@ -18,6 +18,14 @@ const fn v1(kind: &'static str) -> Gvk {
     }
 }
 
+const fn batch(kind: &'static str) -> Gvk {
+    Gvk {
+        group: "batch",
+        version: "v1",
+        kind,
+    }
+}
+
 const fn apps(kind: &'static str) -> Gvk {
     Gvk {
         group: "apps",
@@ -153,6 +161,16 @@ pub static RESOURCES: &[Resource] = &[
         .fields(POD_FIELDS)
         .generation(),
     core("PodTemplate", "podtemplates", "podtemplate").generation(),
+    core(
+        "ReplicationController",
+        "replicationcontrollers",
+        "replicationcontroller",
+    )
+    .short(&["rc"])
+    .in_all()
+    .sub(&[SCALE, sub("status", v1("ReplicationController"), WRITE)])
+    .fields(&["status.replicas"])
+    .generation(),
     core("Secret", "secrets", "secret").fields(&["type"]),
     core("ServiceAccount", "serviceaccounts", "serviceaccount")
         .short(&["sa"])
@@ -217,6 +235,16 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .verbs(CREATE),
+    Resource::new("batch", "v1", "CronJob", "cronjobs", "cronjob")
+        .short(&["cj"])
+        .in_all()
+        .sub(&[sub("status", batch("CronJob"), WRITE)])
+        .generation(),
+    Resource::new("batch", "v1", "Job", "jobs", "job")
+        .in_all()
+        .sub(&[sub("status", batch("Job"), WRITE)])
+        .fields(&["status.successful"])
+        .generation(),
     Resource::new("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress")
         .short(&["ing"])
         .sub(&[sub("status", INGRESS, WRITE)])

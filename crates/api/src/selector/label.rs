@@ -293,6 +293,13 @@ impl Selector {
         Self::from_object(read.as_ref())
     }
 
+    /// From a map of labels as it stands in an object, such as a ReplicationController's selector; `None` selects everything.
+    pub fn from_labels(labels: &Value) -> Result<Self, SelectorError> {
+        let read = Option::<BTreeMap<String, String>>::deserialize(labels);
+        let read = read.map_err(|why| SelectorError::Syntax(why.to_string()))?;
+        Ok(Self::from_map(read.iter().flatten()))
+    }
+
     /// Whether it selects an object with these labels.
     pub fn matches(&self, labels: &impl Labels) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(labels))

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod event;
+mod jobs;
 mod networking;
 mod node;
 mod pod;
@@ -129,6 +130,9 @@ fn printer(resource: &str) -> Printer {
         "configmaps" => simple::CONFIG_MAPS,
         "secrets" => simple::SECRETS,
         "serviceaccounts" => simple::SERVICE_ACCOUNTS,
+        "replicationcontrollers" => workloads::REPLICATION_CONTROLLERS,
+        "jobs.batch" => jobs::JOBS,
+        "cronjobs.batch" => jobs::CRON_JOBS,
         "deployments.apps" => workloads::DEPLOYMENTS,
         "replicasets.apps" => workloads::REPLICA_SETS,
         "scales.autoscaling" => workloads::SCALES,

@@ -532,6 +532,8 @@ fn rows_of_workloads() {
     let object = |spec: &Value, status: Value| json!({"metadata": {"name": "w", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec, "status": status});
     let mut any = spec.clone();
     any["selector"] = json!({});
+    let mut plain = spec.clone();
+    plain["selector"] = json!({"app": "web"});
     let mut wrong = spec.clone();
     wrong["selector"] = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});
     for (behaviour, resource, object, expected) in [
@@ -575,6 +577,12 @@ fn rows_of_workloads() {
             "w|3|2|0|10m|a,b|i:1,i:2|<error>",
         ),
         (
+            "a replication controller",
+            "replicationcontrollers",
+            object(&plain, json!({"replicas": 2})),
+            "w|3|2|0|10m|a,b|i:1,i:2|app=web",
+        ),
+        (
             "a scale",
             "scales.autoscaling",
             object(&json!({"replicas": 3}), json!({"replicas": 2})),
@@ -583,4 +591,72 @@ fn rows_of_workloads() {
     ] {
         assert_eq!(printed(resource, &object), expected, "{behaviour}");
     }
+}
+
+#[test]
+fn rows_of_jobs() {
+    let job = |spec: Value, status: Value| json!({"metadata": {"name": "j", "creationTimestamp": "2026-01-02T03:00:00Z"}, "spec": spec, "status": status});
+    let is = |kinds: &[&str]| -> Value {
+        let all = kinds.iter();
+        all.map(|kind| json!({"type": kind, "status": "True"}))
+            .collect()
+    };
+    let one = json!({"completions": 1, "parallelism": 1});
+    let begun = "2026-01-02T03:05:00Z";
+    for (behaviour, object, expected) in [
+        (
+            "a job that was not looked at",
+            job(one.clone(), json!({})),
+            "j|Running|0/1||10m|||<none>",
+        ),
+        (
+            "a job that runs",
+            job(one.clone(), json!({"startTime": begun})),
+            "j|Running|0/1|5m|10m|||<none>",
+        ),
+        (
+            "a job that is done",
+            job(
+                one.clone(),
+                json!({"startTime": begun, "completionTime": "2026-01-02T03:05:09Z", "succeeded": 1, "conditions": is(&["SuccessCriteriaMet", "Complete"])}),
+            ),
+            "j|Complete|1/1|9s|10m|||<none>",
+        ),
+        (
+            "a job that is about to fail",
+            job(one.clone(), json!({"conditions": is(&["FailureTarget"])})),
+            "j|FailureTarget|0/1||10m|||<none>",
+        ),
+        (
+            "a job that sleeps",
+            job(one, json!({"conditions": is(&["Suspended"])})),
+            "j|Suspended|0/1||10m|||<none>",
+        ),
+        (
+            "a job of one of many",
+            job(json!({"parallelism": 3}), json!({"succeeded": 2})),
+            "j|Running|2/1 of 3||10m|||<none>",
+        ),
+        (
+            "a job of one",
+            job(json!({"parallelism": 1}), json!({})),
+            "j|Running|0/1||10m|||<none>",
+        ),
+    ] {
+        assert_eq!(printed("jobs.batch", &object), expected, "{behaviour}");
+    }
+    let mut leaving = job(json!({"completions": 2}), json!({}));
+    leaving["metadata"]["deletionTimestamp"] = begun.into();
+    assert_eq!(
+        printed("jobs.batch", &leaving),
+        "j|Terminating|0/2||10m|||<none>"
+    );
+    let containers = json!([{"name": "c", "image": "i"}]);
+    let template = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let cron = job(
+        json!({"schedule": "@daily", "suspend": false, "jobTemplate": template}),
+        json!({"lastScheduleTime": begun, "active": [{}]}),
+    );
+    let row = "j|@daily|<none>|False|1|5m|10m|c|i|<none>";
+    assert_eq!(printed("cronjobs.batch", &cron), row);
 }

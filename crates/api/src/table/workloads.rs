@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::simple::joined;
-use super::{Column, Printer, age, integer, list, name};
+use super::{Column, Printer, age, integer, labels, list, name};
 use crate::selector::Selector;
 
 pub(super) const DEPLOYMENTS: Printer = Printer {
@@ -21,20 +21,31 @@ pub(super) const DEPLOYMENTS: Printer = Printer {
     cells: deployment,
 };
 
+const COUNTED: &[Column] = &[
+    Column::NAME,
+    Column::integer("Desired"),
+    Column::integer("Current"),
+    Column::integer("Ready"),
+    Column::AGE,
+    Column::wide("Containers"),
+    Column::wide("Images"),
+    Column::wide("Selector"),
+];
+
 pub(super) const REPLICA_SETS: Printer = Printer {
-    columns: &[
-        Column::NAME,
-        Column::integer("Desired"),
-        Column::integer("Current"),
-        Column::integer("Ready"),
-        Column::AGE,
-        Column::wide("Containers"),
-        Column::wide("Images"),
-        Column::wide("Selector"),
-    ],
+    columns: COUNTED,
     cells: |object, now| {
         let mut cells = counts(object, now);
-        cells.push(formatted_selector(object));
+        cells.push(formatted_selector(&object["spec"]["selector"]));
+        cells
+    },
+};
+
+pub(super) const REPLICATION_CONTROLLERS: Printer = Printer {
+    columns: COUNTED,
+    cells: |object, now| {
+        let mut cells = counts(object, now);
+        cells.push(labels(object, "/spec/selector").into());
         cells
     },
 };
@@ -63,6 +74,7 @@ fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
         integer(object, "/spec/replicas"),
     );
     let containers = list(object, "/spec/template/spec/containers");
+    let selector = Selector::from_value(&object["spec"]["selector"]);
     vec![
         name(object),
         format!("{ready}/{desired}").into(),
@@ -71,7 +83,7 @@ fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
         age(object, now),
         joined(containers, "name"),
         joined(containers, "image"),
-        selector(object).map_or("<invalid>".into(), |selector| selector.to_string().into()),
+        selector.map_or("<invalid>".into(), |selector| selector.to_string().into()),
     ]
 }
 
@@ -89,16 +101,11 @@ fn counts(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-/// The selector of `spec`, if it can be one.
-fn selector(object: &Value) -> Option<Selector> {
-    Selector::from_value(&object["spec"]["selector"]).ok()
-}
-
-/// The selector as it is typed, or words for what it is instead.
-fn formatted_selector(object: &Value) -> Value {
-    match selector(object).map(|selector| selector.to_string()) {
-        None => "<error>".into(),
-        Some(text) if text.is_empty() => "<none>".into(),
-        Some(text) => text.into(),
+/// A selector as it is typed, or words for what it is instead.
+pub(super) fn formatted_selector(selector: &Value) -> Value {
+    match Selector::from_value(selector).map(|selector| selector.to_string()) {
+        Err(_) => "<error>".into(),
+        Ok(text) if text.is_empty() => "<none>".into(),
+        Ok(text) => text.into(),
     }
 }

@@ -61,10 +61,10 @@ impl Rest {
         }
         registry::admit(self, &mut object).await?;
         self.set_metadata(&mut object);
-        admission::prepare_create(&resource, &mut object);
         for _ in 0..TRIES {
             let mut attempt = object.clone();
             let generated = generate_name(&mut attempt);
+            admission::prepare_create(&resource, &mut attempt);
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut attempt, None).await?;
             let errors = admission::validate_create(&resource, &attempt);

@@ -11,8 +11,11 @@ struct Kind(&'static str, &'static str, &'static str);
 
 const DEPLOYMENTS: Kind = Kind("apis/apps/v1", "deployments", "Deployment");
 const REPLICA_SETS: Kind = Kind("apis/apps/v1", "replicasets", "ReplicaSet");
+const CONTROLLERS: Kind = Kind("api/v1", "replicationcontrollers", "ReplicationController");
+const JOBS: Kind = Kind("apis/batch/v1", "jobs", "Job");
+const CRON_JOBS: Kind = Kind("apis/batch/v1", "cronjobs", "CronJob");
 /// Those that have a scale.
-const SCALED: [Kind; 2] = [DEPLOYMENTS, REPLICA_SETS];
+const SCALED: [Kind; 3] = [DEPLOYMENTS, REPLICA_SETS, CONTROLLERS];
 
 impl Kind {
     fn collection(&self) -> String {
@@ -33,7 +36,10 @@ impl Kind {
 
     fn object(&self, name: &str) -> Value {
         let labels = json!({"app": "web"});
-        let selector = json!({"matchLabels": labels});
+        let selector = match self.2 {
+            "ReplicationController" => labels.clone(),
+            _ => json!({"matchLabels": labels}),
+        };
         let pod = json!({"containers": [{"name": "c", "image": "i:1"}]});
         json!({
             "metadata": {"name": name, "labels": {"special": "yes"}},
@@ -41,6 +47,15 @@ impl Kind {
             "status": {"replicas": 9},
         })
     }
+}
+
+fn job(name: &str) -> Value {
+    let pod = json!({"containers": [{"name": "c", "image": "i:1"}], "restartPolicy": "Never"});
+    json!({"metadata": {"generateName": name}, "spec": {"template": {"spec": pod}}})
+}
+
+fn cron_job(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"schedule": "@daily", "timeZone": "Europe/Berlin", "jobTemplate": {"spec": job("x")["spec"]}}})
 }
 
 fn scale(name: &str, replicas: i64) -> Value {
@@ -282,6 +297,106 @@ async fn who_scales_owns_the_replicas() {
         let wrong = apply(&server, &path, "fieldManager=applier", scale("a", -1)).await;
         assert_eq!(wrong.code, 422, "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn group_batch_is_discovered() {
+    let server = Server::start().await;
+    let listed = server.get("/apis/batch/v1").await;
+    let resources = listed.body["resources"].as_array().expect("a list");
+    let seen: Vec<Value> = resources
+        .iter()
+        .map(|r| json!([r["name"], r["kind"], r["shortNames"], r["categories"]]))
+        .collect();
+    let wanted = [
+        json!(["cronjobs", "CronJob", ["cj"], ["all"]]),
+        json!(["cronjobs/status", "CronJob", null, null]),
+        json!(["jobs", "Job", null, ["all"]]),
+        json!(["jobs/status", "Job", null, null]),
+    ];
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test]
+async fn jobs_take_all_operations() {
+    let server = Server::start().await;
+    let collection = JOBS.collection();
+    let mut events = server.watch(&format!("{collection}?watch=1")).await;
+    let made = server.ask("POST", &collection, job("pi-")).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let (name, uid) = (made.meta("name").to_owned(), made.meta("uid").to_owned());
+    assert_eq!(events.event().await, ("ADDED".into(), name.clone()));
+    let labels = json!({
+        "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name, "controller-uid": uid, "job-name": name,
+    });
+    assert_eq!(made.body["spec"]["template"]["metadata"]["labels"], labels);
+    assert_eq!(made.body["metadata"]["labels"], labels);
+    let selector = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    assert_eq!(made.body["spec"]["selector"], selector);
+
+    let path = JOBS.path(&name);
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i:2"}]}}}});
+    let refused = server.ask("PATCH", &path, image).await;
+    let begin =
+        format!("Job.batch \"{name}\" is invalid: spec.template: Invalid value: {{\"labels\":{{");
+    assert!(refused.message().starts_with(&begin), "{refused:?}");
+    assert!(refused.message().ends_with("field is immutable"));
+    let asleep = merge(&server, &path, json!({"spec": {"suspend": true}})).await;
+    assert_eq!(asleep.body["metadata"]["generation"], 2, "{asleep:?}");
+
+    let done = json!({"status": {
+        "succeeded": 1, "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:40Z",
+        "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}],
+    }});
+    let status = JOBS.path(&format!("{name}/status"));
+    let finished = merge(&server, &status, done).await;
+    assert_eq!(finished.body["metadata"]["generation"], 2, "{finished:?}");
+    let undone = merge(&server, &status, json!({"status": {"succeeded": 0}})).await;
+    assert_eq!(undone.code, 422, "{undone:?}");
+    for (selector, count) in [("1", 1), ("0", 0)] {
+        let path = format!("{collection}?fieldSelector=status.successful%3D{selector}");
+        assert_eq!(len(&server.get(&path).await), count, "{selector}");
+    }
+    let table = server.ask_as("GET", &collection, Value::Null, &TABLE).await;
+    let cells = table.body["rows"][0]["cells"].as_array().expect("cells");
+    assert_eq!(
+        cells[1..4],
+        [json!("Complete"), json!("1/1"), json!("100s")]
+    );
+    server.ask("DELETE", &collection, Value::Null).await;
+    assert_eq!(server.get(&JOBS.path("pi/scale")).await.code, 404);
+}
+
+#[tokio::test]
+async fn cron_jobs_take_all_operations() {
+    let server = Server::start().await;
+    let collection = CRON_JOBS.collection();
+    for name in ["a", "b"] {
+        let made = server.ask("POST", &collection, cron_job(name)).await;
+        assert_eq!(made.code, 201, "{made:?}");
+        assert_eq!(made.body["spec"]["concurrencyPolicy"], "Allow");
+        assert!(
+            made.body["spec"]["jobTemplate"]["spec"]
+                .get("parallelism")
+                .is_none()
+        );
+    }
+    let path = CRON_JOBS.path("a");
+    let refused = merge(&server, &path, json!({"spec": {"schedule": "@often"}})).await;
+    let text = "CronJob.batch \"a\" is invalid: spec.schedule: Invalid value: \"@often\": unrecognized descriptor: @often";
+    assert_eq!((refused.code, refused.message()), (422, text));
+    let asleep = merge(&server, &path, json!({"spec": {"suspend": true}})).await;
+    assert_eq!(asleep.body["metadata"]["generation"], 2, "{asleep:?}");
+    let status = json!({"status": {"active": [{"kind": "Job", "name": "j"}]}});
+    let seen = merge(&server, &CRON_JOBS.path("a/status"), status).await;
+    assert_eq!(seen.code, 200, "{seen:?}");
+    let table = server.ask_as("GET", &collection, Value::Null, &TABLE).await;
+    let cells = table.body["rows"][0]["cells"].as_array().expect("cells");
+    let wanted = json!(["a", "@daily", "Europe/Berlin", "True", 1, "<none>"]);
+    assert_eq!(json!(cells[..6]), wanted);
+    server.ask("DELETE", &collection, Value::Null).await;
+    assert_eq!(len(&server.get(&collection).await), 0);
 }
 
 #[tokio::test]

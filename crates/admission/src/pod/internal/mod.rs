@@ -54,6 +54,12 @@ pub(crate) enum Kind {
     ServiceCidrSpec,
     /// A Deployment's `strategy`.
     DeploymentStrategy,
+    /// A Job's `podFailurePolicy`.
+    PodFailurePolicy,
+    /// A Job's `successPolicy`.
+    SuccessPolicy,
+    /// Pods that a Job's status is about to count.
+    UncountedPods,
 }
 
 impl Kind {
@@ -68,6 +74,9 @@ impl Kind {
             Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,
             Self::ParentReference => spec::PARENT_REFERENCE,
             Self::ServiceCidrSpec => spec::SERVICE_CIDR_SPEC,
+            Self::PodFailurePolicy => workloads::POD_FAILURE_POLICY,
+            Self::SuccessPolicy => workloads::SUCCESS_POLICY,
+            Self::UncountedPods => workloads::UNCOUNTED_PODS,
             Self::DeploymentStrategy => workloads::DEPLOYMENT_STRATEGY,
         }
     }
@@ -106,6 +115,30 @@ pub(crate) fn invalid_list(path: &Path, kind: Kind, values: &Value, detail: &str
 /// `Invalid value: <selector>: detail`, of a label selector.
 pub(crate) fn invalid_selector(path: &Path, selector: &Value, detail: &str) -> Error {
     invalid_shown(path, &raw(selector), detail)
+}
+
+/// What a template's metadata shows, in this order, as far as it is there.
+const METADATA: [&str; 6] = [
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "annotations",
+    "finalizers",
+];
+
+/// `Invalid value: <template>: detail`, of a Pod's template.
+pub(crate) fn invalid_template(path: &Path, template: &Value, detail: &str) -> Error {
+    let (metadata, spec) = (get(template, "metadata"), get(template, "spec"));
+    let given = METADATA
+        .iter()
+        .filter(|name| !view::is_zero(get(metadata, name)));
+    let mut fields: Vec<(String, Tree)> = given
+        .map(|name| ((*name).to_owned(), raw(get(metadata, name))))
+        .collect();
+    let spec = tree(Shape::Struct(Kind::PodSpec.layout()), spec, spec);
+    fields.push(("Spec".to_owned(), spec));
+    invalid_shown(path, &Tree::Object(fields), detail)
 }
 
 /// `Unsupported value: <structure>: supported values: …`
