@@ -211,7 +211,7 @@ fn reference((namespace, name): &Key, service: &Balanced) -> ObjectReference {
 fn ensured() -> Words {
     Words {
         type_: "Normal",
-        reason: "EnsuredLoadBalancer",
+        reason: "EnsuredLoadBalancer".into(),
         message: "Ensured load balancer".into(),
     }
 }
@@ -220,7 +220,7 @@ fn refusal(taken: &Taken) -> Words {
     let ((port, protocol), (namespace, name)) = (&taken.port, &taken.by);
     Words {
         type_: "Warning",
-        reason: "SyncLoadBalancerFailed",
+        reason: "SyncLoadBalancerFailed".into(),
         message: format!(
             "Error syncing load balancer: failed to ensure load balancer: Service {namespace}/{name} has port {port}/{protocol} of the node"
         ),

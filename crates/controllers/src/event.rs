@@ -1,5 +1,6 @@
 //! Events as upstream's controllers write them: each is its own object, told once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -13,7 +14,7 @@ pub(crate) struct Words {
     /// `Normal` or `Warning`.
     pub(crate) type_: &'static str,
     /// One word.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     /// A sentence.
     pub(crate) message: String,
 }
@@ -48,7 +49,7 @@ impl Teller {
             },
             involved_object: about,
             type_: Some(words.type_.into()),
-            reason: Some(words.reason.into()),
+            reason: Some(words.reason.to_string()),
             message: Some(words.message),
             count: Some(1),
             first_timestamp: Some(Time(now)),
@@ -62,7 +63,7 @@ impl Teller {
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(%error, reason = words.reason, name, "telling of an object");
+            tracing::warn!(%error, reason = %words.reason, name, "telling of an object");
         }
     }
 }

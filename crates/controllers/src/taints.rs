@@ -180,7 +180,7 @@ impl Evictions {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let words = Words {
             type_: "Normal",
-            reason: "TaintManagerEviction",
+            reason: "TaintManagerEviction".into(),
             message: format!("{what} {namespace}/{name}"),
         };
         let about = ObjectReference {

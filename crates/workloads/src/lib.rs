@@ -5,6 +5,7 @@
 //! the objects themselves say, and what has failed.
 
 pub mod deployment;
+pub mod job;
 mod object;
 pub mod owner;
 pub mod pod;

@@ -9,6 +9,7 @@
 mod target;
 mod tell;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,7 @@ struct Budgets {
     /// When budgets have to be counted.
     due: BTreeMap<Key, Instant>,
     /// Reasons of the Events that told how a budget is.
-    told: BTreeMap<Key, BTreeSet<&'static str>>,
+    told: BTreeMap<Key, BTreeSet<Cow<'static, str>>>,
 }
 
 impl Budgets {

@@ -19,10 +19,10 @@ impl Budgets {
     /// Tells how the budget is, as far as that was not so before, and which evictions have come to nothing.
     pub(super) async fn tell(&mut self, key: &Key, budget: &PodDisruptionBudget, seen: &Outlook) {
         let words = words(budget, seen);
-        let reasons: BTreeSet<_> = words.iter().map(|words| words.reason).collect();
+        let reasons: BTreeSet<_> = words.iter().map(|words| words.reason.clone()).collect();
         let before = self.told.insert(key.clone(), reasons).unwrap_or_default();
         for words in words {
-            if !before.contains(words.reason) {
+            if !before.contains(&words.reason) {
                 let about = reference(budget, "policy/v1", "PodDisruptionBudget", &key.1);
                 self.teller.tell(about, words).await;
             }
@@ -31,7 +31,7 @@ impl Budgets {
             // Upstream names the namespace twice.
             let words = Words {
                 type_: "Warning",
-                reason: "NotDeleted",
+                reason: "NotDeleted".into(),
                 message: format!(
                     "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
                     key.0
@@ -68,7 +68,7 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
         let message = format!("Failed to calculate the number of expected pods: {why}");
         return vec![Words {
             type_: "Warning",
-            reason: "CalculateExpectedPodCountFailed",
+            reason: "CalculateExpectedPodCountFailed".into(),
             message,
         }];
     }
@@ -76,7 +76,7 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
     if seen.selected == 0 {
         words.push(Words {
             type_: "Normal",
-            reason: "NoPods",
+            reason: "NoPods".into(),
             message: "No matching pods found".to_owned(),
         });
     }
@@ -90,7 +90,7 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
         );
         words.push(Words {
             type_: "Warning",
-            reason: "UnmanagedPods",
+            reason: "UnmanagedPods".into(),
             message,
         });
     }

@@ -2,9 +2,11 @@
 //!
 //! One task follows all kinds, since their Pods are the same. An object is planned for when it or something of it has changed, and never
 //! twice at a time; others go on meanwhile. What a plan has made, changed and deleted is known here before the watch tells of it, so that
-//! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload.
+//! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload, or a Pod
+//! that has not been counted.
 
 mod deployments;
+mod jobs;
 mod outcome;
 mod pods;
 mod replicas;
@@ -21,6 +23,7 @@ use futures::stream::FuturesUnordered;
 use informer::{Key, Watch, next_of, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::Client;
 use ports::clock::Clock;
@@ -42,6 +45,9 @@ enum Kind {
     Deployment,
     ReplicaSet,
     ReplicationController,
+    Job,
+    /// A Pod that waits for being counted by a Job, which may not be there any more.
+    Tracked,
 }
 
 /// An object.
@@ -69,6 +75,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
     let mut deployments: Watch<Deployment> = watch_all(&client);
     let mut sets: Watch<ReplicaSet> = watch_all(&client);
     let mut controllers: Watch<ReplicationController> = watch_all(&client);
+    let mut jobs: Watch<Job> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut keeper = Keeper {
         hands: Hands::new(client.clone(), clock),
@@ -95,6 +102,10 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
                 Ok(event) => keeper.look_at(|world| world.controller(event)),
                 Err(error) => tracing::warn!(%error, "watching replication controllers"),
             },
+            Some(event) = jobs.next() => match event {
+                Ok(event) => keeper.look_at(|world| world.job(event)),
+                Err(error) => tracing::warn!(%error, "watching jobs"),
+            },
             Some(event) = next_of(pods.as_mut()) => match event {
                 Ok(event) => keeper.look_at(|world| world.pod(event)),
                 Err(error) => tracing::warn!(%error, "watching pods"),
@@ -104,9 +115,9 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         keeper.check_pods().await;
-        match (keeper.world.is_empty(), pods.is_some()) {
-            (false, false) => pods = Some(watch_all(&client)),
-            (true, true) => {
+        match (keeper.world.needs_pods(), pods.is_some()) {
+            (true, false) => pods = Some(watch_all(&client)),
+            (false, true) => {
                 pods = None;
                 keeper.world.pods = pods::Pods::default();
             }
@@ -200,6 +211,8 @@ impl Keeper {
             Kind::ReplicationController => {
                 replicas::plan_controller(&self.hands, &self.world, key, held)
             }
+            Kind::Job => jobs::plan(&self.hands, &self.world, key, held),
+            Kind::Tracked => jobs::plan_tracked(&self.hands, &self.world, key, held),
         }
     }
 
@@ -209,6 +222,9 @@ impl Keeper {
         let did_something = !outcome.written.is_empty();
         for written in outcome.written {
             self.world.wrote(written);
+        }
+        if self.busy.is_empty() {
+            self.world.forget_gone();
         }
         for news in outcome.news {
             self.telling.push(self.hands.tell(news));

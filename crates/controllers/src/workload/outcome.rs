@@ -2,6 +2,7 @@
 
 use informer::Key;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, ReplicationController};
 
 use crate::event::Words;
@@ -25,6 +26,7 @@ pub(super) enum Written {
     Set(Box<ReplicaSet>),
     Controller(Box<ReplicationController>),
     Deployment(Box<Deployment>),
+    Job(Box<Job>),
 }
 
 /// An Event.

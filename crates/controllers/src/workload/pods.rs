@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use informer::{Heard, Key, Mirror, key_of};
+use informer::{Heard, Key, Mirror, key_of, revision_of};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -22,7 +22,10 @@ pub(super) struct Pods {
 
 impl Pods {
     /// Takes in an event; what was known of a Pod before comes back as `old`.
-    pub(super) fn hear(&mut self, event: Event<Pod>) -> Heard<Arc<Pod>> {
+    pub(super) fn hear(&mut self, mut event: Event<Pod>) -> Heard<Arc<Pod>> {
+        if let Event::Apply(pod) | Event::InitApply(pod) = &mut event {
+            self.keep_newer(pod);
+        }
         match &event {
             Event::Apply(pod) | Event::InitApply(pod) => {
                 self.made.remove(&key_of(pod));
@@ -57,8 +60,19 @@ impl Pods {
         heard
     }
 
+    /// Leaves a Pod as it was written here, where news of it are older.
+    fn keep_newer(&self, pod: &mut Pod) {
+        if let Some(known) = self.mirror.get(&key_of(pod))
+            && known.metadata.uid == pod.metadata.uid
+            && revision_of(&**known) > revision_of(pod)
+        {
+            *pod = Pod::clone(known);
+        }
+    }
+
     /// Takes in a Pod as it was written here.
-    pub(super) fn wrote(&mut self, pod: Pod) {
+    pub(super) fn wrote(&mut self, mut pod: Pod) {
+        self.keep_newer(&mut pod);
         let key = key_of(&pod);
         let pod = Arc::new(marked(pod, &self.doomed));
         if !self.mirror.has(&key) {
@@ -95,6 +109,20 @@ impl Pods {
     /// Has it asked again.
     pub(super) fn doubt(&mut self, key: Key) {
         self.unseen.insert(key);
+    }
+
+    /// Whether one waits for being counted.
+    pub(super) fn has_tracked(&self) -> bool {
+        self.tracked().next().is_some()
+    }
+
+    /// Those that wait for being counted.
+    pub(super) fn tracked(&self) -> impl Iterator<Item = &Key> {
+        let tracked = self
+            .mirror
+            .iter()
+            .filter(|(_, pod)| workloads::job::is_tracked(pod));
+        tracked.map(|(key, _)| key)
     }
 
     pub(super) fn is_synced(&self) -> bool {
@@ -169,6 +197,24 @@ mod tests {
         listed(&mut pods, &[]);
         assert_eq!(names(&pods), [""; 0]);
         assert!(pods.take_unseen().is_empty());
+    }
+
+    #[test]
+    fn what_was_changed_here_is_not_outdated_by_older_news() {
+        let mut pods = Pods::default();
+        listed(&mut pods, &[pod("a", 5)]);
+        let mut changed = pod("a", 9);
+        changed.metadata.labels = Some([("new".into(), "label".into())].into());
+        pods.wrote(changed.clone());
+        let key = ("ns".to_owned(), "a".to_owned());
+        for event in [Event::Apply(pod("a", 7)), Event::Apply(pod("a", 8))] {
+            pods.hear(event);
+            assert_eq!(**pods.get(&key).unwrap(), changed);
+        }
+        listed(&mut pods, &[pod("a", 8)]);
+        assert_eq!(**pods.get(&key).unwrap(), changed);
+        pods.hear(Event::Apply(pod("a", 10)));
+        assert_eq!(**pods.get(&key).unwrap(), pod("a", 10));
     }
 
     #[test]

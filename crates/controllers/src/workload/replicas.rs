@@ -164,7 +164,10 @@ async fn take<K: Replicating>(hands: &Hands, subject: &Subject, steps: Vec<Step>
                     .await
             }
             Step::Release { pod, patch } => hands.patch(subject, &pod, &patch, Written::Pod).await,
-            Step::Create { pod, count } => hands.create_pods(subject, &pod, count).await,
+            Step::Create { pod, count } => {
+                let pods = vec![*pod; count];
+                hands.create_pods(subject, &pods).await
+            }
             Step::Delete { pod, uid } => {
                 doomed.push((pod, uid));
                 continue;

@@ -1,5 +1,6 @@
 //! What is done to the API for several kinds of workloads.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,13 +59,18 @@ impl Subject {
         }
     }
 
-    pub(super) fn news(&self, type_: &'static str, reason: &'static str, message: String) -> News {
+    pub(super) fn news(
+        &self,
+        type_: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+        message: String,
+    ) -> News {
         News {
             about: self.about.clone(),
             component: self.component,
             words: Words {
                 type_,
-                reason,
+                reason: reason.into(),
                 message,
             },
         }
@@ -165,17 +171,17 @@ impl Hands {
         self.patch(subject, name, patch, written).await
     }
 
-    /// Makes so many Pods, some at a time: one, then twice as many whenever all have come about. What fails for one fails for all, mostly.
-    pub(super) async fn create_pods(&self, subject: &Subject, pod: &Pod, count: usize) -> Outcome {
+    /// Makes Pods, some at a time: one, then twice as many whenever all have come about. What fails for one fails for all, mostly.
+    pub(super) async fn create_pods(&self, subject: &Subject, mut pods: &[Pod]) -> Outcome {
         let mut outcome = Outcome::default();
-        let (mut left, mut batch) = (count, 1);
-        while left > 0 && outcome.is_fine() {
-            let now = left.min(batch);
-            let made = (0..now).map(|_| self.create_pod(subject, pod));
+        let mut batch = 1;
+        while !pods.is_empty() && outcome.is_fine() {
+            let (now, later) = pods.split_at(pods.len().min(batch));
+            let made = now.iter().map(|pod| self.create_pod(subject, pod));
             for one in join_all(made).await {
                 outcome.add(one);
             }
-            left -= now;
+            pods = later;
             batch *= 2;
         }
         outcome

@@ -1,15 +1,17 @@
 //! What is known of workloads, and whom news concern.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::selector::Selector;
 use informer::{Heard, Key, Mirror, key_of};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use kube::runtime::watcher::Event;
-use workloads::{owner, pod, replicaset, replication};
+use workloads::{job, owner, pod, replicaset, replication};
 
 use super::outcome::Written;
 use super::pods::Pods;
@@ -20,13 +22,20 @@ pub(super) struct World {
     pub(super) deployments: Mirror<Arc<Deployment>>,
     pub(super) sets: Mirror<Arc<ReplicaSet>>,
     pub(super) controllers: Mirror<Arc<ReplicationController>>,
+    pub(super) jobs: Mirror<Arc<Job>>,
     pub(super) pods: Pods,
+    /// UIDs of what has gone while work was under way, which may still tell of having made it.
+    gone: BTreeSet<String>,
 }
 
 impl World {
-    /// Whether there is nothing to look after.
-    pub(super) fn is_empty(&self) -> bool {
-        self.deployments.is_empty() && self.sets.is_empty() && self.controllers.is_empty()
+    /// Whether Pods have to be known: there are workloads, or may be, or Pods that wait for being counted.
+    pub(super) fn needs_pods(&self) -> bool {
+        let has_none = self.deployments.is_empty()
+            && self.sets.is_empty()
+            && self.controllers.is_empty()
+            && self.jobs.is_empty();
+        !has_none || !self.jobs.is_synced() || !self.pods.is_synced() || self.pods.has_tracked()
     }
 
     /// Whether all that a kind is planned from has been listed.
@@ -35,6 +44,7 @@ impl World {
             Kind::Deployment => self.deployments.is_synced() && self.sets.is_synced(),
             Kind::ReplicaSet => self.sets.is_synced(),
             Kind::ReplicationController => self.controllers.is_synced(),
+            Kind::Job | Kind::Tracked => self.jobs.is_synced(),
         };
         own && self.pods.is_synced()
     }
@@ -49,6 +59,8 @@ impl World {
             Kind::Deployment => self.deployments.get(key).map(|o| &o.metadata),
             Kind::ReplicaSet => self.sets.get(key).map(|o| &o.metadata),
             Kind::ReplicationController => self.controllers.get(key).map(|o| &o.metadata),
+            Kind::Job => self.jobs.get(key).map(|o| &o.metadata),
+            Kind::Tracked => self.pods.get(key).map(|o| &o.metadata),
         }
     }
 
@@ -62,10 +74,24 @@ impl World {
             .map(of(Kind::Deployment))
             .chain(sets.map(of(Kind::ReplicaSet)))
             .chain(controllers.map(of(Kind::ReplicationController)))
+            .chain(self.jobs.iter().map(|(key, _)| key).map(of(Kind::Job)))
+            .chain(self.pods.tracked().map(of(Kind::Tracked)))
             .collect()
     }
 
+    /// Forgets what has gone: no work is under way.
+    pub(super) fn forget_gone(&mut self) {
+        self.gone.clear();
+    }
+
+    fn note_gone<K: Resource>(&mut self, event: &Event<K>) {
+        if let Event::Delete(object) = event {
+            self.gone.extend(object.meta().uid.clone());
+        }
+    }
+
     pub(super) fn deployment(&mut self, event: Event<Deployment>) -> Vec<Id> {
+        self.note_gone(&event);
         match self.deployments.hear(event, Arc::new) {
             Heard::Nothing => Vec::new(),
             Heard::One { key, .. } => vec![(Kind::Deployment, key)],
@@ -74,6 +100,7 @@ impl World {
     }
 
     pub(super) fn controller(&mut self, event: Event<ReplicationController>) -> Vec<Id> {
+        self.note_gone(&event);
         match self.controllers.hear(event, Arc::new) {
             Heard::Nothing => Vec::new(),
             Heard::One { key, .. } => vec![(Kind::ReplicationController, key)],
@@ -81,7 +108,26 @@ impl World {
         }
     }
 
+    pub(super) fn job(&mut self, event: Event<Job>) -> Vec<Id> {
+        self.note_gone(&event);
+        match self.jobs.hear(event, Arc::new) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, .. } => {
+                // Its Pods may have been left behind.
+                let of = self
+                    .pods
+                    .tracked()
+                    .filter(|(namespace, _)| *namespace == key.0);
+                let mut ids: Vec<Id> = of.map(|key| (Kind::Tracked, key.clone())).collect();
+                ids.push((Kind::Job, key));
+                ids
+            }
+            Heard::All { .. } => self.all(),
+        }
+    }
+
     pub(super) fn set(&mut self, event: Event<ReplicaSet>) -> Vec<Id> {
+        self.note_gone(&event);
         match self.sets.hear(event, Arc::new) {
             Heard::Nothing => Vec::new(),
             Heard::One { key, old, .. } => {
@@ -96,11 +142,16 @@ impl World {
     }
 
     pub(super) fn pod(&mut self, event: Event<Pod>) -> Vec<Id> {
+        self.note_gone(&event);
         match self.pods.hear(event) {
             Heard::Nothing => Vec::new(),
             Heard::One { key, old, .. } => {
-                let either = old.iter().chain(self.pods.get(&key));
-                either.flat_map(|pod| self.of_pod(pod)).collect()
+                let now = self.pods.get(&key);
+                let is_tracked = now.is_some_and(|pod| job::is_tracked(pod));
+                let either = old.iter().chain(now);
+                let mut ids: Vec<Id> = either.flat_map(|pod| self.of_pod(pod)).collect();
+                ids.extend(is_tracked.then_some((Kind::Tracked, key)));
+                ids
             }
             Heard::All { .. } => self.all(),
         }
@@ -112,14 +163,18 @@ impl World {
         pod.map(|pod| self.of_pod(&pod)).unwrap_or_default()
     }
 
-    /// Takes in what was written here. What is older than what is known by now is not taken for newer.
+    /// Takes in what was written here: not what is gone by now, nor what is older than what is known.
     pub(super) fn wrote(&mut self, written: Written) {
+        let gone = &self.gone;
+        let is_there = |meta: &ObjectMeta| meta.uid.as_ref().is_none_or(|uid| !gone.contains(uid));
         match written {
-            Written::Pod(pod) => self.pods.wrote(*pod),
             Written::Doomed(key, uid) => self.pods.doom(key, uid),
-            Written::Set(set) => wrote(&mut self.sets, *set),
-            Written::Controller(controller) => wrote(&mut self.controllers, *controller),
-            Written::Deployment(deployment) => wrote(&mut self.deployments, *deployment),
+            Written::Pod(pod) if is_there(&pod.metadata) => self.pods.wrote(*pod),
+            Written::Set(set) if is_there(&set.metadata) => wrote(&mut self.sets, *set),
+            Written::Controller(c) if is_there(&c.metadata) => wrote(&mut self.controllers, *c),
+            Written::Job(job) if is_there(&job.metadata) => wrote(&mut self.jobs, *job),
+            Written::Deployment(d) if is_there(&d.metadata) => wrote(&mut self.deployments, *d),
+            _ => {}
         }
     }
 
@@ -162,7 +217,22 @@ impl World {
         let controllers = controllers.filter(|(_, c)| selects(&replication::as_set(c)));
         let sets = sets.map(|(key, _)| (Kind::ReplicaSet, key.clone()));
         let controllers = controllers.map(|(key, _)| (Kind::ReplicationController, key.clone()));
-        sets.chain(controllers).collect()
+        let jobs = self.jobs.of_namespace(namespace).filter(|(_, job)| {
+            let selector = job.spec.as_ref().and_then(|s| s.selector.as_ref());
+            let selector = Selector::from_object(selector).ok();
+            selector.is_some_and(|s| s.matches(&meta.labels))
+        });
+        let jobs = jobs.map(|(key, _)| (Kind::Job, key.clone()));
+        sets.chain(controllers).chain(jobs).collect()
+    }
+
+    /// The Job of a Pod, if it is there.
+    pub(super) fn job_of(&self, pod: &Pod) -> Option<&Job> {
+        let owner = owner::controller_of(&pod.metadata)?;
+        match self.owner(&pod.metadata, owner)? {
+            (Kind::Job, key) => self.jobs.get(&key).map(|job| &**job),
+            _ => None,
+        }
     }
 
     /// The controller an object names, if it is there and the one that is meant.
@@ -171,6 +241,7 @@ impl World {
             ("apps/v1", "Deployment") => Kind::Deployment,
             ("apps/v1", "ReplicaSet") => Kind::ReplicaSet,
             ("v1", "ReplicationController") => Kind::ReplicationController,
+            ("batch/v1", "Job") => Kind::Job,
             _ => return None,
         };
         let key = (

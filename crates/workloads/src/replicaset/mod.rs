@@ -3,6 +3,7 @@
 mod rank;
 mod status;
 
+pub(crate) use rank::compare;
 pub(crate) use status::REPLICA_FAILURE;
 
 use api::selector::Selector;

@@ -29,7 +29,7 @@ pub(super) fn nodes<'a>(
 
 /// Which of two goes first: what is without a node, then what has come less far, is not ready, costs less, shares its node with more,
 /// is ready for less time, restarted more often, or is younger. Of times only the magnitude counts, so that not always the youngest go.
-pub(super) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Timestamp) -> Ordering {
+pub(crate) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Timestamp) -> Ordering {
     let neighbours = |pod| nodes.get(node(pod)).copied().unwrap_or(0);
     let restarts = |pod| restarts(pod);
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
