@@ -1,5 +1,7 @@
 //! Delete and deletecollection (spec kubectl-and-api §9, pod-lifecycle §2.1).
 
+mod dependents;
+
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
 use api::status::{self, Status, StatusDetails, StatusError};
@@ -8,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use ports::store::{Entry, Revision, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use dependents::Usual;
 
 use super::object::{self, Stored, is_held, meta, metadata_mut};
 use super::{Rest, options, snapshot};
@@ -123,15 +127,6 @@ impl DeleteOptions {
             ))
         }
     }
-
-    /// The finalizer that makes the garbage collector deal with dependents before the object goes.
-    fn finalizer(&self) -> Option<&'static str> {
-        match (self.propagation_policy.as_deref(), self.orphan_dependents) {
-            (Some("Foreground"), _) => Some("foregroundDeletion"),
-            (Some("Orphan"), _) | (None, Some(true)) => Some("orphan"),
-            _ => None,
-        }
-    }
 }
 
 impl Rest {
@@ -194,6 +189,9 @@ impl Rest {
             None => DeleteOptions::from_query(&self.call.query)?,
         };
         options.validate()?;
+        if self.kind.plural == "jobs" && dependents::is_unsaid(&options) {
+            self.warn(dependents::JOB_WARNING.to_owned());
+        }
         Ok(options)
     }
 
@@ -278,22 +276,21 @@ impl Rest {
     ) -> Result<Deleted, StoreError> {
         let key = stored.entry.key.clone();
         let mut object = stored.object.clone();
-        if self.kind.plural == "namespaces" && object["metadata"]["deletionTimestamp"].is_null() {
-            object["status"]["phase"] = json!("Terminating");
-        }
-        if object["metadata"]["deletionTimestamp"].is_null()
-            && let Some(finalizer) = options.finalizer()
-        {
-            add_finalizer(&mut object, finalizer);
-        }
         let graceful = self.kind.plural == "pods";
         let now = self.inner.clock.now();
-        let remove = if graceful {
+        let next = if graceful {
             mark_pod(&mut object, options.grace_period_seconds, now)
+        } else if self.kind.plural == "namespaces" {
+            begin_end(&mut object)
         } else {
-            true
+            Next::Remove
         };
-        let remove = remove && !is_held(&object);
+        // Who asks while the node is at it changes nothing.
+        if next != Next::Wait {
+            let usual = Usual::of(&self.group_resource());
+            dependents::finalize(&mut object, options, usual);
+        }
+        let remove = next == Next::Remove && !is_held(&object);
         if !graceful && !remove {
             mark(&mut object, 0, now);
         }
@@ -327,15 +324,27 @@ impl Rest {
     }
 }
 
-fn add_finalizer(object: &mut Value, finalizer: &str) {
-    let finalizers = metadata_mut(object)
-        .entry("finalizers")
-        .or_insert_with(|| json!([]));
-    if let Some(list) = finalizers.as_array_mut()
-        && !list.iter().any(|f| f == finalizer)
-    {
-        list.push(finalizer.into());
+/// What becomes of an object that is asked to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It goes as soon as nothing holds it.
+    Remove,
+    /// It has been given some time from now on.
+    Grace,
+    /// It has some time left, or others are at it: the request changes nothing.
+    Wait,
+}
+
+/// The end of a Namespace begins with the first request; then it waits for those in `spec.finalizers`.
+fn begin_end(namespace: &mut Value) -> Next {
+    if namespace["metadata"]["deletionTimestamp"].is_null() {
+        namespace["status"]["phase"] = json!("Terminating");
+        return Next::Remove;
     }
+    if is_held(&json!({"kind": "Namespace", "spec": namespace["spec"]})) {
+        return Next::Wait;
+    }
+    Next::Remove
 }
 
 fn time(at: Timestamp) -> Value {
@@ -358,8 +367,12 @@ fn mark(object: &mut Value, grace: i64, now: Timestamp) {
     }
 }
 
-/// Marks a Pod as the table in spec pod-lifecycle §2.1 says; true when it may go now.
-fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> bool {
+/// Marks a Pod as the table in spec pod-lifecycle §2.1 says.
+fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> Next {
+    let after = |grace: i64| match grace {
+        0 => Next::Remove,
+        _ => Next::Grace,
+    };
     let old = pod["metadata"]["deletionGracePeriodSeconds"].as_i64();
     let at = pod["metadata"]["deletionTimestamp"]
         .as_str()
@@ -383,17 +396,17 @@ fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> bool {
         };
         let grace = if grace < 0 { 1 } else { grace };
         mark(pod, grace, now);
-        return grace == 0;
+        return after(grace);
     };
     let old = match old {
-        None | Some(0) => return true,
+        None | Some(0) => return Next::Remove,
         Some(old) => old,
     };
     let Some(asked) = asked
         .map(|a| if a < 0 { 1 } else { a })
         .filter(|a| *a < old)
     else {
-        return false;
+        return Next::Wait;
     };
     let sooner = at
         .checked_add(SignedDuration::from_secs(asked - old))
@@ -406,7 +419,7 @@ fn mark_pod(pod: &mut Value, asked: Option<i64>, now: Timestamp) -> bool {
     let metadata = metadata_mut(pod);
     metadata.insert("deletionTimestamp".into(), time(at));
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-    grace == 0
+    after(grace)
 }
 
 #[cfg(test)]
@@ -428,56 +441,80 @@ mod tests {
         };
         let pending = json!({"metadata":{},"spec":{"terminationGracePeriodSeconds":20}});
         let cases = [
-            (running.clone(), None, false, 20, "2026-01-01T00:00:20Z"),
-            (running.clone(), Some(60), false, 60, "2026-01-01T00:01:00Z"),
-            (running.clone(), Some(-5), false, 1, "2026-01-01T00:00:01Z"),
-            (running.clone(), Some(0), true, 0, "2026-01-01T00:00:00Z"),
-            (pending, None, true, 0, "2026-01-01T00:00:00Z"),
+            (
+                running.clone(),
+                None,
+                Next::Grace,
+                20,
+                "2026-01-01T00:00:20Z",
+            ),
+            (
+                running.clone(),
+                Some(60),
+                Next::Grace,
+                60,
+                "2026-01-01T00:01:00Z",
+            ),
+            (
+                running.clone(),
+                Some(-5),
+                Next::Grace,
+                1,
+                "2026-01-01T00:00:01Z",
+            ),
+            (
+                running.clone(),
+                Some(0),
+                Next::Remove,
+                0,
+                "2026-01-01T00:00:00Z",
+            ),
+            (pending, None, Next::Remove, 0, "2026-01-01T00:00:00Z"),
             (
                 marked(30, "2026-01-01T00:00:25Z"),
                 None,
-                false,
+                Next::Wait,
                 30,
                 "2026-01-01T00:00:25Z",
             ),
             (
                 marked(30, "2026-01-01T00:00:25Z"),
                 Some(40),
-                false,
+                Next::Wait,
                 30,
                 "2026-01-01T00:00:25Z",
             ),
             (
                 marked(30, "2026-01-01T00:00:25Z"),
                 Some(10),
-                false,
+                Next::Grace,
                 10,
                 "2026-01-01T00:00:05Z",
             ),
             (
                 marked(30, "2026-01-01T00:00:25Z"),
                 Some(2),
-                false,
+                Next::Grace,
                 1,
                 "2026-01-01T00:00:00Z",
             ),
             (
                 marked(30, "2026-01-01T00:00:25Z"),
                 Some(0),
-                true,
+                Next::Remove,
                 0,
                 "2026-01-01T00:00:00Z",
             ),
             (
                 marked(0, "2026-01-01T00:00:00Z"),
                 None,
-                true,
+                Next::Remove,
                 0,
                 "2026-01-01T00:00:00Z",
             ),
         ];
-        for (n, (mut pod, asked, gone, grace, at)) in cases.into_iter().enumerate() {
-            assert_eq!(mark_pod(&mut pod, asked, now), gone, "case {n}");
+        for (n, (mut pod, asked, next, grace, at)) in cases.into_iter().enumerate() {
+            assert_eq!(mark_pod(&mut pod, asked, now), next, "case {n}");
             assert_eq!(
                 pod["metadata"]["deletionGracePeriodSeconds"], grace,
                 "case {n}"

@@ -31,9 +31,9 @@ proptest! {
         let mut before: Option<(i64, i64)> = None;
         for (seconds, asked) in deletions {
             now = now.checked_add(SignedDuration::from_secs(seconds)).expect("a time");
-            let may_go = mark_pod(&mut pod, asked, now);
+            let next = mark_pod(&mut pod, asked, now);
             let (at, grace) = marks(&pod);
-            prop_assert_eq!(may_go, grace == 0);
+            prop_assert_eq!(next == Next::Remove, grace == 0);
             if let Some((at_before, grace_before)) = before {
                 let now = now.as_second();
                 prop_assert!(at <= at_before.max(now), "{} after {} at {}", at, at_before, now);
