@@ -38,7 +38,8 @@ impl Teller {
 
     /// Tells something of an object. Nothing depends on it: what cannot be told is logged.
     pub(crate) async fn tell(&self, about: ObjectReference, words: Words) {
-        let namespace = about.namespace.clone().unwrap_or_default();
+        // What is in no namespace is told of in this one.
+        let namespace = about.namespace.clone().unwrap_or_else(|| "default".into());
         let name = about.name.clone().unwrap_or_default();
         let now = self.clock.now();
         let event = Event {

@@ -1,5 +1,6 @@
-//! The controllers every cluster has: ReplicaSets and Deployments have the Pods they ask for; what a namespace is given when it is made, and its end; what disruption
-//! budgets allow; which Service has the address of the node; who has to leave a node, and that a node under pressure gets no more; and which Pods nobody looks after any more.
+//! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for; what a namespace is given when it is
+//! made, and its end; what disruption budgets allow; who is behind a Service, and which has the address of the node; who has to leave a
+//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; and which objects have lost their owners.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
@@ -11,6 +12,7 @@ mod endpoints;
 mod event;
 mod garbage;
 mod namespace;
+mod owners;
 mod pods;
 mod provision;
 mod taints;
@@ -57,6 +59,7 @@ impl Controllers {
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             balancer::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             taints::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            owners::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             workload::run(self.client.clone(), self.clock, shutdown.clone()),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
