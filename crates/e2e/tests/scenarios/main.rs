@@ -8,6 +8,7 @@ mod dns;
 mod endpoints;
 mod exposed;
 mod files;
+mod garbage;
 mod hooks;
 mod init;
 mod limits;
@@ -69,6 +70,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         resize::SCENARIOS,
         running::SCENARIOS,
         files::SCENARIOS,
+        garbage::SCENARIOS,
         streams::SCENARIOS,
         debug::SCENARIOS,
         bad_input::SCENARIOS,
