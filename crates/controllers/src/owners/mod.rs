@@ -125,7 +125,7 @@ async fn tell(teller: &Teller, graph: &Graph, owner: &Object) {
         };
         let words = Words {
             type_: "Warning",
-            reason: "OwnerRefInvalidNamespace",
+            reason: "OwnerRefInvalidNamespace".into(),
             message: format!(
                 "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
                 owner.kind.resource().group_version(),

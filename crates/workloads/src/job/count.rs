@@ -505,7 +505,6 @@ impl<'a> Count<'a> {
             .unwrap_or_default();
         let mut succeeded = noted.succeeded.unwrap_or_default();
         let mut failed = noted.failed.unwrap_or_default();
-        let mut completed = self.succeeded_before.clone();
         let mut new = 0;
         for pod in pods.into_iter().filter(|pod| is_tracked(pod)) {
             if new + succeeded.len() + failed.len() >= MOST_NOTED {
@@ -523,10 +522,8 @@ impl<'a> Count<'a> {
                 match self.indexed {
                     Some(completions) => {
                         let index = index::valid(pod, completions);
-                        if let Some(index) = index.filter(|i| !completed.has(*i)) {
-                            completed.insert(index);
-                            new += 1;
-                        }
+                        let is_new = index.is_some_and(|i| !self.succeeded_before.has(i));
+                        new += usize::from(is_new);
                     }
                     None if !succeeded.contains(&uid) => succeeded.push(uid),
                     None => {}
@@ -540,8 +537,9 @@ impl<'a> Count<'a> {
             }
         }
         if self.indexed.is_some() {
-            self.status.succeeded = count(completed.total());
-            self.status.completed_indexes = Some(completed.to_string()).filter(|t| !t.is_empty());
+            self.status.succeeded = count(self.succeeded.total());
+            self.status.completed_indexes =
+                Some(self.succeeded.to_string()).filter(|t| !t.is_empty());
             self.status.failed_indexes = self.failed.as_ref().map(ToString::to_string);
         }
         let noted = self
