@@ -11,6 +11,7 @@ mod files;
 mod garbage;
 mod hooks;
 mod init;
+mod jobs;
 mod limits;
 mod namespaces;
 mod prepare;
@@ -53,6 +54,7 @@ const AT_ONCE: usize = 4;
 fn scenarios() -> Vec<(&'static str, Scenario)> {
     [
         init::SCENARIOS,
+        jobs::SCENARIOS,
         prepare::SCENARIOS,
         sidecar::SCENARIOS,
         proxies::SCENARIOS,
