@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{
     PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use thiserror::Error;
 
@@ -38,6 +38,20 @@ pub enum SyncError {
     /// The Pod has a controller, and none is known that says how many Pods there should be.
     #[error("found no controllers for pod \"{0}\"")]
     NoController(String),
+    /// The Pod's controller is of a kind, `jobs.batch`, that does not say it.
+    #[error("{0} does not implement the scale subresource")]
+    NoScale(String),
+}
+
+/// What says how many Pods of a controller there should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scale {
+    /// This object, by its UID, says so many: the controller itself, or its own controller.
+    Is(String, i32),
+    /// Nothing that is known.
+    Unknown,
+    /// Nothing: objects of this kind, `jobs.batch`, do not say it.
+    None(String),
 }
 
 /// A budget, looked at.
@@ -62,10 +76,11 @@ pub fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
     selector(budget).is_ok_and(|s| s.matches(&pod.metadata.labels))
 }
 
-/// Looks at a budget with every Pod of its namespace.
+/// Looks at a budget with every Pod of its namespace; `scale` tells of the controllers of Pods there.
 pub fn look<'a>(
     budget: &PodDisruptionBudget,
     pods: impl IntoIterator<Item = &'a Pod>,
+    scale: impl Fn(&OwnerReference) -> Scale,
     now: Timestamp,
 ) -> Outlook {
     let mut status = budget.status.clone().unwrap_or_default();
@@ -74,7 +89,7 @@ pub fn look<'a>(
         all.filter(|pod| selector.matches(&pod.metadata.labels))
             .collect::<Vec<_>>()
     });
-    let counted = selected.and_then(|pods| Ok((wanted(budget, &pods)?, pods)));
+    let counted = selected.and_then(|pods| Ok((wanted(budget, &pods, scale)?, pods)));
     let (wanted, pods) = match counted {
         Ok(counted) => counted,
         Err(error) => {
@@ -138,12 +153,16 @@ struct Wanted {
     unmanaged: Vec<String>,
 }
 
-fn wanted(budget: &PodDisruptionBudget, pods: &[&Pod]) -> Result<Wanted, SyncError> {
+fn wanted(
+    budget: &PodDisruptionBudget,
+    pods: &[&Pod],
+    scale: impl Fn(&OwnerReference) -> Scale,
+) -> Result<Wanted, SyncError> {
     let none = PodDisruptionBudgetSpec::default();
     let spec = budget.spec.as_ref().unwrap_or(&none);
     match (&spec.max_unavailable, &spec.min_available) {
         (Some(most), _) => {
-            let (expected, unmanaged) = scale(pods)?;
+            let (expected, unmanaged) = expected(pods, scale)?;
             let healthy = expected.saturating_sub(scaled(most, expected)?).max(0);
             Ok(Wanted {
                 expected,
@@ -157,7 +176,7 @@ fn wanted(budget: &PodDisruptionBudget, pods: &[&Pod]) -> Result<Wanted, SyncErr
             unmanaged: Vec::new(),
         }),
         (None, Some(least)) => {
-            let (expected, unmanaged) = scale(pods)?;
+            let (expected, unmanaged) = expected(pods, scale)?;
             let healthy = scaled(least, expected)?;
             Ok(Wanted {
                 expected,
@@ -173,18 +192,29 @@ fn wanted(budget: &PodDisruptionBudget, pods: &[&Pod]) -> Result<Wanted, SyncErr
     }
 }
 
-/// How many Pods the controllers of these want, all together, and the Pods that have none. No kind of controller that has a scale
-/// is served; each that comes is asked here.
-fn scale(pods: &[&Pod]) -> Result<(i32, Vec<String>), SyncError> {
+/// How many Pods the controllers of these want, all together, and the Pods that have none.
+fn expected(
+    pods: &[&Pod],
+    scale: impl Fn(&OwnerReference) -> Scale,
+) -> Result<(i32, Vec<String>), SyncError> {
     let mut unmanaged = Vec::new();
+    let mut scales: BTreeMap<String, i32> = BTreeMap::new();
     for pod in pods {
-        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-        if owners.iter().any(|owner| owner.controller == Some(true)) {
-            return Err(SyncError::NoController(name(pod).to_owned()));
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
+            unmanaged.push(name(pod).to_owned());
+            continue;
+        };
+        match scale(controller) {
+            Scale::Is(uid, replicas) => {
+                scales.insert(uid, replicas);
+            }
+            Scale::Unknown => return Err(SyncError::NoController(name(pod).to_owned())),
+            Scale::None(kind) => return Err(SyncError::NoScale(kind)),
         }
-        unmanaged.push(name(pod).to_owned());
     }
-    Ok((0, unmanaged))
+    let expected = scales.into_values().fold(0, i32::saturating_add);
+    Ok((expected, unmanaged))
 }
 
 /// A number, or a percentage of `total`, rounded up.

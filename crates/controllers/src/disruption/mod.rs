@@ -3,9 +3,10 @@
 //!
 //! A Pod that was marked to be disrupted and was not is marked no more after a while.
 //!
-//! Pods are watched only while there is a budget. A status is written if the budget is still the one it was counted for; whoever
+//! Pods, and the controllers that say how many there should be, are watched only while there is a budget. A status is written if the budget is still the one it was counted for; whoever
 //! was faster, an eviction, has changed the budget, which is counted again when its watch tells so.
 
+mod scale;
 mod target;
 mod tell;
 
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Teller;
+use scale::{Change, News, Scales, Watches};
 
 /// A status that could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -36,12 +38,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let mut changes: Watch<PodDisruptionBudget> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
+    let mut scales: Option<Watches> = None;
     let mut budgets = Budgets {
         teller: Teller::new(client.clone(), clock.clone(), tell::COMPONENT),
         client,
         clock,
         budgets: Mirror::default(),
         pods: Mirror::default(),
+        scales: Scales::default(),
         targets: BTreeMap::new(),
         due: BTreeMap::new(),
         told: BTreeMap::new(),
@@ -59,15 +63,24 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
                 Ok(event) => budgets.pod(event),
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
+            change = scale::next_of(scales.as_mut()) => match change {
+                Ok(change) => budgets.scaled(change),
+                Err(error) => tracing::warn!(%error, "watching controllers of pods"),
+            },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 budgets.count().await;
                 budgets.unmark().await;
             }
         }
         match (budgets.budgets.is_empty(), pods.is_some()) {
-            (false, false) => pods = Some(watch_all(&budgets.client)),
+            (false, false) => {
+                pods = Some(watch_all(&budgets.client));
+                scales = Some(Watches::open(&budgets.client));
+            }
             (true, true) => {
                 pods = None;
+                scales = None;
+                budgets.scales = Scales::default();
                 budgets.pods = Mirror::default();
                 budgets.targets.clear();
             }
@@ -83,6 +96,8 @@ struct Budgets {
     budgets: Mirror<PodDisruptionBudget>,
     /// Every Pod, while there is a budget.
     pods: Mirror<Pod>,
+    /// What their controllers want.
+    scales: Scales,
     /// When Pods that are marked to be disrupted have to be gone.
     targets: BTreeMap<Key, Instant>,
     /// When budgets have to be counted.
@@ -128,6 +143,19 @@ impl Budgets {
         }
     }
 
+    fn scaled(&mut self, change: Change) {
+        let now = Instant::now();
+        match self.scales.hear(change) {
+            None => {}
+            Some(News::All) => self.note_all(),
+            Some(News::Namespace(namespace)) => {
+                let of = self.budgets.of_namespace(&namespace);
+                let due: Vec<(Key, Instant)> = of.map(|(key, _)| (key.clone(), now)).collect();
+                self.due.extend(due);
+            }
+        }
+    }
+
     fn note_all(&mut self) {
         let now = Instant::now();
         let all = self.budgets.iter();
@@ -140,13 +168,15 @@ impl Budgets {
         let over = self.due.iter().filter(|(_, due)| **due <= now);
         for key in over.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.due.remove(&key);
-            // They are counted when the Pods are known.
-            let Some(budget) = self.budgets.get(&key).filter(|_| self.pods.is_synced()) else {
+            // They are counted when the Pods and their controllers are known.
+            let is_synced = self.pods.is_synced() && self.scales.is_synced();
+            let Some(budget) = self.budgets.get(&key).filter(|_| is_synced) else {
                 continue;
             };
             let pods = self.pods.of_namespace(&key.0).map(|(_, pod)| pod);
             let time = self.clock.now();
-            let seen = budget::look(budget, pods, time);
+            let scale = |controller: &_| self.scales.of(&key.0, controller);
+            let seen = budget::look(budget, pods, scale, time);
             if let Some(recheck) = seen.recheck {
                 self.due.insert(key.clone(), now + until(recheck, time));
             }

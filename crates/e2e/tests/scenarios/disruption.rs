@@ -8,6 +8,10 @@ use crate::Scenario;
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("disruption::budgets_are_shown", budgets_are_shown),
     (
+        "disruption::shares_are_of_deployments",
+        shares_are_of_deployments,
+    ),
+    (
         "disruption::bad_budgets_are_refused",
         bad_budgets_are_refused,
     ),
@@ -114,6 +118,36 @@ Status:
     let ours = user.run(&["describe", "pdb", "web", "--show-events=false"])?;
     ensure!(ours == stock, "{ours}\nis not\n{stock}");
     Ok(())
+}
+
+fn shares_are_of_deployments(user: &User) -> anyhow::Result<()> {
+    let manifest = |replicas: u8| {
+        format!(
+            r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: main, image: "busybox:1.36", command: [sleep, "3600"]}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{name: web}}
+spec: {{maxUnavailable: 50%, selector: {{matchLabels: {{app: web}}}}}}
+"#
+        )
+    };
+    user.apply(&manifest(2))?;
+    wait_for(user, "disruptionsAllowed", 1)?;
+    user.apply(&manifest(4))?;
+    wait_for(user, "expectedPods", 4)?;
+    wait_for(user, "disruptionsAllowed", 2)
 }
 
 fn bad_budgets_are_refused(user: &User) -> anyhow::Result<()> {

@@ -5,6 +5,15 @@ use testkit::at;
 
 use super::*;
 
+/// Looks where no controller says how many Pods there should be.
+fn look<'a>(
+    budget: &PodDisruptionBudget,
+    pods: impl IntoIterator<Item = &'a Pod>,
+    now: Timestamp,
+) -> Outlook {
+    super::look(budget, pods, |_| Scale::Unknown, now)
+}
+
 fn pod(name: &str, phase: &str, is_ready: bool) -> Pod {
     let ready = if is_ready { "True" } else { "False" };
     let pod = json!({
@@ -189,6 +198,37 @@ fn what_cannot_be_counted_allows_nothing() {
     assert_eq!(seen.failed, Some(SyncError::Percentage));
     let seen = look(&budget(least(json!(1)), json!({})), [&owned], at(0));
     assert_eq!(seen.failed, None, "a number needs no controller");
+}
+
+#[test]
+fn controllers_say_how_many_there_should_be() {
+    let of = |name: &str, controller: &str| {
+        let mut pod = running(name, true);
+        let owner = json!([{"apiVersion": "v1", "kind": "Any", "name": controller, "uid": controller, "controller": true}]);
+        pod.metadata.owner_references = serde_json::from_value(owner).ok();
+        pod
+    };
+    // Two ReplicaSets of one Deployment, and another.
+    let pods = [of("a", "old"), of("b", "new"), of("c", "other")];
+    let scale = |owner: &OwnerReference| match owner.uid.as_str() {
+        "old" | "new" => Scale::Is("deployment".into(), 4),
+        "other" => Scale::Is("other".into(), 2),
+        _ => Scale::None("jobs.batch".into()),
+    };
+    let looked = |spec, pods: &[Pod]| super::look(&budget(spec, json!({})), pods, scale, at(0));
+    let seen = looked(json!({"maxUnavailable": "50%"}), &pods);
+    assert_eq!(
+        (seen.status.expected_pods, seen.status.desired_healthy),
+        (Some(6), Some(3))
+    );
+    let seen = looked(least(json!("50%")), &pods);
+    assert_eq!(seen.status.desired_healthy, Some(3));
+    let seen = looked(least(json!("50%")), &[of("j", "job")]);
+    let why = seen.failed.map(|why| why.to_string());
+    assert_eq!(
+        why.as_deref(),
+        Some("jobs.batch does not implement the scale subresource")
+    );
 }
 
 #[test]
