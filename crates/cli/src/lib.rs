@@ -22,6 +22,8 @@ mod target;
 mod terminal;
 mod tunnel;
 mod verbs;
+mod watching;
+mod workloads;
 
 pub use args::*;
 pub use failure::report;

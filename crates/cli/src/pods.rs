@@ -85,7 +85,7 @@ async fn first_pods(
 }
 
 /// The label selector of a workload or a Service, as a query has it.
-fn selector_of(object: &Value) -> Option<String> {
+pub(crate) fn selector_of(object: &Value) -> Option<String> {
     let selector = object["spec"]["selector"].as_object()?;
     let pairs = |labels: &Map<String, Value>| -> Vec<String> {
         labels

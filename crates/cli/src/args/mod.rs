@@ -5,6 +5,7 @@ mod image;
 mod inspect;
 mod plan;
 mod play;
+mod rollout;
 mod write;
 
 use std::net::SocketAddr;
@@ -23,6 +24,10 @@ pub use self::inspect::{
 };
 pub use self::plan::PlanArgs;
 pub use self::play::PlayArgs;
+pub use self::rollout::{
+    RolloutChangeArgs, RolloutCommand, RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs,
+    WorkloadArgs,
+};
 pub use self::write::{
     ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs,
     CreatePriorityClassArgs, CreateSecretArgs, CreateSecretCommand, DeleteArgs, FileArgs,
@@ -111,6 +116,9 @@ pub enum Verb {
     Label(MetadataArgs),
     /// Set or remove annotations
     Annotate(MetadataArgs),
+    /// Follow, undo, restart and pause rollouts of workloads
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Wait until resources are in a state
     Wait(WaitArgs),
     /// Show events

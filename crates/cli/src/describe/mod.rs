@@ -6,11 +6,12 @@ mod pod;
 mod service;
 mod tabs;
 mod volumes;
+mod workload;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use self::tabs::Tabs;
+pub(crate) use self::tabs::Tabs;
 
 /// Annotations that say nothing to people.
 const HIDDEN: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -22,8 +23,8 @@ const LONGEST_ANNOTATION: usize = 140;
 pub(crate) struct Beside {
     /// Its events; `None` shows none.
     pub(crate) events: Option<Vec<Value>>,
-    /// The EndpointSlices of a Service.
-    pub(crate) slices: Vec<Value>,
+    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of a ReplicaSet.
+    pub(crate) parts: Vec<Value>,
 }
 
 /// Describes an object of any kind.
@@ -37,11 +38,13 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
             other::secret(&mut out, object);
             with_events = false;
         }
-        ("v1", "Service") => service::service(&mut out, object, &beside.slices),
+        ("v1", "Service") => service::service(&mut out, object, &beside.parts),
         ("v1", "Namespace") => {
             service::namespace(&mut out, object);
             with_events = false;
         }
+        ("apps/v1", "Deployment") => workload::deployment(&mut out, object, &beside.parts),
+        ("apps/v1", "ReplicaSet") => workload::replica_set(&mut out, object, &beside.parts),
         ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
         ("scheduling.k8s.io/v1", "PriorityClass") => other::priority_class(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),
@@ -51,6 +54,13 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         events::table(&mut out, events, now);
     }
     out.finish()
+}
+
+/// The template of a workload's Pods, its columns separated by tabs as `rollout history` has them.
+pub(crate) fn template(template: &Value) -> String {
+    let mut out = Tabs::default();
+    pod::template(&mut out, template);
+    out.unaligned()
 }
 
 pub(crate) use self::events::{age as event_age, by_time as events_by_time};

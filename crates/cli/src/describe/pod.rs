@@ -7,8 +7,36 @@ use serde_json::Value;
 use super::tabs::Tabs;
 use super::volumes::volumes;
 use super::{
-    capital, is_set, labels_and_annotations, list, name_and_namespace, pairs, shown, text, time,
+    annotation_lines, capital, is_set, labels_and_annotations, list, name_and_namespace, pairs,
+    shown, text, time,
 };
+
+/// Where containers and volumes stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indent {
+    /// In a Pod.
+    Pod,
+    /// In the template of a workload: one level deeper, but their fields are not.
+    Template,
+}
+
+impl Indent {
+    /// The level of their title.
+    pub(super) fn level(self) -> usize {
+        match self {
+            Indent::Pod => 0,
+            Indent::Template => 1,
+        }
+    }
+
+    /// What stands before their names, behind the indentation.
+    pub(super) fn of_name(self) -> &'static str {
+        match self {
+            Indent::Pod => "",
+            Indent::Template => " ",
+        }
+    }
+}
 
 /// Adds everything but the events.
 pub(super) fn describe(out: &mut Tabs, pod: &Value, now: Timestamp) {
@@ -32,6 +60,41 @@ pub(super) fn describe(out: &mut Tabs, pod: &Value, now: Timestamp) {
         out.line(0, "Resources:");
         resources(out, 1, &spec["resources"]);
     }
+    containers(out, pod, Indent::Pod);
+    conditions(out, spec, status);
+    volumes(out, list(&spec["volumes"]), Indent::Pod);
+    out.field(0, "QoS Class", text(&status["qosClass"]));
+    out.column("Node-Selectors", &pairs(&spec["nodeSelector"]));
+    out.column("Tolerations", &tolerations(list(&spec["tolerations"])));
+    spread(out, list(&spec["topologySpreadConstraints"]), "");
+}
+
+/// The template of a workload's Pods.
+pub(super) fn template(out: &mut Tabs, template: &Value) {
+    let (metadata, spec) = (&template["metadata"], &template["spec"]);
+    out.line(0, "Pod Template:");
+    out.column("  Labels", &pairs(&metadata["labels"]));
+    if let Some(annotations) = metadata["annotations"]
+        .as_object()
+        .filter(|annotations| !annotations.is_empty())
+    {
+        out.column("  Annotations", &annotation_lines(annotations));
+    }
+    if is_set(&spec["serviceAccountName"]) {
+        out.field(1, "Service Account", text(&spec["serviceAccountName"]));
+    }
+    containers(out, template, Indent::Template);
+    volumes(out, list(&spec["volumes"]), Indent::Template);
+    spread(out, list(&spec["topologySpreadConstraints"]), "  ");
+    if is_set(&spec["priorityClassName"]) {
+        out.field(1, "Priority Class Name", text(&spec["priorityClassName"]));
+    }
+    out.column("  Node-Selectors", &pairs(&spec["nodeSelector"]));
+    out.column("  Tolerations", &tolerations(list(&spec["tolerations"])));
+}
+
+/// All containers of a Pod or a template, with what became of them.
+fn containers(out: &mut Tabs, pod: &Value, indent: Indent) {
     for (title, field, statuses) in [
         ("Init Containers", "initContainers", "initContainerStatuses"),
         ("Containers", "containers", "containerStatuses"),
@@ -41,27 +104,22 @@ pub(super) fn describe(out: &mut Tabs, pod: &Value, now: Timestamp) {
             "ephemeralContainerStatuses",
         ),
     ] {
-        let containers = list(&spec[field]);
+        let containers = list(&pod["spec"][field]);
         if containers.is_empty() {
             if field == "containers" {
-                out.line(0, "Containers: <none>");
+                out.line(indent.level(), "Containers: <none>");
             }
             continue;
         }
-        out.line(0, format!("{title}:"));
+        out.line(indent.level(), format!("{title}:"));
         for one in containers {
-            let status = list(&status[statuses])
+            let status = list(&pod["status"][statuses])
                 .iter()
                 .find(|status| status["name"] == one["name"]);
+            out.line(1, format!("{}{}:", indent.of_name(), text(&one["name"])));
             container(out, pod, one, status);
         }
     }
-    conditions(out, spec, status);
-    volumes(out, list(&spec["volumes"]));
-    out.field(0, "QoS Class", text(&status["qosClass"]));
-    out.column("Node-Selectors", &pairs(&spec["nodeSelector"]));
-    out.column("Tolerations", &tolerations(list(&spec["tolerations"])));
-    spread(out, list(&spec["topologySpreadConstraints"]));
 }
 
 fn identity(out: &mut Tabs, pod: &Value) {
@@ -139,7 +197,6 @@ fn addresses(out: &mut Tabs, status: &Value) {
 }
 
 fn container(out: &mut Tabs, pod: &Value, container: &Value, status: Option<&Value>) {
-    out.line(1, format!("{}:", text(&container["name"])));
     if let Some(status) = status {
         out.field(2, "Container ID", text(&status["containerID"]));
     }
@@ -505,7 +562,7 @@ fn tolerations(tolerations: &[Value]) -> Vec<String> {
     sorted.iter().map(line).collect()
 }
 
-fn spread(out: &mut Tabs, constraints: &[Value]) {
+fn spread(out: &mut Tabs, constraints: &[Value], indent: &str) {
     if constraints.is_empty() {
         return;
     }
@@ -525,5 +582,5 @@ fn spread(out: &mut Tabs, constraints: &[Value]) {
         line
     };
     let lines: Vec<String> = sorted.iter().map(line).collect();
-    out.column("Topology Spread Constraints", &lines);
+    out.column(&format!("{indent}Topology Spread Constraints"), &lines);
 }

@@ -48,6 +48,11 @@ impl Tabs {
         align(&lines, &mut Vec::new(), &mut self.done);
     }
 
+    /// The whole text with its tabs, not aligned.
+    pub(crate) fn unaligned(self) -> String {
+        self.done + &self.pending
+    }
+
     /// The whole text.
     pub(crate) fn finish(mut self) -> String {
         self.flush();

@@ -2,18 +2,19 @@
 
 use serde_json::Value;
 
+use super::pod::Indent;
 use super::tabs::Tabs;
 use super::{is_set, list, pairs, shown, text};
 
 /// Adds `Volumes:`.
-pub(super) fn volumes(out: &mut Tabs, volumes: &[Value]) {
+pub(super) fn volumes(out: &mut Tabs, volumes: &[Value], indent: Indent) {
     if volumes.is_empty() {
-        out.line(0, "Volumes:\t<none>");
+        out.line(indent.level(), "Volumes:\t<none>");
         return;
     }
-    out.line(0, "Volumes:");
+    out.line(indent.level(), "Volumes:");
     for volume in volumes {
-        out.line(1, format!("{}:", text(&volume["name"])));
+        out.line(1, format!("{}{}:", indent.of_name(), text(&volume["name"])));
         source(out, volume);
     }
 }

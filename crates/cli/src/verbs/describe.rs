@@ -14,6 +14,7 @@ use crate::discovery::Resources;
 use crate::failure::{self, is_not_found};
 use crate::output::percent;
 use crate::select::{Item, Selection};
+use crate::workloads::{controlled, replica_sets};
 
 /// `carob describe`
 pub(crate) async fn describe(server: &Server, args: &DescribeArgs) -> anyhow::Result<ExitCode> {
@@ -49,7 +50,7 @@ pub(crate) async fn describe(server: &Server, args: &DescribeArgs) -> anyhow::Re
                             true => events(server, &object).await?,
                             false => None,
                         },
-                        slices: slices(server, &object).await?,
+                        parts: parts(server, &object).await?,
                     };
                     texts.push(text_of(&object, &beside, Timestamp::now()));
                 }
@@ -119,11 +120,19 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
     Ok(list["items"].as_array_mut().map(std::mem::take))
 }
 
-/// The EndpointSlices of a Service; nothing of anything else.
-async fn slices(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
-    if object["kind"] != "Service" || object["apiVersion"] != "v1" {
-        return Ok(Vec::new());
+/// What an object is described with: the EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of a ReplicaSet.
+async fn parts(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
+    match (object["apiVersion"].as_str(), object["kind"].as_str()) {
+        (Some("v1"), Some("Service")) => slices(server, object).await,
+        (Some("apps/v1"), Some("Deployment")) => replica_sets(server, object).await,
+        (Some("apps/v1"), Some("ReplicaSet")) => {
+            controlled(server, object, "/api/v1", "pods").await
+        }
+        _ => Ok(Vec::new()),
     }
+}
+
+async fn slices(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     let path = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",

@@ -16,6 +16,7 @@ mod patch;
 mod plan;
 mod port_forward;
 mod retry;
+mod rollout;
 mod top;
 mod wait;
 mod write;
@@ -54,6 +55,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Retry(args) => retry::retry(&server().await?, &args).await,
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
         Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
+        Verb::Rollout(command) => rollout::rollout(&server().await?, &command).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
 }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use futures::StreamExt;
 use serde_json::Value;
 
 use super::delete::until_gone;
@@ -15,6 +14,7 @@ use crate::discovery::Resources;
 use crate::failure::{self, is_not_found};
 use crate::output::jsonpath::Template;
 use crate::select::{Item, Selection};
+use crate::watching;
 
 /// How long a negative timeout is.
 const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -213,21 +213,11 @@ async fn one(
 }
 
 async fn until_met(server: &Server, item: &Item, wanted: &Wanted) -> anyhow::Result<Value> {
-    let query = format!("fieldSelector=metadata.name%3D{}", item.name);
-    loop {
-        // Begins with the object as it is.
-        let mut events = std::pin::pin!(server.watch(&item.collection(), &query, JSON).await?);
-        while let Some(event) = events.next().await {
-            let event = event?;
-            match event["type"].as_str() {
-                Some("ADDED" | "MODIFIED") if is_met(&event["object"], wanted)? => {
-                    return Ok(event["object"].clone());
-                }
-                Some("ERROR") => break,
-                _ => {}
-            }
-        }
-    }
+    let look = |object: Option<&Value>| match object {
+        Some(object) if is_met(object, wanted)? => Ok(Some(object.clone())),
+        _ => Ok(None),
+    };
+    watching::until(server, item, look).await
 }
 
 #[cfg(test)]
