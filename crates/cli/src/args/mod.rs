@@ -26,7 +26,7 @@ pub use self::plan::PlanArgs;
 pub use self::play::PlayArgs;
 pub use self::rollout::{
     RolloutChangeArgs, RolloutCommand, RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs,
-    WorkloadArgs,
+    ScaleArgs, WorkloadArgs,
 };
 pub use self::write::{
     ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs,
@@ -119,6 +119,8 @@ pub enum Verb {
     /// Follow, undo, restart and pause rollouts of workloads
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Set how many Pods a workload has
+    Scale(ScaleArgs),
     /// Wait until resources are in a state
     Wait(WaitArgs),
     /// Show events

@@ -1,8 +1,8 @@
-//! Arguments of verbs for workloads: `rollout`.
+//! Arguments of verbs for workloads: `rollout` and `scale`.
 
 use clap::{Args, Subcommand};
 
-use super::write::FileArgs;
+use super::write::{FileArgs, WriteArgs};
 
 /// `carob rollout`
 #[derive(Debug, Clone, Subcommand)]
@@ -115,4 +115,35 @@ pub struct RolloutChangeArgs {
     /// Name to own the fields under
     #[arg(long, value_name = "NAME")]
     pub field_manager: Option<String>,
+}
+
+/// `carob scale`
+#[derive(Debug, Clone, Args)]
+pub struct ScaleArgs {
+    /// Which workloads.
+    #[command(flatten)]
+    pub workloads: WorkloadArgs,
+    /// All objects of the type
+    #[arg(long)]
+    pub all: bool,
+    /// How many Pods there are to be
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    pub replicas: Option<i64>,
+    /// Only if so many are wanted now; -1 is any number
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = -1,
+        allow_hyphen_values = true
+    )]
+    pub current_replicas: i64,
+    /// Only if the object is at this version
+    #[arg(long, value_name = "VERSION")]
+    pub resource_version: Option<String>,
+    /// How long to wait until there are so many; 0 does not wait
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub timeout: String,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
 }

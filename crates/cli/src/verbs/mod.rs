@@ -17,6 +17,7 @@ mod plan;
 mod port_forward;
 mod retry;
 mod rollout;
+mod scale;
 mod top;
 mod wait;
 mod write;
@@ -56,6 +57,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
         Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
         Verb::Rollout(command) => rollout::rollout(&server().await?, &command).await,
+        Verb::Scale(args) => scale::scale(&server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
 }
