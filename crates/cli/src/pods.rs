@@ -1,5 +1,6 @@
 //! Pods as the verbs for containers choose them: by name, or as one of a workload's; and the container inside.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -14,6 +15,15 @@ use crate::output::percent;
 /// Names the container that verbs take when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
+/// What a Pod is wanted for: of several, another one is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To read what it wrote: one that restarts often says most.
+    Logs,
+    /// To talk to it, or through it: the most steady one.
+    Session,
+}
+
 /// Path of a Pod.
 pub(crate) fn path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods/{name}")
@@ -23,6 +33,7 @@ pub(crate) fn path(namespace: &str, name: &str) -> String {
 pub(crate) async fn of_word(
     server: &Server,
     word: &str,
+    purpose: Purpose,
     timeout: Duration,
 ) -> anyhow::Result<Vec<Value>> {
     let (kind, name) = match word.split_once('/') {
@@ -45,8 +56,109 @@ pub(crate) async fn of_word(
     let selector = selector_of(&object)
         .ok_or_else(|| anyhow!("selector for {} not implemented", resource.plural))?;
     let mut pods = first_pods(server, &selector, timeout).await?;
-    pods.sort_by_key(|pod| !is_ready(pod));
+    sort(&mut pods, purpose);
     Ok(pods)
+}
+
+/// Puts the Pod to prefer first, as kubectl does.
+fn sort(pods: &mut [Value], purpose: Purpose) {
+    match purpose {
+        Purpose::Logs => pods.sort_by_cached_key(|pod| {
+            let standing = Standing::of(pod);
+            // What is over counts like what runs.
+            let phase = match standing.phase.as_str() {
+                "Unknown" => 1,
+                "Pending" => 2,
+                _ => 0,
+            };
+            let restarts = Reverse(standing.restarts);
+            (
+                !standing.is_bound,
+                phase,
+                standing.ready,
+                restarts,
+                standing.made,
+            )
+        }),
+        Purpose::Session => pods.sort_by_cached_key(|pod| {
+            let standing = Standing::of(pod);
+            let phase = match standing.phase.as_str() {
+                "Running" => 0,
+                "Unknown" => 1,
+                _ => 2,
+            };
+            let leaving = standing.leaves.map(Reverse);
+            let (_, since) = standing.ready.clone();
+            (
+                !standing.is_bound,
+                phase,
+                standing.ready.0,
+                leaving,
+                since,
+                standing.restarts,
+                standing.made,
+            )
+        }),
+    }
+}
+
+/// What a Pod is judged by. Times are as the API writes them, which sort like times.
+struct Standing {
+    is_bound: bool,
+    phase: String,
+    /// Whether it is not ready, then since when it is.
+    ready: (bool, Option<String>),
+    /// When it is to be gone.
+    leaves: Option<String>,
+    /// Most restarts of a container, then of a sidecar.
+    restarts: (i64, i64),
+    made: Option<String>,
+}
+
+impl Standing {
+    fn of(pod: &Value) -> Standing {
+        let (metadata, status) = (&pod["metadata"], &pod["status"]);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let ready = status["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+        let sidecars: Vec<&str> = pod["spec"]["initContainers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|container| container["restartPolicy"] == "Always")
+            .filter_map(|container| container["name"].as_str())
+            .collect();
+        let most = |list: &str, counts: &dyn Fn(&Value) -> bool| {
+            let statuses = status[list].as_array().into_iter().flatten();
+            let restarts = statuses
+                .filter(|status| counts(status))
+                .filter_map(|status| status["restartCount"].as_i64());
+            restarts.max().unwrap_or(0)
+        };
+        let is_sidecar = |status: &Value| {
+            let name = status["name"].as_str().unwrap_or_default();
+            sidecars.contains(&name)
+        };
+        Standing {
+            is_bound: pod["spec"]["nodeName"]
+                .as_str()
+                .is_some_and(|node| !node.is_empty()),
+            phase: text(&status["phase"]).unwrap_or_default(),
+            ready: (
+                ready.is_none(),
+                ready.and_then(|condition| text(&condition["lastTransitionTime"])),
+            ),
+            leaves: text(&metadata["deletionTimestamp"]),
+            restarts: (
+                most("containerStatuses", &|_| true),
+                most("initContainerStatuses", &is_sidecar),
+            ),
+            made: text(&metadata["creationTimestamp"]),
+        }
+    }
 }
 
 /// Pods with labels.
@@ -118,14 +230,6 @@ pub(crate) fn selector_of(object: &Value) -> Option<String> {
         });
     }
     Some(parts.join(","))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    pod["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Names of the containers of a list of the spec.
@@ -237,6 +341,68 @@ mod tests {
         let single =
             json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "only"}]}});
         assert_eq!(chosen(&single, None), choice("only", None));
+    }
+
+    #[test]
+    fn the_best_pod_comes_first() {
+        let made = |name: &str, changes: &[(&str, Value)]| {
+            let mut pod = json!({"metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "node"},
+                "status": {"phase": "Running", "containerStatuses": [{"restartCount": 0}],
+                    "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}]}});
+            for (path, value) in changes {
+                *pod.pointer_mut(path).expect("a field") = value.clone();
+            }
+            pod
+        };
+        let ready = "/status/conditions/0/status";
+        let since = "/status/conditions/0/lastTransitionTime";
+        let restarts = "/status/containerStatuses/0/restartCount";
+        let mut leaving = made("leaving", &[]);
+        leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z".into();
+        let pods = [
+            made(
+                "pending",
+                &[("/status/phase", json!("Pending")), (ready, json!("False"))],
+            ),
+            made(
+                "unbound",
+                &[("/spec/nodeName", json!("")), (ready, json!("False"))],
+            ),
+            made("unready", &[(ready, json!("False"))]),
+            leaving,
+            made("late", &[(since, json!("2026-01-01T00:00:09Z"))]),
+            made("restarts", &[(restarts, json!(3))]),
+            made(
+                "young",
+                &[("/metadata/creationTimestamp", json!("2026-01-01T00:00:02Z"))],
+            ),
+            made("old", &[]),
+            made(
+                "over",
+                &[
+                    ("/status/phase", json!("Succeeded")),
+                    (ready, json!("False")),
+                ],
+            ),
+        ];
+        for (purpose, expected) in [
+            (
+                Purpose::Logs,
+                "restarts leaving old young late unready over pending unbound",
+            ),
+            (
+                Purpose::Session,
+                "old young restarts late leaving unready pending over unbound",
+            ),
+        ] {
+            let mut pods = pods.to_vec();
+            sort(&mut pods, purpose);
+            let names: Vec<&str> = pods
+                .iter()
+                .filter_map(|pod| pod["metadata"]["name"].as_str())
+                .collect();
+            assert_eq!(names.join(" "), expected, "{purpose:?}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub(crate) async fn one_pod(
     word: &str,
     timeout: Duration,
 ) -> anyhow::Result<Value> {
-    let pods = pods::of_word(server, word, timeout).await?;
+    let pods = pods::of_word(server, word, pods::Purpose::Session, timeout).await?;
     pods.into_iter()
         .next()
         .ok_or_else(|| anyhow!("no pods found for {word}"))

@@ -82,7 +82,7 @@ fn words(args: &LogsArgs) -> anyhow::Result<(Option<&str>, Option<&str>)> {
 
 async fn of_word(server: &Server, args: &LogsArgs, word: &str) -> anyhow::Result<Vec<Value>> {
     let timeout = waiting_time(args.pod_running_timeout.as_deref(), Duration::from_secs(20))?;
-    let mut pods = pods::of_word(server, word, timeout)
+    let mut pods = pods::of_word(server, word, pods::Purpose::Logs, timeout)
         .await
         .map_err(|error| pods::missing_for_logs(error, &server.namespace))?;
     if pods.len() > 1 && !args.all_pods {
