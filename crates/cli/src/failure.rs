@@ -72,6 +72,14 @@ pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
+/// What the server says, to be told within a sentence of our own.
+pub(crate) fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Contexts put around a refusal (`error when creating "f.yaml"`), outermost first.
 fn prefixes(error: &anyhow::Error) -> String {
     let own = error

@@ -6,6 +6,7 @@ mod inspect;
 mod plan;
 mod play;
 mod rollout;
+mod set;
 mod write;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use self::rollout::{
     RolloutChangeArgs, RolloutCommand, RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs,
     ScaleArgs, WorkloadArgs,
 };
+pub use self::set::{SetCommand, SetEnvArgs, SetImageArgs};
 pub use self::write::{
     ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs,
     CreatePriorityClassArgs, CreateSecretArgs, CreateSecretCommand, DeleteArgs, FileArgs,
@@ -119,6 +121,9 @@ pub enum Verb {
     /// Follow, undo, restart and pause rollouts of workloads
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Change images and variables of containers
+    #[command(subcommand)]
+    Set(SetCommand),
     /// Set how many Pods a workload has
     Scale(ScaleArgs),
     /// Wait until resources are in a state

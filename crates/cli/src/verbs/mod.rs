@@ -18,6 +18,7 @@ mod port_forward;
 mod retry;
 mod rollout;
 mod scale;
+mod set;
 mod top;
 mod wait;
 mod write;
@@ -57,6 +58,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::Attach(args) => exec::attach(&server().await?, &args).await,
         Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
         Verb::Rollout(command) => rollout::rollout(&server().await?, &command).await,
+        Verb::Set(command) => set::set(&server().await?, &command).await,
         Verb::Scale(args) => scale::scale(&server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::Value;
 
-use super::super::write::{Writer, print};
 use super::{group_kind, items, kind_of_apps};
 use crate::args::{RolloutHistoryArgs, WriteArgs};
 use crate::connect::{JSON, Server};
 use crate::describe::{self, Tabs};
 use crate::failure;
 use crate::select::Item;
+use crate::verbs::write::{Writer, print};
 use crate::workloads::{replica_sets, revision};
 
 /// Says in people's words why a revision was made.

@@ -135,16 +135,8 @@ async fn one(server: &Server, writer: &Writer, item: &Item, change: Change) -> a
     let after = server
         .patch(&path, "application/strategic-merge-patch+json", &patch)
         .await
-        .map_err(|error| anyhow!("failed to patch: {}", words(&error)))?;
+        .map_err(|error| anyhow!("failed to patch: {}", failure::words(&error)))?;
     writer.done(&item.label(), change.participle(), &after)
-}
-
-/// What the server says, without where it says it.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// The patch; `None` if it would change nothing.

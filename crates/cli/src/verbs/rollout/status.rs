@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use serde_json::Value;
 
-use super::super::write::print;
 use super::{group_kind, items, kind_of_apps};
 use crate::args::RolloutStatusArgs;
 use crate::connect::{JSON, Server};
 use crate::failure;
+use crate::verbs::write::print;
 use crate::watching;
 use crate::workloads::revision;
 

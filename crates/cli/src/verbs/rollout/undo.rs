@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::super::write::{DryRun, Writer};
-use super::{group_kind, items, kind_of_apps, words};
+use super::{group_kind, items, kind_of_apps};
 use crate::args::{RolloutUndoArgs, WriteArgs};
 use crate::connect::{JSON, Server};
 use crate::describe;
 use crate::failure;
 use crate::select::Item;
+use crate::verbs::write::{DryRun, Writer};
 use crate::workloads::{REVISION, bare, is_same_template, of_revision, replica_sets};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -75,7 +75,12 @@ async fn one(server: &Server, writer: &Writer, item: &Item, wanted: i64) -> anyh
         let answer = server
             .patch(&path, "application/json-patch+json", &patch)
             .await;
-        answer.map_err(|error| anyhow!("failed restoring revision {wanted}: {}", words(&error)))?;
+        answer.map_err(|error| {
+            anyhow!(
+                "failed restoring revision {wanted}: {}",
+                failure::words(&error)
+            )
+        })?;
         "rolled back".to_owned()
     };
     writer.done(&item.label(), &participle, &deployment)

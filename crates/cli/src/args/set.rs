@@ -1,0 +1,66 @@
+//! Arguments of `set`.
+
+use clap::{Args, Subcommand};
+
+use super::write::{FileArgs, WriteArgs};
+
+/// `carob set`
+#[derive(Debug, Clone, Subcommand)]
+pub enum SetCommand {
+    /// Change images of containers
+    Image(SetImageArgs),
+    /// Set, remove or list environment variables of containers
+    Env(SetEnvArgs),
+}
+
+/// `carob set image`
+#[derive(Debug, Clone, Args)]
+pub struct SetImageArgs {
+    /// TYPE NAME... or TYPE/NAME..., then CONTAINER=IMAGE; * is every container
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
+    /// What these files name.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// All objects of the type
+    #[arg(long)]
+    pub all: bool,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+/// `carob set env`
+#[derive(Debug, Clone, Args)]
+pub struct SetEnvArgs {
+    /// TYPE NAME... or TYPE/NAME..., then KEY=VALUE to set and KEY- to remove
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
+    /// What these files name.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// All objects of the type
+    #[arg(long)]
+    pub all: bool,
+    /// A variable and its value
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Containers to change; * stands for any letters
+    #[arg(short, long, value_name = "PATTERN", default_value = "*")]
+    pub containers: String,
+    /// Show the variables as they are and would be
+    #[arg(long)]
+    pub list: bool,
+    /// Replace values that are there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
+    pub overwrite: bool,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
