@@ -22,6 +22,7 @@ mod proxies;
 mod records;
 mod resize;
 mod restart;
+mod rollouts;
 mod running;
 mod security;
 mod services;
@@ -78,6 +79,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         bad_input::SCENARIOS,
         disruption::SCENARIOS,
         priority::SCENARIOS,
+        rollouts::SCENARIOS,
     ]
     .concat()
 }
