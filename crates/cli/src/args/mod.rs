@@ -1,5 +1,6 @@
 //! What can be typed. Flags stand where kubectl has them, under the same names.
 
+mod create;
 mod debug;
 mod image;
 mod inspect;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs};
 pub use self::debug::{DebugArgs, DebugCommand, RetryArgs};
 pub use self::image::{
     ImageCommand, ImageImportArgs, ImageLoadArgs, ImageLsArgs, ImagePruneArgs, ImagePullArgs,

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs};
+
 /// Files that name objects.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FileArgs {
@@ -91,6 +93,14 @@ pub enum CreateCommand {
     /// A PriorityClass
     #[command(visible_alias = "pc", name = "priorityclass")]
     PriorityClass(CreatePriorityClassArgs),
+    /// A Deployment
+    #[command(visible_alias = "deploy")]
+    Deployment(CreateDeploymentArgs),
+    /// A Job
+    Job(CreateJobArgs),
+    /// A CronJob
+    #[command(visible_alias = "cj", name = "cronjob")]
+    CronJob(CreateCronJobArgs),
 }
 
 /// `carob create priorityclass`

@@ -1,5 +1,7 @@
 //! `create` (§14.3): from files, or from flags.
 
+mod workload;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,17 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::apply::{validation, with_last_applied};
-use super::write::{DryRun, Writer};
-use crate::args::{CreateArgs, CreateCommand, CreateConfigMapArgs, CreateSecretCommand, WriteArgs};
-use crate::connect::Server;
+use crate::args::{
+    CreateArgs, CreateCommand, CreateConfigMapArgs, CreateJobArgs, CreateSecretCommand, WriteArgs,
+};
+use crate::connect::{JSON, Server};
 use crate::discovery::Resources;
 use crate::failure;
 use crate::select::Selection;
+use crate::verbs::apply::{validation, with_last_applied};
+use crate::verbs::write::{DryRun, Writer};
 
 const MANAGER: &str = "kubectl-create";
-/// The one kind made from flags that is of a group of its own.
-const PRIORITY_CLASS: &str = "priorityclass";
 
 /// `carob create`
 pub(crate) async fn create(server: &Server, args: &CreateArgs) -> anyhow::Result<ExitCode> {
@@ -74,15 +76,30 @@ async fn from_files(server: &Server, args: &CreateArgs) -> anyhow::Result<ExitCo
 }
 
 async fn from_flags(server: &Server, command: &CreateCommand) -> anyhow::Result<ExitCode> {
-    let (kind, plural, object, write) = build(command)?;
+    let from = match command {
+        CreateCommand::Job(CreateJobArgs {
+            from: Some(word),
+            image: None,
+            ..
+        }) => Some(cron_job(server, word).await?),
+        _ => None,
+    };
+    let (kind, plural, object, write) = build(command, from.as_ref())?;
     let writer = Writer::new(write, MANAGER)?;
     let mut object = object;
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = version.split_once('/').map(|(group, _)| group.to_owned());
+    let root = match &group {
+        Some(_) => format!("/apis/{version}"),
+        None => format!("/api/{version}"),
+    };
     let path = match kind {
-        "namespace" => "/api/v1/namespaces".to_owned(),
-        PRIORITY_CLASS => format!("/apis/scheduling.k8s.io/v1/{plural}"),
+        "namespace" | "priorityclass" => format!("{root}/{plural}"),
         _ => {
-            object["metadata"]["namespace"] = server.namespace.as_str().into();
-            format!("/api/v1/namespaces/{}/{plural}", server.namespace)
+            if server.namespace_is_fixed {
+                object["metadata"]["namespace"] = server.namespace.as_str().into();
+            }
+            format!("{root}/namespaces/{}/{plural}", server.namespace)
         }
     };
     let made = if writer.dry_run == DryRun::Client {
@@ -95,11 +112,11 @@ async fn from_flags(server: &Server, command: &CreateCommand) -> anyhow::Result<
         }
     };
     let name = made["metadata"]["name"].as_str().unwrap_or_default();
-    let group = match kind {
-        PRIORITY_CLASS => ".scheduling.k8s.io",
-        _ => "",
+    let label = match group {
+        Some(group) => format!("{kind}.{group}/{name}"),
+        None => format!("{kind}/{name}"),
     };
-    writer.done(&format!("{kind}{group}/{name}"), "created", &made)?;
+    writer.done(&label, "created", &made)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,9 +131,11 @@ fn told(kind: &str, error: kube::Error) -> anyhow::Error {
     }
 }
 
+/// A kind, its plural, the object, and how to write it.
 type Built<'a> = (&'static str, &'static str, Value, &'a WriteArgs);
 
-fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
+/// `from` is the CronJob that a Job is made of, if it is to be of one.
+fn build<'a>(command: &'a CreateCommand, from: Option<&Value>) -> anyhow::Result<Built<'a>> {
     Ok(match command {
         CreateCommand::Namespace(args) => (
             "namespace",
@@ -157,9 +176,40 @@ fn build(command: &CreateCommand) -> anyhow::Result<Built<'_>> {
             if !args.description.is_empty() {
                 object["description"] = args.description.as_str().into();
             }
-            (PRIORITY_CLASS, "priorityclasses", object, &args.write)
+            ("priorityclass", "priorityclasses", object, &args.write)
         }
+        CreateCommand::Deployment(args) => (
+            "deployment",
+            "deployments",
+            workload::deployment(args)?,
+            &args.write,
+        ),
+        CreateCommand::Job(args) => ("job", "jobs", workload::job(args, from)?, &args.write),
+        CreateCommand::CronJob(args) => (
+            "cronjob",
+            "cronjobs",
+            workload::cron_job(args)?,
+            &args.write,
+        ),
     })
+}
+
+/// The CronJob a word names.
+async fn cron_job(server: &Server, word: &str) -> anyhow::Result<Value> {
+    let resources = Resources::discover(server).await?;
+    let words = [word.to_owned()];
+    let selection = Selection {
+        words: &words,
+        ..Selection::default()
+    };
+    let (items, _) = selection.items(server, &resources).await?;
+    let [item] = items.as_slice() else {
+        bail!("from must be an existing cronjob");
+    };
+    if item.resource.qualified() != "cronjob.batch" {
+        bail!("unknown object type {}", item.resource.kind);
+    }
+    Ok(server.get(&item.path(), JSON).await?)
 }
 
 fn named(kind: &str, name: &str) -> Value {
@@ -315,7 +365,7 @@ mod tests {
             command: CreateCommand,
         }
         let typed = Only::parse_from([&["create"], words].concat());
-        build(&typed.command).map(|(_, _, object, _)| object)
+        build(&typed.command, None).map(|(_, _, object, _)| object)
     }
 
     #[test]
