@@ -31,7 +31,7 @@ pub use self::rollout::{
     RolloutChangeArgs, RolloutCommand, RolloutHistoryArgs, RolloutStatusArgs, RolloutUndoArgs,
     ScaleArgs, WorkloadArgs,
 };
-pub use self::set::{SetCommand, SetEnvArgs, SetImageArgs};
+pub use self::set::{ExposeArgs, SetCommand, SetEnvArgs, SetImageArgs};
 pub use self::write::{
     ApplyArgs, CreateArgs, CreateCommand, CreateConfigMapArgs, CreateNamedArgs,
     CreatePriorityClassArgs, CreateSecretArgs, CreateSecretCommand, DeleteArgs, FileArgs,
@@ -126,6 +126,8 @@ pub enum Verb {
     /// Change images and variables of containers
     #[command(subcommand)]
     Set(SetCommand),
+    /// Put a Service before Pods
+    Expose(ExposeArgs),
     /// Set how many Pods a workload has
     Scale(ScaleArgs),
     /// Wait until resources are in a state

@@ -9,6 +9,7 @@ pub(crate) mod delete;
 mod describe;
 mod events;
 mod exec;
+mod expose;
 mod get;
 mod logs;
 mod metadata;
@@ -59,6 +60,7 @@ pub async fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
         Verb::PortForward(args) => port_forward::port_forward(server().await?, &args).await,
         Verb::Rollout(command) => rollout::rollout(&server().await?, &command).await,
         Verb::Set(command) => set::set(&server().await?, &command).await,
+        Verb::Expose(args) => expose::expose(&server().await?, &args).await,
         Verb::Scale(args) => scale::scale(&server().await?, &args).await,
         Verb::Patch(args) => patch::patch(&server().await?, &args).await,
     }
