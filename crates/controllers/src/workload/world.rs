@@ -26,16 +26,19 @@ pub(super) struct World {
     pub(super) pods: Pods,
     /// UIDs of what has gone while work was under way, which may still tell of having made it.
     gone: BTreeSet<String>,
+    /// Pods have been listed while Jobs were known.
+    has_looked: bool,
 }
 
 impl World {
-    /// Whether Pods have to be known: there are workloads, or may be, or Pods that wait for being counted.
-    pub(super) fn needs_pods(&self) -> bool {
+    /// Whether Pods have to be known: there are workloads, or Pods that wait for being counted, or nobody has looked yet.
+    pub(super) fn needs_pods(&mut self) -> bool {
+        self.has_looked |= self.jobs.is_synced() && self.pods.is_synced();
         let has_none = self.deployments.is_empty()
             && self.sets.is_empty()
             && self.controllers.is_empty()
             && self.jobs.is_empty();
-        !has_none || !self.jobs.is_synced() || !self.pods.is_synced() || self.pods.has_tracked()
+        !has_none || !self.has_looked || self.pods.has_tracked()
     }
 
     /// Whether all that a kind is planned from has been listed.
