@@ -1,6 +1,12 @@
 //! `pods/…/proxy` and `services/…/proxy`: any HTTP request, passed on to a port of a Pod, or of one behind a Service, and its answer
-//! passed back (spec kubectl-and-api §10). The Pod is reached as port forwarding reaches it; connections are not kept. Upgrades and TLS
-//! towards the Pod are left out.
+//! passed back (spec kubectl-and-api §10), with redirects and the links of HTML pages led through here. The Pod is reached as port
+//! forwarding reaches it; connections are not kept. Upgrades and TLS towards the Pod are left out.
+
+mod html;
+mod links;
+mod page;
+mod references;
+mod url;
 
 use api::gvk::GroupResource;
 use api::status::{self, StatusError};
@@ -14,8 +20,11 @@ use ports::streams::{Reader, Writer};
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
+use crate::request::percent_decode;
 use crate::respond::{self, Body, BoxError};
 use crate::rest::{Rest, Stored};
+use links::Links;
+use page::{Codec, Page};
 
 /// The port of an address without one.
 const HTTP: u16 = 80;
@@ -63,15 +72,15 @@ pub(crate) async fn service(rest: &Rest) -> Result<Response<Body>, StatusError> 
             let name = api::gotext::quote(&rest.target.name);
             status::service_unavailable(format!("no endpoints available for service {name}"))
         })?;
-        Ok((named(rest, "pods", chosen.0)?, chosen.1))
+        Ok((named(rest, "pods", chosen.0)?, Some(chosen.1)))
     })
     .await
 }
 
-/// Passes a request on to a port of a Pod.
+/// Passes a request on to a port of a Pod, if one is known.
 async fn pass_on(
     rest: &Rest,
-    find: impl FnOnce() -> Result<(Value, u16), StatusError>,
+    find: impl FnOnce() -> Result<(Value, Option<u16>), StatusError>,
 ) -> Result<Response<Body>, StatusError> {
     let path = rest.call.parts.uri.path();
     let inner = inner_path(path);
@@ -80,13 +89,43 @@ async fn pass_on(
     }
     let (pod, port) = find()?;
     let target = super::target(&pod, String::new());
-    let connected = super::node(rest)?.port_forward(&target, port).await;
+    let node = super::node(rest)?;
+    let connected = node.port_forward(&target, port.unwrap_or(HTTP)).await;
     let (reader, writer) = connected.map_err(|error| unreachable(&error.message))?;
-    let prefix = &path[..path.len() - inner.len()];
-    let request = request(rest, if inner.is_empty() { "/" } else { inner })?;
+    let links = links(rest, &path[..path.len() - inner.len()], &pod, port);
+    let request = request(rest, if inner.is_empty() { "/" } else { inner }, &links)?;
     let response = exchange(reader, writer, request).await;
     let response = response.map_err(|error| unreachable(&error.to_string()))?;
-    Ok(answer(response, prefix))
+    answer(response, links)
+}
+
+/// How the Pod is seen from here and from where the client is.
+fn links(rest: &Rest, prefix: &str, pod: &Value, port: Option<u16>) -> Links {
+    let parts = &rest.call.parts;
+    let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+    let ip = if ip.contains(':') {
+        format!("[{ip}]")
+    } else {
+        ip.to_owned()
+    };
+    // Every request of HTTP/2 has an origin; one of HTTP/1 that does was meant for a proxy.
+    let own = Some(&parts.uri).filter(|_| parts.version < http::Version::HTTP_2);
+    let own = own.map(|uri| (uri.scheme_str(), uri.authority()));
+    let (scheme, host) = own.unwrap_or_default();
+    Links {
+        prefix: percent_decode(prefix),
+        scheme: scheme.unwrap_or_default().to_owned(),
+        host: host.map(ToString::to_string).unwrap_or_default(),
+        backend: port.map_or(ip.clone(), |port| format!("{ip}:{port}")),
+        asked: String::from_utf8_lossy(asked(parts).as_bytes()).into_owned(),
+    }
+}
+
+/// The host that the client asked for.
+fn asked(parts: &http::request::Parts) -> HeaderValue {
+    let host = parts.headers.get(header::HOST).cloned();
+    let host = host.or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
+    host.unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, StatusError> {
@@ -147,19 +186,18 @@ fn backends<'a>(endpoints: &'a Value, port: &str) -> Vec<(&'a str, u16)> {
     found
 }
 
-/// The port asked for, else the first that a container says it has, else that of HTTP.
-fn port(pod: &Value, asked: Option<&str>) -> Result<u16, StatusError> {
+/// The port asked for, else the first that a container says it has.
+fn port(pod: &Value, asked: Option<&str>) -> Result<Option<u16>, StatusError> {
     let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
     if let Some(text) = asked {
-        return number(text).ok_or_else(|| {
+        return number(text).map(Some).ok_or_else(|| {
             let text = api::gotext::quote(text);
             status::bad_request(format!("unable to parse {text} as a port"))
         });
     }
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let mut ports = containers.filter_map(|c| c["ports"][0]["containerPort"].as_u64());
-    let first = ports.next().and_then(|port| u16::try_from(port).ok());
-    Ok(first.unwrap_or(HTTP))
+    Ok(ports.next().and_then(|port| u16::try_from(port).ok()))
 }
 
 /// What follows `/api/v1/namespaces/…/pods/…/proxy` or its like, as it was written.
@@ -183,7 +221,7 @@ fn unreachable(why: &str) -> StatusError {
     status::service_unavailable(format!("error trying to reach service: {why}"))
 }
 
-fn request(rest: &Rest, path: &str) -> Result<Request<Full<Bytes>>, StatusError> {
+fn request(rest: &Rest, path: &str, links: &Links) -> Result<Request<Full<Bytes>>, StatusError> {
     let parts = &rest.call.parts;
     let query = parts.uri.query().map_or(String::new(), |q| format!("?{q}"));
     let mut request = Request::builder()
@@ -191,16 +229,20 @@ fn request(rest: &Rest, path: &str) -> Result<Request<Full<Bytes>>, StatusError>
         .uri(format!("{path}{query}"))
         .body(Full::new(rest.call.body.clone()))
         .map_err(|error| status::bad_request(error.to_string()))?;
-    *request.headers_mut() = passed_on(&parts.headers);
-    let host = parts.headers.get(header::HOST).cloned();
-    let host = host.or_else(|| HeaderValue::try_from(parts.uri.host()?).ok());
-    request.headers_mut().insert(
-        header::HOST,
-        host.unwrap_or(HeaderValue::from_static("localhost")),
-    );
-    request
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let headers = request.headers_mut();
+    *headers = passed_on(&parts.headers);
+    headers.insert(header::HOST, asked(parts));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    for (name, value) in [
+        ("x-forwarded-uri", links.forwarded(path)),
+        ("x-forwarded-host", links.host.clone().into_bytes()),
+        ("x-forwarded-proto", links.scheme.clone().into_bytes()),
+    ] {
+        let value = HeaderValue::try_from(value).ok();
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            headers.insert(name, value);
+        }
+    }
     Ok(request)
 }
 
@@ -227,7 +269,7 @@ async fn exchange(
     sender.send_request(request).await
 }
 
-fn answer(response: Response<Incoming>, prefix: &str) -> Response<Body> {
+fn answer(response: Response<Incoming>, links: Links) -> Result<Response<Body>, StatusError> {
     let (mut parts, body) = response.into_parts();
     parts.version = http::Version::default();
     for name in [
@@ -239,17 +281,42 @@ fn answer(response: Response<Incoming>, prefix: &str) -> Response<Body> {
     ] {
         parts.headers.remove(name);
     }
-    // A path of the Pod's is below ours here.
     let location = parts.headers.get(header::LOCATION);
-    let location = location.and_then(|value| value.to_str().ok());
-    let is_path = |text: &&str| text.starts_with('/') && !text.starts_with("//");
-    if let Some(path) = location.filter(is_path)
-        && let Ok(value) = HeaderValue::try_from(format!("{prefix}{path}"))
-    {
+    if let Some(location) = location.filter(|value| !value.is_empty()) {
+        let value = redirect(location, &links)?;
         parts.headers.insert(header::LOCATION, value);
+    } else if let Some(codec) = page_codec(&parts.headers) {
+        parts.headers.remove(header::CONTENT_LENGTH);
+        // There is nothing in the answer to a HEAD.
+        if !hyper::body::Body::is_end_stream(&body) {
+            let page = Page::new(body, codec, links);
+            return Ok(Response::from_parts(parts, page.boxed_unsync()));
+        }
     }
     let body = body.map_err(|error| Box::new(error) as BoxError);
-    Response::from_parts(parts, BodyExt::boxed_unsync(body))
+    Ok(Response::from_parts(parts, BodyExt::boxed_unsync(body)))
+}
+
+fn redirect(location: &HeaderValue, links: &Links) -> Result<HeaderValue, StatusError> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        let url = api::gotext::quote(&String::from_utf8_lossy(location.as_bytes()));
+        status::internal(format!(
+            "error trying to parse Location header: parse {url}: {why}"
+        ))
+    };
+    let url = links.rewrite(location.as_bytes());
+    let url = url.map_err(|error| wrong(&error))?;
+    HeaderValue::try_from(url).map_err(|error| wrong(&error))
+}
+
+/// How to read an HTML page; `None` if this is none, or is encoded in a way that is not understood.
+fn page_codec(headers: &HeaderMap) -> Option<Codec> {
+    let text = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = text(header::CONTENT_TYPE)
+        .split(|byte| *byte == b';')
+        .next();
+    let is_html = kind.is_some_and(|kind| kind.trim_ascii() == b"text/html");
+    is_html.then(|| Codec::of(text(header::CONTENT_ENCODING)))?
 }
 
 #[cfg(test)]
@@ -284,9 +351,9 @@ mod tests {
         let none = json!({"spec": {"containers": [{}]}});
         let some = json!({"spec": {"containers": [{}, {"ports": [{"containerPort": 8080}]}]}});
         for (pod, asked, want) in [
-            (&none, None, Ok(80)),
-            (&some, None, Ok(8080)),
-            (&some, Some("99"), Ok(99)),
+            (&none, None, Ok(None)),
+            (&some, None, Ok(Some(8080))),
+            (&some, Some("99"), Ok(Some(99))),
             (&some, Some("0"), Err("unable to parse \"0\" as a port")),
             (&some, Some("web"), Err("unable to parse \"web\" as a port")),
         ] {

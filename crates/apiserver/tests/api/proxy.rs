@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body_util::{BodyExt, Full};
 use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, Writer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, split};
+use tower::ServiceExt;
 
 use crate::pods::{bind, pod};
 use crate::support::Server;
 
 const POD: &str = "/api/v1/namespaces/default/pods/web";
+const PAGE: &str = "<a href=\"/x?a&amp;b\">x</a><!-- <a href=\"/y\"> --><img src=z>";
 
 /// A node whose Pods have a web server on port 80 that says what it was asked, and nothing on others.
 struct Web;
@@ -56,7 +61,7 @@ impl NodeServer for Web {
     }
 }
 
-/// Answers one request with what it was, as JSON; `/moved` sends the client elsewhere.
+/// Answers one request with what it was, as JSON; `/moved` sends the client elsewhere, and `/page` has links.
 async fn serve(stream: tokio::io::DuplexStream, name: String) {
     let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
@@ -76,18 +81,24 @@ async fn serve(stream: tokio::io::DuplexStream, name: String) {
     let text = json!({
         "pod": name, "line": lines[0], "body": String::from_utf8(body).unwrap(),
         "secrets": lines.iter().filter(|l| l.starts_with("authorization")).count(),
+        "forwarded": lines.iter().filter(|l| l.starts_with("x-forwarded")).collect::<Vec<_>>(),
     })
     .to_string();
-    let moves = lines[0].contains("/moved");
-    let head = if moves {
-        "302 Found\r\nlocation: /there"
-    } else {
-        "200 OK"
+    let is_at = |path: &str| lines[0].contains(path);
+    let (head, text) = match &lines[0] {
+        _ if is_at("/moved") => ("302 Found\r\nlocation: /there?x", text),
+        _ if is_at("/lost") => ("302 Found\r\nlocation: http://[", text),
+        _ if is_at("/page") => (
+            "200 OK\r\ncontent-type: text/html; charset=utf-8",
+            PAGE.into(),
+        ),
+        _ if is_at("/plain") => ("200 OK\r\ncontent-type: text/plain", PAGE.into()),
+        _ => ("200 OK\r\ncontent-type: application/json", text),
     };
     let length = text.len();
-    let answer = format!(
-        "HTTP/1.1 {head}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{text}"
-    );
+    let text = if is_at("head ") { "" } else { &text };
+    let answer =
+        format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}");
     stream.write_all(answer.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
 }
@@ -124,14 +135,18 @@ async fn requests_go_to_a_port_of_the_pod_and_back() {
             "",
         ),
     ] {
+        let uri = format!("{POD}{path}").to_lowercase();
+        let uri = uri.split('?').next().unwrap();
         let answer = server.ask(method, &format!("{POD}{path}"), body).await;
         assert_eq!(answer.code, 200, "{answer:?}");
-        let want = json!({"pod": "web", "line": line, "body": text, "secrets": 0});
+        let want = json!({"pod": "web", "line": line, "body": text, "secrets": 0,
+            "forwarded": [format!("x-forwarded-uri: {uri}")]});
         assert_eq!(answer.body, want, "{method} {path}");
     }
     for (path, code) in [
         ("/proxy", 301),
         ("/proxy/moved", 302),
+        ("/proxy/lost", 500),
         (":81/proxy/", 503),
         (":x/proxy/", 400),
     ] {
@@ -150,6 +165,62 @@ async fn requests_go_to_a_port_of_the_pod_and_back() {
         down.message(),
         "error trying to reach service: nothing listens"
     );
+}
+
+#[tokio::test]
+async fn links_and_redirects_lead_through_the_proxy() {
+    let server = Server::start().await;
+    pod(&server, "web").await;
+    bind(&server, "web").await;
+    server.api.set_node_server(Arc::new(Web));
+    for name in ["web", "web:80", "http:web:80"] {
+        let proxy = format!("/api/v1/namespaces/default/pods/{name}/proxy");
+        let page = server.get(&format!("{proxy}/page")).await;
+        let led = PAGE.replace("\"/x", &format!("\"{proxy}/x"));
+        let media_type = "text/html; charset=utf-8";
+        assert_eq!((&page.text, page.media_type.as_str()), (&led, media_type));
+        assert_eq!(server.text(&format!("{proxy}/plain")).await, PAGE);
+        for (method, path, name, want) in [
+            ("GET", "moved", "location", Some(format!("{proxy}/there?x"))),
+            ("GET", "page", "content-length", None),
+            ("HEAD", "page", "content-length", None),
+            (
+                "GET",
+                "plain",
+                "content-length",
+                Some(PAGE.len().to_string()),
+            ),
+        ] {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("{proxy}/{path}"));
+            let request = request.body(Full::new(Bytes::new())).unwrap();
+            let response = server.admin.clone().oneshot(request).await.unwrap();
+            let got = response.headers().get(name).map(|v| v.to_str().unwrap());
+            assert_eq!(got, want.as_deref(), "{method} {path}");
+        }
+    }
+    // The origin that every request of HTTP/2 has is that of its Host; one of HTTP/1 is the client's own wish.
+    for (version, origin, told) in [
+        (Version::HTTP_11, "https://foo.com", 3),
+        (Version::HTTP_2, "", 1),
+    ] {
+        let ask = async |path: &str| {
+            let request = Request::get(format!("https://foo.com{POD}/proxy/{path}"));
+            let request = request.version(version).body(Full::default()).unwrap();
+            let response = server.admin.clone().oneshot(request).await.unwrap();
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8(bytes.to_vec()).unwrap()
+        };
+        let led = PAGE.replace("\"/x", &format!("\"{origin}{POD}/proxy/x"));
+        assert_eq!(ask("page").await, led);
+        let said: Value = serde_json::from_str(&ask("").await).unwrap();
+        let forwarded = said["forwarded"].as_array().unwrap();
+        assert_eq!(forwarded.len(), told, "{forwarded:?}");
+    }
+    let lost = server.get(&format!("{POD}/proxy/lost")).await;
+    let words = "Internal error occurred: error trying to parse Location header: parse \"http://[\": missing ']' in host";
+    assert_eq!(lost.message(), words);
 }
 
 #[tokio::test]
