@@ -1,11 +1,13 @@
 //! `pods/…/proxy` and `services/…/proxy`: any HTTP request, passed on to a port of a Pod, or of one behind a Service, and its answer
 //! passed back (spec kubectl-and-api §10), with redirects and the links of HTML pages led through here. The Pod is reached as port
-//! forwarding reaches it; connections are not kept. Upgrades and TLS towards the Pod are left out.
+//! forwarding reaches it; connections are not kept. With `https:` before its name it is asked over TLS, whoever it says it is, as upstream
+//! does. Upgrades are left out.
 
 mod html;
 mod links;
 mod page;
 mod references;
+mod tls;
 mod url;
 
 use api::gvk::GroupResource;
@@ -16,9 +18,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use ports::streams::{Reader, Writer};
 use rand::seq::IndexedRandom;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::request::percent_decode;
 use crate::respond::{self, Body, BoxError};
@@ -26,8 +28,9 @@ use crate::rest::{Rest, Stored};
 use links::Links;
 use page::{Codec, Page};
 
-/// The port of an address without one.
+/// The port of an address without one, and of one that is asked over TLS.
 const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
 /// Headers that are about one connection (RFC 9110 7.6.1), and those that are for this server alone.
 const NOT_PASSED_ON: [&str; 10] = [
     "authorization",
@@ -46,12 +49,13 @@ const NOT_PASSED_ON: [&str; 10] = [
 struct Place<'a> {
     name: &'a str,
     port: Option<&'a str>,
+    is_tls: bool,
 }
 
 /// A request of any method to a Pod.
 pub(crate) async fn pod(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let place = place("pod", &rest.target.name)?;
-    pass_on(rest, || {
+    pass_on(rest, place.is_tls, || {
         let pod = named(rest, "pods", place.name)?;
         let port = port(&pod, place.port)?;
         super::check_assigned(rest, &pod)?;
@@ -63,7 +67,7 @@ pub(crate) async fn pod(rest: &Rest) -> Result<Response<Body>, StatusError> {
 /// A request of any method to one of the Pods that are ready behind a Service.
 pub(crate) async fn service(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let place = place("service", &rest.target.name)?;
-    pass_on(rest, || {
+    pass_on(rest, place.is_tls, || {
         let service = named(rest, "services", place.name)?;
         let port = port_name(&service, &place)?;
         let endpoints = named(rest, "endpoints", place.name)?;
@@ -80,6 +84,7 @@ pub(crate) async fn service(rest: &Rest) -> Result<Response<Body>, StatusError> 
 /// Passes a request on to a port of a Pod, if one is known.
 async fn pass_on(
     rest: &Rest,
+    is_tls: bool,
     find: impl FnOnce() -> Result<(Value, Option<u16>), StatusError>,
 ) -> Result<Response<Body>, StatusError> {
     let path = rest.call.parts.uri.path();
@@ -90,11 +95,17 @@ async fn pass_on(
     let (pod, port) = find()?;
     let target = super::target(&pod, String::new());
     let node = super::node(rest)?;
-    let connected = node.port_forward(&target, port.unwrap_or(HTTP)).await;
+    let usual = if is_tls { HTTPS } else { HTTP };
+    let connected = node.port_forward(&target, port.unwrap_or(usual)).await;
     let (reader, writer) = connected.map_err(|error| unreachable(&error.message))?;
     let links = links(rest, &path[..path.len() - inner.len()], &pod, port);
     let request = request(rest, if inner.is_empty() { "/" } else { inner }, &links)?;
-    let response = exchange(reader, writer, request).await;
+    let stream = tokio::io::join(reader, writer);
+    let response = if is_tls {
+        exchange(tls::connect(&pod, stream).await?, request).await
+    } else {
+        exchange(stream, request).await
+    };
     let response = response.map_err(|error| unreachable(&error.to_string()))?;
     answer(response, links)
 }
@@ -131,14 +142,16 @@ fn asked(parts: &http::request::Parts) -> HeaderValue {
 fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, StatusError> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
-        [name] => Ok(Place { name, port: None }),
-        [name, port] | ["" | "http", name, port] => Ok(Place {
+        [name] => Ok(Place {
+            name,
+            port: None,
+            is_tls: false,
+        }),
+        [name, port] | ["" | "http" | "https", name, port] => Ok(Place {
             name,
             port: Some(*port).filter(|port| !port.is_empty()),
+            is_tls: parts.len() == 3 && parts[0] == "https",
         }),
-        ["https", ..] => Err(status::bad_request(format!(
-            "a {what} cannot be asked over TLS"
-        ))),
         _ => Err(status::bad_request(format!(
             "invalid {what} request {}",
             api::gotext::quote(text)
@@ -257,13 +270,15 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-async fn exchange(
-    reader: Reader,
-    writer: Writer,
+async fn exchange<S>(
+    stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, hyper::Error> {
-    let stream = TokioIo::new(tokio::io::join(reader, writer));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+) -> Result<Response<Incoming>, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends when the answer was read, or nobody reads it any more.
     tokio::spawn(connection);
     sender.send_request(request).await
@@ -328,15 +343,18 @@ mod tests {
     #[test]
     fn names_say_which_port() {
         for (text, want) in [
-            ("p", Ok(("p", None))),
-            ("p:80", Ok(("p", Some("80")))),
-            ("p:", Ok(("p", None))),
-            ("http:p:80", Ok(("p", Some("80")))),
-            (":p:80", Ok(("p", Some("80")))),
-            ("https:p:80", Err("a pod cannot be asked over TLS")),
+            ("p", Ok(("p", None, false))),
+            ("p:80", Ok(("p", Some("80"), false))),
+            ("p:", Ok(("p", None, false))),
+            ("https:80", Ok(("https", Some("80"), false))),
+            ("http:p:80", Ok(("p", Some("80"), false))),
+            (":p:80", Ok(("p", Some("80"), false))),
+            ("https:p:80", Ok(("p", Some("80"), true))),
+            ("https:p:", Ok(("p", None, true))),
+            ("ftp:p:80", Err("invalid pod request \"ftp:p:80\"")),
             ("a:b:c:d", Err("invalid pod request \"a:b:c:d\"")),
         ] {
-            let got = place("pod", text).map(|place| (place.name, place.port));
+            let got = place("pod", text).map(|place| (place.name, place.port, place.is_tls));
             let got = got.map_err(|error| error.message.clone());
             assert_eq!(
                 got.as_ref().map_err(String::as_str),
@@ -385,7 +403,11 @@ mod tests {
                 Err("no service port 82 found for service \"s\""),
             ),
         ] {
-            let place = Place { name: "s", port };
+            let place = Place {
+                name: "s",
+                port,
+                is_tls: false,
+            };
             let found = port_name(&service, &place).map(|port| backends(&endpoints, port));
             let found = found.map_err(|error| error.message.clone());
             let found = found.as_ref().map_err(String::as_str);
