@@ -1,10 +1,13 @@
 //! Rollouts of Deployments: followed, undone, restarted, paused, and one that cannot go on.
 
+use std::io::BufRead;
+
 use anyhow::{Context, ensure};
 use e2e::user::User;
 use serde_json::Value;
 
 use crate::Scenario;
+use crate::shared::http_get;
 
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("rollouts::new_images_come_and_go", new_images_come_and_go),
@@ -24,6 +27,8 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("rollouts::deleted_pods_come_back", deleted_pods_come_back),
     ("rollouts::workloads_are_described", workloads_are_described),
     ("rollouts::pods_are_chosen", pods_are_chosen),
+    ("rollouts::flags_make_a_site", flags_make_a_site),
+    ("rollouts::flags_make_jobs", flags_make_jobs),
 ];
 
 /// A Deployment `web` whose Pods have an init container and a sidecar.
@@ -371,5 +376,87 @@ fn pods_are_chosen(user: &User) -> anyhow::Result<()> {
     ensure!(lines == expected, "{all}");
     let labelled = user.run(&["logs", "-l", "app=web", "-c", "main"])?;
     ensure!(labelled == "serving\nserving\n", "{labelled}");
+    Ok(())
+}
+
+/// The name that is served behind a port that a client forwards.
+fn forwarded(user: &User, target: &str, port: &str) -> anyhow::Result<String> {
+    let asked = format!(":{port}");
+    let arguments = ["port-forward", "--address=127.0.0.1", target, &asked];
+    let mut client = user.start(&arguments)?;
+    let mut line = String::new();
+    let mut said = client.stdout()?;
+    said.read_line(&mut line)?;
+    let local = line
+        .strip_prefix("Forwarding from 127.0.0.1:")
+        .and_then(|rest| rest.split(" -> ").next())
+        .with_context(|| format!("{target}: {line:?}"))?;
+    let answer = http_get("127.0.0.1", local.parse()?, "/name")?;
+    let body = answer.split_once("\r\n\r\n").context("an answer")?.1;
+    Ok(body.trim().to_owned())
+}
+
+fn flags_make_a_site(user: &User) -> anyhow::Result<()> {
+    let serves = "hostname > /tmp/name; exec httpd -f -p 8080 -h /tmp";
+    let made = user.run(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=busybox:1.36",
+        "--port=8080",
+        "--replicas=2",
+        "--",
+        "sh",
+        "-c",
+        serves,
+    ])?;
+    ensure!(made == "deployment.apps/web created\n", "{made}");
+    rolled_out(user)?;
+    let exposed = user.run(&["expose", "deploy/web", "--port=80", "--target-port=8080"])?;
+    ensure!(exposed == "service/web exposed\n", "{exposed}");
+    let set = user.run(&["get", "rs", "-o", "name"])?;
+    for (target, port) in [
+        ("deploy/web", "8080"),
+        (set.trim(), "8080"),
+        ("svc/web", "80"),
+    ] {
+        let name = forwarded(user, target, port)?;
+        ensure!(pods(user)?.contains(&name), "{target} is {name}");
+    }
+    for (change, said) in [
+        (&["A=1", "B=2"][..], "deployment.apps/web env updated\n"),
+        (&["A=1"], ""),
+        (
+            &["--list"],
+            "# Deployment web, container busybox\nA=1\nB=2\n",
+        ),
+        (&["A-"], "deployment.apps/web env updated\n"),
+        (&["--list"], "# Deployment web, container busybox\nB=2\n"),
+    ] {
+        let seen = user.run(&[&["set", "env", "deploy/web"], change].concat())?;
+        ensure!(seen == said, "{change:?}: {seen}");
+    }
+    rolled_out(user)?;
+    let prints = ["exec", "deploy/web", "--", "sh", "-c", "echo $B"];
+    let value = user.run(&prints)?;
+    ensure!(value == "2\n", "{value}");
+    refused(
+        user,
+        &["set", "env", "deploy/web", "B=3", "--overwrite=false"],
+        "error: deployments/web 'B' already has a value (2), and --overwrite is false",
+    )
+}
+
+fn flags_make_jobs(user: &User) -> anyhow::Result<()> {
+    for arguments in [
+        &["job", "once", "--image=busybox:1.36"][..],
+        &["cronjob", "hourly", "--image=x", "--schedule=@hourly"],
+    ] {
+        let shown = ["--dry-run=client", "-o", "json", "--", "sh", "-c", "true"];
+        let whole = [&["create"], arguments, &shown].concat();
+        let parse = |text: String| serde_json::from_str::<Value>(&text);
+        let (ours, stock) = (parse(user.run(&whole)?)?, parse(stock(user, &whole)?)?);
+        ensure!(ours == stock, "{ours}\nis not\n{stock}");
+    }
     Ok(())
 }
