@@ -207,7 +207,12 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let seen = budget::look(&self.budget, self.watched.values(), self.now);
+        let seen = budget::look(
+            &self.budget,
+            self.watched.values(),
+            |_| budget::Scale::Unknown,
+            self.now,
+        );
         self.counted = Some((self.revision, seen));
     }
 

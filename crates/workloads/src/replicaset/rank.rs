@@ -31,7 +31,6 @@ pub(super) fn nodes<'a>(
 /// is ready for less time, restarted more often, or is younger. Of times only the magnitude counts, so that not always the youngest go.
 pub(crate) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Timestamp) -> Ordering {
     let neighbours = |pod| nodes.get(node(pod)).copied().unwrap_or(0);
-    let restarts = |pod| restarts(pod);
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
     let both_ready = pod::is_ready(a) && pod::is_ready(b);
     let since = |pod| {
@@ -41,8 +40,9 @@ pub(crate) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Time
             None
         }
     };
-    (node(a) != "")
-        .cmp(&(node(b) != ""))
+    let is_bound = |pod| !node(pod).is_empty();
+    is_bound(a)
+        .cmp(&is_bound(b))
         .then_with(|| progress(a).cmp(&progress(b)))
         .then_with(|| pod::is_ready(a).cmp(&pod::is_ready(b)))
         .then_with(|| cost(a).cmp(&cost(b)))
