@@ -2,49 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 
+use super::end::End;
 use super::index::{self, Indexes};
 use super::policy::{self, Verdict};
-use super::{BURST, News, Plan, Step, backoff, condition, is_tracked, pods, spec_of};
-use crate::object::{count, name, number};
+use super::{News, Plan, backoff, condition, is_tracked, pods, spec_of};
+use crate::object::{count, number};
 use crate::pod;
 
-/// No more UIDs than these are noted in a status at a time.
-const MOST_NOTED: usize = 500;
-const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
-const FAILURE_TARGET: &str = "FailureTarget";
 const SUSPENDED: &str = "Suspended";
 
-/// How a Job ends.
-enum End {
-    /// With success, for this reason, with this message.
-    Success(String, String),
-    /// With failure.
-    Failure(String, String),
-}
-
 pub(super) struct Count<'a> {
-    job: &'a Job,
-    spec: &'a JobSpec,
-    reference: &'a OwnerReference,
-    now: Timestamp,
-    pods: Vec<&'a Pod>,
-    active: Vec<&'a Pod>,
-    status: JobStatus,
+    pub(super) job: &'a Job,
+    pub(super) spec: &'a JobSpec,
+    pub(super) reference: &'a OwnerReference,
+    pub(super) now: Timestamp,
+    pub(super) pods: Vec<&'a Pod>,
+    pub(super) active: Vec<&'a Pod>,
+    pub(super) status: JobStatus,
     /// How many indexes there are, if Pods have indexes.
-    indexed: Option<i32>,
+    pub(super) indexed: Option<i32>,
     /// Indexes that the status says have succeeded, and those that have.
-    succeeded_before: Indexes,
-    succeeded: Indexes,
+    pub(super) succeeded_before: Indexes,
+    pub(super) succeeded: Indexes,
     /// Indexes that have failed for good, where each has its own limit.
-    failed: Option<Indexes>,
+    pub(super) failed: Option<Indexes>,
     /// The last Pods of indexes that have failed and are to be tried again; the next takes over their numbers.
-    replaced: BTreeMap<i32, &'a Pod>,
-    plan: Plan,
+    pub(super) replaced: BTreeMap<i32, &'a Pod>,
+    pub(super) plan: Plan,
 }
 
 impl<'a> Count<'a> {
@@ -138,18 +127,18 @@ impl<'a> Count<'a> {
         self.failed = Some(failed);
     }
 
-    fn is_suspended(&self) -> bool {
+    pub(super) fn is_suspended(&self) -> bool {
         self.spec.suspend.unwrap_or(false)
     }
 
     /// Whether Pods are replaced only when they have ended, not when they begin to.
-    fn waits_for_ends(&self) -> bool {
+    pub(super) fn waits_for_ends(&self) -> bool {
         self.spec.pod_failure_policy.is_some()
             || self.spec.pod_replacement_policy.as_deref() == Some("Failed")
     }
 
     /// Whether a Pod has failed, or is as good as failed.
-    fn has_failed(&self, pod: &Pod) -> bool {
+    pub(super) fn has_failed(&self, pod: &Pod) -> bool {
         let is_leaving = pod.metadata.deletion_timestamp.is_some() && !self.waits_for_ends();
         pod::phase(pod) == "Failed" || (is_leaving && pod::phase(pod) != "Succeeded")
     }
@@ -194,13 +183,13 @@ impl<'a> Count<'a> {
         (succeeded, failed)
     }
 
-    fn find(&self, kind: &str) -> Option<&JobCondition> {
+    pub(super) fn find(&self, kind: &str) -> Option<&JobCondition> {
         let mut conditions = self.status.conditions.iter().flatten();
         conditions.find(|c| c.type_ == kind)
     }
 
     /// Sets a condition; one that is not there does not begin as False. Whether that changes anything.
-    fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) -> bool {
+    pub(super) fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) -> bool {
         let new = condition(kind, status, reason, message, self.now);
         let conditions = self.status.conditions.get_or_insert_default();
         match conditions.iter_mut().find(|c| c.type_ == kind) {
@@ -222,7 +211,7 @@ impl<'a> Count<'a> {
         true
     }
 
-    fn tell(&mut self, type_: &'static str, reason: &str, message: &str) {
+    pub(super) fn tell(&mut self, type_: &'static str, reason: &str, message: &str) {
         self.plan.news.push(News {
             type_,
             reason: reason.to_owned(),
@@ -281,200 +270,8 @@ impl<'a> Count<'a> {
         self.plan
     }
 
-    /// Whether the Job is over, apart from having been completed: what was found before, or a limit or a policy says so.
-    fn end(&mut self, failed: i32) -> Option<End> {
-        let words = |c: &JobCondition| {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            (c.status == "True").then(|| (text(&c.reason), text(&c.message)))
-        };
-        if let Some((reason, message)) = self.find(SUCCESS_CRITERIA_MET).and_then(words) {
-            return Some(End::Success(reason, message));
-        }
-        if let Some((reason, message)) = self.find(FAILURE_TARGET).and_then(words) {
-            return Some(End::Failure(reason, message));
-        }
-        let failure =
-            |reason: &str, message: &str| Some(End::Failure(reason.to_owned(), message.to_owned()));
-        let fatal = self.pods.iter().filter(|pod| self.has_failed(pod));
-        let fatal = fatal.map(|pod| policy::judge(self.spec, pod));
-        for verdict in fatal {
-            if let Verdict::FailJob(message) = verdict {
-                return failure("PodFailurePolicy", &message);
-            }
-        }
-        let limit = self.spec.backoff_limit.unwrap_or(6);
-        if failed > limit || self.restarts_are_over(limit) {
-            let message = "Job has reached the specified backoff limit";
-            return failure("BackoffLimitExceeded", message);
-        }
-        if let Some(deadline) = self.deadline() {
-            if deadline <= self.now {
-                let message = "Job was active longer than specified deadline";
-                return failure("DeadlineExceeded", message);
-            }
-            self.wake(deadline);
-        }
-        let completions = self.indexed?;
-        if let Some(indexes) = &self.failed {
-            let total = indexes.total();
-            if self
-                .spec
-                .max_failed_indexes
-                .is_some_and(|most| total > most)
-            {
-                let message = "Job has exceeded the specified maximal number of failed indexes";
-                return failure("MaxFailedIndexesExceeded", message);
-            }
-            if total > 0 && total + self.succeeded.total() >= completions {
-                return failure("FailedIndexes", "Job has failed indexes");
-            }
-        }
-        let policy = self.spec.success_policy.as_ref();
-        let message = policy::is_enough(policy, &self.succeeded, completions)?;
-        Some(End::Success("SuccessPolicy".to_owned(), message))
-    }
-
-    /// Whether containers of Pods that go on have restarted too often, where they restart at all.
-    fn restarts_are_over(&self, limit: i32) -> bool {
-        let template = self.spec.template.spec.as_ref();
-        let policy = template.and_then(|s| s.restart_policy.as_deref());
-        if policy != Some("OnFailure") {
-            return false;
-        }
-        let going = self
-            .pods
-            .iter()
-            .filter(|pod| matches!(pod::phase(pod), "Running" | "Pending"));
-        let statuses = going
-            .filter_map(|pod| pod.status.as_ref())
-            .flat_map(|status| {
-                let init = status.init_container_statuses.iter().flatten();
-                init.chain(status.container_statuses.iter().flatten())
-            });
-        let restarts = statuses
-            .map(|c| c.restart_count)
-            .fold(0, i32::saturating_add);
-        match limit {
-            0 => restarts > 0,
-            limit => restarts >= limit,
-        }
-    }
-
-    /// Until when it may be active.
-    fn deadline(&self) -> Option<Timestamp> {
-        let seconds = self
-            .spec
-            .active_deadline_seconds
-            .filter(|_| !self.is_suspended())?;
-        let since = self.status.start_time.as_ref()?.0;
-        since.checked_add(SignedDuration::from_secs(seconds)).ok()
-    }
-
-    fn wake(&mut self, at: Timestamp) {
+    pub(super) fn wake(&mut self, at: Timestamp) {
         self.plan.wake = Some(self.plan.wake.map_or(at, |wake| wake.min(at)));
-    }
-
-    fn delete(&mut self, gone: &[&Pod], is_free: bool) {
-        let deletions = gone.iter().map(|pod| Step::Delete {
-            pod: name(&pod.metadata).to_owned(),
-            uid: pod.metadata.uid.clone().unwrap_or_default(),
-            is_free,
-        });
-        self.plan.steps.extend(deletions);
-    }
-
-    /// How many Pods should be active.
-    fn wanted(&self, succeeded: i32) -> i32 {
-        let parallelism = self.spec.parallelism.unwrap_or(1);
-        match self.spec.completions {
-            None if succeeded > 0 => number(&self.active),
-            None => parallelism,
-            Some(completions) => (completions - succeeded).min(parallelism).max(0),
-        }
-    }
-
-    /// Active Pods that have to go.
-    fn surplus(&self, succeeded: i32) -> Vec<&'a Pod> {
-        if self.is_suspended() {
-            return self.active.clone();
-        }
-        let surplus = number(&self.active) - self.wanted(succeeded);
-        let mut gone = pods::surplus(&self.active, self.indexed, surplus, self.now);
-        gone.truncate(BURST);
-        gone
-    }
-
-    /// Makes Pods that are missing, as far as failures allow that now; how many.
-    fn create(&mut self, succeeded: i32, active: i32, terminating: i32) -> i32 {
-        if self.is_suspended() {
-            return 0;
-        }
-        let leaving = if self.waits_for_ends() {
-            terminating
-        } else {
-            0
-        };
-        let missing = self.wanted(succeeded) - leaving - active;
-        let missing = usize::try_from(missing).unwrap_or(0).min(BURST);
-        if missing == 0 {
-            return 0;
-        }
-        if self.spec.backoff_limit_per_index.is_none() {
-            let of = |phase| {
-                let over = self.pods.iter().filter(move |pod| pod::phase(pod) == phase);
-                over.map(|pod| backoff::finished_at(pod))
-            };
-            let failed = self
-                .pods
-                .iter()
-                .filter(|pod| self.has_failed(pod) && is_of(pod, self.indexed));
-            let failed = failed.map(|pod| backoff::finished_at(pod));
-            let due = backoff::since_success(of("Succeeded"), failed);
-            if let Some(due) = due.filter(|due| *due > self.now) {
-                self.wake(due);
-                return 0;
-            }
-        }
-        let made = match self.indexed {
-            None => vec![pods::plain(self.job, self.reference); missing],
-            Some(completions) => self.create_indexed(completions, missing),
-        };
-        let number = number(&made);
-        if !made.is_empty() {
-            self.plan.steps.push(Step::Create(made));
-        }
-        number
-    }
-
-    fn create_indexed(&mut self, completions: i32, missing: usize) -> Vec<Pod> {
-        let mut taken: Indexes = self
-            .active
-            .iter()
-            .filter_map(|pod| index::of(pod))
-            .collect();
-        taken.extend(&self.succeeded);
-        if self.waits_for_ends() {
-            let leaving = self.pods.iter().filter(|pod| pod::is_terminating(pod));
-            leaving
-                .filter_map(|pod| index::of(pod))
-                .for_each(|i| taken.insert(i));
-        }
-        if let Some(failed) = &self.failed {
-            taken.extend(failed);
-        }
-        let mut made = Vec::new();
-        for index in taken.missing(completions, missing) {
-            let replaced = self.replaced.get(&index).copied();
-            let due = replaced.and_then(|pod| {
-                let failures = pods::all_failures(pod).saturating_add(1);
-                backoff::until(failures, backoff::finished_at(pod))
-            });
-            match due.filter(|due| *due > self.now) {
-                Some(due) => self.wake(due),
-                None => made.push(pods::indexed(self.job, self.reference, index, replaced)),
-            }
-        }
-        made
     }
 
     /// Says whether it is suspended; being active begins anew afterwards.
@@ -489,128 +286,9 @@ impl<'a> Count<'a> {
             self.status.start_time = Some(Time(self.now));
         }
     }
-
-    /// Moves Pods on: those noted whose finalizer is gone become numbers, those that have ended are noted, or counted by their index, and
-    /// lose it next.
-    fn track(&mut self, end: Option<&End>) {
-        self.settle();
-        let mut pods = self.pods.clone();
-        if self.indexed.is_some() {
-            pods.sort_by_key(|pod| index::of(pod));
-        }
-        let noted = self
-            .status
-            .uncounted_terminated_pods
-            .clone()
-            .unwrap_or_default();
-        let mut succeeded = noted.succeeded.unwrap_or_default();
-        let mut failed = noted.failed.unwrap_or_default();
-        let mut new = 0;
-        for pod in pods.into_iter().filter(|pod| is_tracked(pod)) {
-            if new + succeeded.len() + failed.len() >= MOST_NOTED {
-                break;
-            }
-            if !self.may_free(pod, end) {
-                continue;
-            }
-            let uid = pod.metadata.uid.clone().unwrap_or_default();
-            self.plan
-                .counted
-                .push((name(&pod.metadata).to_owned(), uid.clone()));
-            let is_failed = self.has_failed(pod) || matches!(end, Some(End::Failure(..)));
-            if pod::phase(pod) == "Succeeded" && !failed.contains(&uid) {
-                match self.indexed {
-                    Some(completions) => {
-                        let index = index::valid(pod, completions);
-                        let is_new = index.is_some_and(|i| !self.succeeded_before.has(i));
-                        new += usize::from(is_new);
-                    }
-                    None if !succeeded.contains(&uid) => succeeded.push(uid),
-                    None => {}
-                }
-            } else if is_failed
-                && !failed.contains(&uid)
-                && is_of(pod, self.indexed)
-                && policy::judge(self.spec, pod) != Verdict::Ignore
-            {
-                failed.push(uid);
-            }
-        }
-        if self.indexed.is_some() {
-            self.status.succeeded = count(self.succeeded.total());
-            self.status.completed_indexes =
-                Some(self.succeeded.to_string()).filter(|t| !t.is_empty());
-            self.status.failed_indexes = self.failed.as_ref().map(ToString::to_string);
-        }
-        let noted = self
-            .status
-            .uncounted_terminated_pods
-            .get_or_insert_default();
-        noted.succeeded = Some(succeeded).filter(|list| !list.is_empty());
-        noted.failed = Some(failed).filter(|list| !list.is_empty());
-    }
-
-    /// Makes numbers of noted Pods that have no finalizer any more, or are gone.
-    fn settle(&mut self) {
-        let tracked = self.pods.iter().filter(|pod| is_tracked(pod));
-        let tracked: BTreeSet<&String> = tracked
-            .filter_map(|pod| pod.metadata.uid.as_ref())
-            .collect();
-        let noted = self
-            .status
-            .uncounted_terminated_pods
-            .get_or_insert_default();
-        let settle = |list: &mut Option<Vec<String>>, total: &mut Option<i32>| {
-            let Some(uids) = list else {
-                return;
-            };
-            let before = uids.len();
-            uids.retain(|uid| tracked.contains(uid));
-            let settled = i32::try_from(before - uids.len()).unwrap_or(i32::MAX);
-            *total = count(total.unwrap_or(0).saturating_add(settled));
-        };
-        settle(&mut noted.succeeded, &mut self.status.succeeded);
-        settle(&mut noted.failed, &mut self.status.failed);
-    }
-
-    /// Whether a Pod need not be kept for being counted any longer.
-    fn may_free(&self, pod: &Pod, end: Option<&End>) -> bool {
-        let is_over = self.job.metadata.deletion_timestamp.is_some() || end.is_some();
-        if is_over || pod::phase(pod) == "Succeeded" {
-            return true;
-        }
-        // Its successor has to know how often it has failed.
-        let mut awaited = self.replaced.values();
-        self.has_failed(pod) && !awaited.any(|p| p.metadata.uid == pod.metadata.uid)
-    }
-
-    /// Says how it ends: first that it is going to, then, when every Pod has been counted and has ended, that it has.
-    fn conclude(&mut self, end: End, terminating: i32) {
-        let (first, last, reason, message) = match end {
-            End::Success(reason, message) => (SUCCESS_CRITERIA_MET, "Complete", reason, message),
-            End::Failure(reason, message) => (FAILURE_TARGET, "Failed", reason, message),
-        };
-        let is_new = self.set(first, "True", &reason, &message);
-        let noted = self.status.uncounted_terminated_pods.as_ref();
-        let is_counted = noted.is_none_or(|n| n.succeeded.is_none() && n.failed.is_none());
-        if is_new || !is_counted || terminating > 0 || !self.plan.counted.is_empty() {
-            return;
-        }
-        self.set(last, "True", &reason, &message);
-        if last == "Failed" {
-            return self.tell("Warning", &reason, &message);
-        }
-        self.status.completion_time = Some(Time(self.now));
-        let succeeded = self.status.succeeded.unwrap_or(0);
-        if self.spec.completions.is_some_and(|c| succeeded > c) {
-            let message = "Too many succeeded pods running after completion count reached";
-            self.tell("Warning", "TooManySucceededPods", message);
-        }
-        self.tell("Normal", "Completed", "Job completed");
-    }
 }
 
 /// Whether a Pod has an index there is, where Pods have indexes.
-fn is_of(pod: &Pod, indexed: Option<i32>) -> bool {
+pub(super) fn is_of(pod: &Pod, indexed: Option<i32>) -> bool {
     indexed.is_none_or(|completions| index::valid(pod, completions).is_some())
 }

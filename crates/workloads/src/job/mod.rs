@@ -6,9 +6,12 @@
 
 mod backoff;
 mod count;
+mod end;
 mod index;
+mod make;
 mod pods;
 mod policy;
+mod track;
 
 use api::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
