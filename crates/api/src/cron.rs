@@ -1,9 +1,11 @@
 //! Schedules of CronJobs: five fields in the form of crontab, or a word for them (`@daily`), or `@every` so long. The words of errors
 //! are those of the library that upstream reads them with (robfig/cron).
 
+mod next;
+
 use crate::duration;
 use crate::gotext;
-use jiff::tz::TimeZoneDatabase;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 /// When something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,12 @@ pub fn is_time_zone(name: &str) -> bool {
     let zones = TimeZoneDatabase::bundled();
     let known = zones.available().any(|known| known.as_str() == name);
     known || name == "UTC"
+}
+
+/// The time zone of this name, where [`is_time_zone`].
+pub fn time_zone(name: &str) -> Option<TimeZone> {
+    let zone = TimeZoneDatabase::bundled().get(name).ok();
+    zone.filter(|_| is_time_zone(name))
 }
 
 fn fail<T>(why: String) -> Result<T, CronError> {
