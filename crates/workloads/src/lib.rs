@@ -4,6 +4,7 @@
 //! it has done like of anything else, and plans again until nothing is left to do. Nothing is remembered between two plans but what
 //! the objects themselves say, and what has failed; only [`garbage`] has a memory: who owns whom.
 
+pub mod cronjob;
 pub mod deployment;
 pub mod garbage;
 pub mod job;

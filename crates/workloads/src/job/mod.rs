@@ -160,7 +160,7 @@ fn spec_of(job: &Job) -> &JobSpec {
 }
 
 /// The condition that says that a Job is over.
-fn finished(job: &Job) -> Option<&JobCondition> {
+pub(crate) fn finished(job: &Job) -> Option<&JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let is_end =
         |c: &&JobCondition| matches!(&*c.type_, "Complete" | "Failed") && c.status == "True";
