@@ -189,12 +189,15 @@ impl Keeper {
             if let Some(hold) = held {
                 self.due.insert(id.clone(), hold.until);
             }
+            let asked = self.hands.now();
             let Some(work) = self.plan(&id, held.map(|hold| &hold.trouble)) else {
                 continue;
             };
-            if let Some(wake) = work.wake.and_then(|wake| self.hands.until(wake)) {
-                let due = self.due.entry(id.clone()).or_insert(now + wake);
-                *due = (*due).min(now + wake);
+            // What was over when it was asked for is not waited for; what has come since is looked at once more.
+            if let Some(wake) = work.wake.filter(|wake| *wake > asked) {
+                let wake = Instant::now() + self.hands.until(wake);
+                let due = self.due.entry(id.clone()).or_insert(wake);
+                *due = (*due).min(wake);
             }
             self.busy.insert(id.clone());
             let doing = work.doing;

@@ -86,10 +86,10 @@ impl Hands {
         self.clock.now()
     }
 
-    /// How long it is until then; nothing if it is over.
-    pub(super) fn until(&self, then: Timestamp) -> Option<Duration> {
+    /// How long it is until then; no time if it is over.
+    pub(super) fn until(&self, then: Timestamp) -> Duration {
         let left = then.duration_since(self.clock.now());
-        Duration::try_from(left).ok().filter(|left| !left.is_zero())
+        Duration::try_from(left).unwrap_or_default()
     }
 
     pub(super) fn api<K>(&self, namespace: &str) -> Api<K>
