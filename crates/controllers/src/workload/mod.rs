@@ -5,6 +5,7 @@
 //! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload, or a Pod
 //! that has not been counted.
 
+mod cronjobs;
 mod deployments;
 mod jobs;
 mod outcome;
@@ -23,7 +24,7 @@ use futures::stream::FuturesUnordered;
 use informer::{Key, Watch, next_of, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::Client;
 use ports::clock::Clock;
@@ -46,6 +47,7 @@ enum Kind {
     ReplicaSet,
     ReplicationController,
     Job,
+    CronJob,
     /// A Pod that waits for being counted by a Job, which may not be there any more.
     Tracked,
 }
@@ -76,6 +78,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
     let mut sets: Watch<ReplicaSet> = watch_all(&client);
     let mut controllers: Watch<ReplicationController> = watch_all(&client);
     let mut jobs: Watch<Job> = watch_all(&client);
+    let mut cronjobs: Watch<CronJob> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut keeper = Keeper {
         hands: Hands::new(client.clone(), clock),
@@ -105,6 +108,10 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             Some(event) = jobs.next() => match event {
                 Ok(event) => keeper.look_at(|world| world.job(event)),
                 Err(error) => tracing::warn!(%error, "watching jobs"),
+            },
+            Some(event) = cronjobs.next() => match event {
+                Ok(event) => keeper.look_at(|world| world.cronjob(event)),
+                Err(error) => tracing::warn!(%error, "watching cron jobs"),
             },
             Some(event) = next_of(pods.as_mut()) => match event {
                 Ok(event) => keeper.look_at(|world| world.pod(event)),
@@ -215,6 +222,7 @@ impl Keeper {
                 replicas::plan_controller(&self.hands, &self.world, key, held)
             }
             Kind::Job => jobs::plan(&self.hands, &self.world, key, held),
+            Kind::CronJob => cronjobs::plan(&self.hands, &self.world, key, held),
             Kind::Tracked => jobs::plan_tracked(&self.hands, &self.world, key, held),
         }
     }

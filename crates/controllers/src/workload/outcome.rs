@@ -2,7 +2,7 @@
 
 use informer::Key;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, ReplicationController};
 
 use crate::event::Words;
@@ -27,6 +27,9 @@ pub(super) enum Written {
     Controller(Box<ReplicationController>),
     Deployment(Box<Deployment>),
     Job(Box<Job>),
+    /// A Job of this UID will go, or is gone.
+    DoomedJob(Key, String),
+    CronJob(Box<CronJob>),
 }
 
 /// An Event.

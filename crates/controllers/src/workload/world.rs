@@ -6,9 +6,9 @@ use std::sync::Arc;
 use api::selector::Selector;
 use informer::{Heard, Key, Mirror, key_of};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::runtime::watcher::Event;
 use workloads::{job, owner, pod, replicaset, replication};
@@ -23,6 +23,7 @@ pub(super) struct World {
     pub(super) sets: Mirror<Arc<ReplicaSet>>,
     pub(super) controllers: Mirror<Arc<ReplicationController>>,
     pub(super) jobs: Mirror<Arc<Job>>,
+    pub(super) cronjobs: Mirror<Arc<CronJob>>,
     pub(super) pods: Pods,
     /// UIDs of what has gone while work was under way, which may still tell of having made it.
     gone: BTreeSet<String>,
@@ -48,6 +49,8 @@ impl World {
             Kind::ReplicaSet => self.sets.is_synced(),
             Kind::ReplicationController => self.controllers.is_synced(),
             Kind::Job | Kind::Tracked => self.jobs.is_synced(),
+            // Pods are none of its business.
+            Kind::CronJob => return self.cronjobs.is_synced() && self.jobs.is_synced(),
         };
         own && self.pods.is_synced()
     }
@@ -63,6 +66,7 @@ impl World {
             Kind::ReplicaSet => self.sets.get(key).map(|o| &o.metadata),
             Kind::ReplicationController => self.controllers.get(key).map(|o| &o.metadata),
             Kind::Job => self.jobs.get(key).map(|o| &o.metadata),
+            Kind::CronJob => self.cronjobs.get(key).map(|o| &o.metadata),
             Kind::Tracked => self.pods.get(key).map(|o| &o.metadata),
         }
     }
@@ -73,11 +77,13 @@ impl World {
         let deployments = self.deployments.iter().map(|(key, _)| key);
         let sets = self.sets.iter().map(|(key, _)| key);
         let controllers = self.controllers.iter().map(|(key, _)| key);
+        let cronjobs = self.cronjobs.iter().map(|(key, _)| key);
         deployments
             .map(of(Kind::Deployment))
             .chain(sets.map(of(Kind::ReplicaSet)))
             .chain(controllers.map(of(Kind::ReplicationController)))
             .chain(self.jobs.iter().map(|(key, _)| key).map(of(Kind::Job)))
+            .chain(cronjobs.map(of(Kind::CronJob)))
             .chain(self.pods.tracked().map(of(Kind::Tracked)))
             .collect()
     }
@@ -115,16 +121,30 @@ impl World {
         self.note_gone(&event);
         match self.jobs.hear(event, Arc::new) {
             Heard::Nothing => Vec::new(),
-            Heard::One { key, .. } => {
+            Heard::One { key, old, .. } => {
                 // Its Pods may have been left behind.
                 let of = self
                     .pods
                     .tracked()
                     .filter(|(namespace, _)| *namespace == key.0);
                 let mut ids: Vec<Id> = of.map(|key| (Kind::Tracked, key.clone())).collect();
+                let either = old.iter().chain(self.jobs.get(&key));
+                ids.extend(either.filter_map(|job| {
+                    let owner = owner::controller_of(&job.metadata)?;
+                    self.owner(&job.metadata, owner)
+                }));
                 ids.push((Kind::Job, key));
                 ids
             }
+            Heard::All { .. } => self.all(),
+        }
+    }
+
+    pub(super) fn cronjob(&mut self, event: Event<CronJob>) -> Vec<Id> {
+        self.note_gone(&event);
+        match self.cronjobs.hear(event, Arc::new) {
+            Heard::Nothing => Vec::new(),
+            Heard::One { key, .. } => vec![(Kind::CronJob, key)],
             Heard::All { .. } => self.all(),
         }
     }
@@ -176,8 +196,22 @@ impl World {
             Written::Set(set) if is_there(&set.metadata) => wrote(&mut self.sets, *set),
             Written::Controller(c) if is_there(&c.metadata) => wrote(&mut self.controllers, *c),
             Written::Job(job) if is_there(&job.metadata) => wrote(&mut self.jobs, *job),
+            Written::CronJob(c) if is_there(&c.metadata) => wrote(&mut self.cronjobs, *c),
+            Written::DoomedJob(key, uid) => self.doom_job(key, &uid),
             Written::Deployment(d) if is_there(&d.metadata) => wrote(&mut self.deployments, *d),
             _ => {}
+        }
+    }
+
+    /// Takes in that a Job was deleted here: it goes, or waits for its finalizers.
+    fn doom_job(&mut self, key: Key, uid: &str) {
+        let Some(job) = self.jobs.get(&key) else {
+            return;
+        };
+        if job.metadata.uid.as_deref() == Some(uid) && job.metadata.deletion_timestamp.is_none() {
+            let mut job = Job::clone(job);
+            job.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+            self.jobs.wrote(key, Arc::new(job));
         }
     }
 
@@ -245,6 +279,7 @@ impl World {
             ("apps/v1", "ReplicaSet") => Kind::ReplicaSet,
             ("v1", "ReplicationController") => Kind::ReplicationController,
             ("batch/v1", "Job") => Kind::Job,
+            ("batch/v1", "CronJob") => Kind::CronJob,
             _ => return None,
         };
         let key = (
