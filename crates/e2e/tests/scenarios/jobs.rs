@@ -11,6 +11,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("jobs::failures_have_a_limit", failures_have_a_limit),
     ("jobs::a_job_rests_and_goes_on", a_job_rests_and_goes_on),
     ("jobs::what_is_over_goes_in_time", what_is_over_goes_in_time),
+    ("jobs::a_schedule_makes_jobs", a_schedule_makes_jobs),
     ("jobs::bad_jobs_are_refused", bad_jobs_are_refused),
 ];
 
@@ -133,6 +134,37 @@ fn what_is_over_goes_in_time(user: &User) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn a_schedule_makes_jobs(user: &User) -> anyhow::Result<()> {
+    let mut watching = user.watch("/apis/batch/v1", "cronjobs?fieldSelector=metadata.name=c");
+    user.apply(
+        r#"
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: c}
+spec:
+  schedule: "* * * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{name: work, image: "busybox:1.36", command: ["true"]}]
+"#,
+    )?;
+    user.run(&["create", "job", "now", "--from=cronjob/c"])?;
+    wait(user, "now", "Complete")?;
+    // The next minute makes one by itself, and remembers that it has succeeded.
+    watching.until("a success", |cron| {
+        let succeeded = cron["status"]["lastSuccessfulTime"].is_string();
+        if succeeded { "a success" } else { "" }.to_owned()
+    })?;
+    let jobs = user.run(&["get", "jobs", "-o", "name"])?;
+    let made = jobs.lines().filter(|name| name.starts_with("job.batch/c-"));
+    ensure!(made.count() >= 1, "{jobs}");
+    user.wait_event("Normal SawCompletedJob c:")?;
+    user.run(&["delete", "cronjob", "c"]).map(drop)
+}
+
 fn refused(user: &User, manifest: &str, words: &str) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("job.yaml");
@@ -166,7 +198,8 @@ fn bad_jobs_are_refused(user: &User) -> anyhow::Result<()> {
     }
     let always =
         job("bad", "", "", "true").replace("restartPolicy: Never", "restartPolicy: Always");
-    let refusal = r#"spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: "OnFailure", "Never""#;
+    let refusal =
+        r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#;
     refused(user, &always, refusal)?;
     ensure!(user.run(&["get", "jobs", "-o", "name"])?.is_empty());
     Ok(())
