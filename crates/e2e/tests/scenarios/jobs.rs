@@ -153,14 +153,18 @@ spec:
     )?;
     user.run(&["create", "job", "now", "--from=cronjob/c"])?;
     wait(user, "now", "Complete")?;
-    // The next minute makes one by itself, and remembers that it has succeeded.
-    watching.until("a success", |cron| {
-        let succeeded = cron["status"]["lastSuccessfulTime"].is_string();
-        if succeeded { "a success" } else { "" }.to_owned()
+    // The next minute makes one by itself.
+    watching.until("a time", |cron| {
+        let has_come = cron["status"]["lastScheduleTime"].is_string();
+        if has_come { "a time" } else { "" }.to_owned()
     })?;
     let jobs = user.run(&["get", "jobs", "-o", "name"])?;
-    let made = jobs.lines().filter(|name| name.starts_with("job.batch/c-"));
-    ensure!(made.count() >= 1, "{jobs}");
+    let made = jobs
+        .lines()
+        .filter_map(|name| name.strip_prefix("job.batch/c-"));
+    let made: Vec<&str> = made.collect();
+    ensure!(!made.is_empty(), "{jobs}");
+    wait(user, &format!("c-{}", made[0]), "Complete")?;
     user.wait_event("Normal SawCompletedJob c:")?;
     user.run(&["delete", "cronjob", "c"]).map(drop)
 }
