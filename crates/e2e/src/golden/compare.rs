@@ -86,9 +86,8 @@ fn but_running(rows: &Value, wanted: &Value) -> Value {
 }
 
 fn parts(run: &Run) -> BTreeMap<String, Value> {
-    let mut parts: BTreeMap<String, Value> = run
-        .rows
-        .iter()
+    let mut parts: BTreeMap<String, Value> = rows(run)
+        .into_iter()
         .map(|(pod, rows)| (format!("rows of {pod}"), json!(rows)))
         .collect();
     for (index, record) in run.steps.iter().enumerate() {
@@ -100,6 +99,13 @@ fn parts(run: &Run) -> BTreeMap<String, Value> {
         if record.contains_key("pods") {
             parts.insert(format!("{key}, pods"), record["pods"].clone());
             parts.insert(format!("{key}, events"), event_set(&record["events"]));
+        } else if step.contains("rollout status") {
+            // How it got there is a race: upstream tells of each change it happens to see.
+            let mut record = Value::Object(record.clone());
+            let told = record["out"].as_str().unwrap_or_default();
+            let last = told.trim_end().lines().next_back().map(str::to_owned);
+            record["out"] = json!(last);
+            parts.insert(key, record);
         } else {
             parts.insert(key, Value::Object(record.clone()));
         }
@@ -107,6 +113,28 @@ fn parts(run: &Run) -> BTreeMap<String, Value> {
     parts.insert("end, pods".into(), run.end["pods"].clone());
     parts.insert("end, events".into(), event_set(&run.end["events"]));
     parts
+}
+
+/// The rows of each Pod. Of Pods whose names differ in a generated ending alone, those that came to the same end stand in the same place,
+/// whatever was seen of their beginnings.
+fn rows(run: &Run) -> BTreeMap<String, Vec<String>> {
+    let mut groups: BTreeMap<&str, Vec<&Vec<String>>> = BTreeMap::new();
+    for (pod, rows) in &run.rows {
+        let name = pod.split(" #").next().unwrap_or(pod);
+        groups.entry(name).or_default().push(rows);
+    }
+    let mut named = BTreeMap::new();
+    for (name, mut pods) in groups {
+        pods.sort_by(|a, b| a.iter().rev().cmp(b.iter().rev()));
+        for (index, rows) in pods.into_iter().enumerate() {
+            let number = match index {
+                0 => String::new(),
+                n => format!(" #{}", n + 1),
+            };
+            named.insert(format!("{name}{number}"), rows.clone());
+        }
+    }
+    named
 }
 
 fn event_set(events: &Value) -> Value {
@@ -183,6 +211,22 @@ mod tests {
             differences(&recorded, &run(&["b", "a", "c"], &[], "Running"))[0],
             "@@ rows of p"
         );
+    }
+
+    #[test]
+    fn pods_of_one_name_are_told_apart_by_their_ends() {
+        let of = |pods: [&[&str]; 2]| {
+            let mut run = run(&[], &[], "Running");
+            let rows = pods.map(|rows| rows.iter().map(|row| (*row).to_owned()).collect());
+            let names = ["d-<x>", "d-<x> #2"].map(str::to_owned);
+            run.rows = names.into_iter().zip(rows).collect();
+            run
+        };
+        let recorded = [of([&["a", "b", "gone"], &["a", "c"]])];
+        let late = of([&["a", "c"], &["b", "gone"]]);
+        assert_eq!(differences(&recorded, &late), Vec::<String>::new());
+        let wrong = of([&["a", "c"], &["b", "a"]]);
+        assert!(!differences(&recorded, &wrong).is_empty());
     }
 
     #[test]
