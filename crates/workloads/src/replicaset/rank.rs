@@ -1,6 +1,6 @@
 //! Which Pods go first when there are too many.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use api::selector::Selector;
@@ -28,28 +28,25 @@ pub(super) fn nodes<'a>(
 }
 
 /// Which of two goes first: what is without a node, then what has come less far, is not ready, costs less, shares its node with more,
-/// is ready for less time, restarted more often, or is younger. Of times only the magnitude counts, so that not always the youngest go.
+/// is ready for less time, restarted more often, or is younger. Of times only the magnitude counts, so that not always the youngest
+/// go. Upstream lets the UID decide as soon as two times are of one magnitude, which is no order of three; here it does last.
 pub(crate) fn compare(a: &Pod, b: &Pod, nodes: &BTreeMap<&str, usize>, now: Timestamp) -> Ordering {
-    let neighbours = |pod| nodes.get(node(pod)).copied().unwrap_or(0);
-    let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let both_ready = pod::is_ready(a) && pod::is_ready(b);
-    let since = |pod| {
-        if both_ready {
-            pod::ready_since(pod)
-        } else {
-            None
-        }
+    let rank = |pod: &Pod| {
+        let neighbours = nodes.get(node(pod)).copied().unwrap_or(0);
+        let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        (
+            !node(pod).is_empty(),
+            progress(pod),
+            pod::is_ready(pod),
+            cost(pod),
+            Reverse(neighbours),
+            pod::ready_since(pod).map(|since| magnitude(since, now)),
+            Reverse(restarts(pod)),
+            created.map(|since| magnitude(since, now)),
+        )
     };
-    let is_bound = |pod| !node(pod).is_empty();
-    is_bound(a)
-        .cmp(&is_bound(b))
-        .then_with(|| progress(a).cmp(&progress(b)))
-        .then_with(|| pod::is_ready(a).cmp(&pod::is_ready(b)))
-        .then_with(|| cost(a).cmp(&cost(b)))
-        .then_with(|| neighbours(b).cmp(&neighbours(a)))
-        .then_with(|| by_magnitude(since(a), since(b), a, b, now))
-        .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| by_magnitude(created(a), created(b), a, b, now))
+    let by_uid = || a.metadata.uid.cmp(&b.metadata.uid);
+    rank(a).cmp(&rank(b)).then_with(by_uid)
 }
 
 fn node(pod: &Pod) -> &str {
@@ -94,25 +91,8 @@ fn restarts(pod: &Pod) -> (i32, i32) {
     )
 }
 
-/// The later first, if the times since then differ by a factor of two; by UID else. What has no time comes before what has one.
-fn by_magnitude(
-    a: Option<Timestamp>,
-    b: Option<Timestamp>,
-    of_a: &Pod,
-    of_b: &Pod,
-    now: Timestamp,
-) -> Ordering {
-    match (a, b) {
-        (Some(a), Some(b)) if a != b => {
-            let magnitude = |since: Timestamp| {
-                let nanoseconds = now.duration_since(since).as_nanos();
-                u128::try_from(nanoseconds)
-                    .ok()
-                    .and_then(u128::checked_ilog2)
-            };
-            let by_uid = || of_a.metadata.uid.cmp(&of_b.metadata.uid);
-            magnitude(a).cmp(&magnitude(b)).then_with(by_uid)
-        }
-        _ => a.is_some().cmp(&b.is_some()),
-    }
+/// How long ago that was, as a power of two of nanoseconds.
+fn magnitude(since: Timestamp, now: Timestamp) -> Option<u32> {
+    let nanoseconds = u128::try_from(now.duration_since(since).as_nanos());
+    nanoseconds.ok().and_then(u128::checked_ilog2)
 }

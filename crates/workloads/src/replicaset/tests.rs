@@ -1,6 +1,7 @@
 use api::selector::Selector;
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::ReplicaSetCondition;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -150,8 +151,40 @@ fn those_go_first_that_are_missed_least() {
         let left = i32::try_from(pods.len() - n).unwrap();
         assert_eq!(doomed(&planned(&set(left), &pods, None)), order[..n]);
     }
-    // Of three that are ready for about as long, the UID decides, not the age.
-    assert_eq!(doomed(&planned(&set(2), &pods, None))[5], "odd");
+    // Of three that are ready for about as long, the one that restarted goes, and then the UID decides, not the age.
+    assert_eq!(
+        doomed(&planned(&set(1), &pods, None))[5..],
+        ["restarted", "odd"]
+    );
+}
+
+proptest! {
+    #![proptest_config(testkit::cases(500, 3))]
+
+    #[test]
+    fn any_pods_can_be_put_in_order(seen in prop::collection::vec((0..40i64, 0..3i32, 0..40i64, any::<bool>()), 0..60)) {
+        let made = seen.into_iter().enumerate().map(|(n, (ready, restarts, age, is_ready))| {
+            let mut pod = pod(&format!("p{n}"), is_ready.then_some(ready));
+            let created = now() - SignedDuration::from_secs(age);
+            pod.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(created));
+            let status = json!([{"name": "c", "restartCount": restarts, "ready": is_ready, "image": "", "imageID": ""}]);
+            pod.status.as_mut().unwrap().container_statuses = serde_json::from_value(status).ok();
+            pod
+        });
+        let pods: Vec<Pod> = made.collect();
+        let half = i32::try_from(pods.len() / 2).unwrap();
+        prop_assert_eq!(doomed(&planned(&set(half), &pods, None)).len(), pods.len() - pods.len() / 2);
+        let nodes = std::collections::BTreeMap::new();
+        let compare = |a: &Pod, b: &Pod| rank::compare(a, b, &nodes, now());
+        for (a, b, c) in pods.iter().zip(&pods[pods.len().min(1)..]).zip(&pods[pods.len().min(2)..]).map(|((a, b), c)| (a, b, c)) {
+            prop_assert_eq!(compare(a, b), compare(b, a).reverse());
+            let [mut x, mut y, mut z] = [a, b, c];
+            if compare(x, y).is_gt() { std::mem::swap(&mut x, &mut y); }
+            if compare(y, z).is_gt() { std::mem::swap(&mut y, &mut z); }
+            if compare(x, y).is_gt() { std::mem::swap(&mut x, &mut y); }
+            prop_assert!(compare(x, z).is_le() && compare(y, z).is_le());
+        }
+    }
 }
 
 #[test]
