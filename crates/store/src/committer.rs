@@ -39,10 +39,21 @@ pub(crate) struct Request {
 #[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
-    replies: Vec<(Durability, oneshot::Sender<Result<Entry, StoreError>>)>,
+    replies: Vec<(Durability, Reply)>,
     /// Keys changed by this batch: their state after it.
     overlay: HashMap<String, Option<Entry>>,
+    /// Answers to requests that came too late because of this batch; they wait until readers see it.
+    refusals: Vec<(Reply, Result<Entry, StoreError>)>,
     pages: i64,
+}
+
+type Reply = oneshot::Sender<Result<Entry, StoreError>>;
+
+fn refuse(refusals: Vec<(Reply, Result<Entry, StoreError>)>) {
+    for (reply, refusal) in refusals {
+        // The caller may have gone.
+        let _ = reply.send(refusal);
+    }
 }
 
 pub(crate) struct Committer {
@@ -134,8 +145,14 @@ impl Committer {
             (Expect::ModRevision(_), None) => false,
         };
         if !holds {
-            // The caller may have gone.
-            let _ = request.reply.send(Err(StoreError::Conflict { current }));
+            let refusal = Err(StoreError::Conflict { current });
+            if batch.overlay.contains_key(&request.key) {
+                // Who looks again is to find what is in the way.
+                batch.refusals.push((request.reply, refusal));
+            } else {
+                // The caller may have gone.
+                let _ = request.reply.send(refusal);
+            }
             return;
         }
         self.revision += 1;
@@ -177,6 +194,7 @@ impl Committer {
         }
         if let Err(error) = self.write(&batch.rows) {
             tracing::error!(%error, "a commit failed");
+            refuse(batch.refusals);
             for (_, reply) in batch.replies {
                 // The caller may have gone.
                 let _ = reply.send(Err(StoreError::Storage(error.to_string())));
@@ -190,6 +208,7 @@ impl Committer {
         }
         memory.publish(&events, &self.memory, &self.runtime);
         drop(memory);
+        refuse(batch.refusals);
         let mut answers = Vec::new();
         for (event, (durability, reply)) in events.into_iter().zip(batch.replies) {
             let entry = event.entry.clone();

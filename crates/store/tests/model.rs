@@ -271,3 +271,31 @@ async fn slow_watchers_catch_up_or_are_ended() {
         assert_eq!(seen.len() == 3000, complete, "{}", seen.len());
     }
 }
+
+/// Who comes too late finds, when it looks again, what was in the way, also if both were in one batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_comes_when_what_is_in_the_way_can_be_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(Store::open(&dir.path().join("db")).unwrap());
+    let tasks = (0..16).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..100u32 {
+                let seen = store.get("/k").map(|entry| entry.mod_revision);
+                let expect = seen.map_or(Expect::Absent, Expect::ModRevision);
+                let change = Change::Put(encode(n.to_string()));
+                let answer = store
+                    .commit("/k", expect, change, Durability::Relaxed)
+                    .await;
+                if let Err(StoreError::Conflict { current }) = answer {
+                    let way = current.unwrap().mod_revision;
+                    let found = store.get("/k").unwrap().mod_revision;
+                    assert!(found >= way, "{way} is in the way, {found} is seen");
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
