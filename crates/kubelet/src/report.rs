@@ -48,7 +48,8 @@ pub(crate) fn write(
         meta.namespace.as_deref().unwrap_or_default(),
     );
     let name = meta.name.clone().unwrap_or_default();
-    let body = json!({"metadata": {"uid": meta.uid}, "status": patch(held, &wanted)});
+    let body =
+        json!({"metadata": {"uid": meta.uid}, "status": Value::Object(patch(held, &wanted))});
     Box::pin(async move {
         match api
             .patch_status(&name, &PatchParams::default(), &Patch::Strategic(&body))
@@ -92,19 +93,27 @@ pub(crate) fn adopt(api: Option<&PodStatus>, reported: &PodStatus) -> PodStatus 
 
 /// What the API holds after `written` was stored: conditions of others as they were `before`, but for the one that the agent shares.
 pub(crate) fn stored(before: &PodStatus, written: &PodStatus) -> PodStatus {
-    let mut merged = adopt(Some(before), written);
     let is_shared = |c: &&PodCondition| c.type_ == SHARED;
-    if let Some(shared) = written.conditions.iter().flatten().find(is_shared) {
-        let conditions = merged.conditions.get_or_insert_default();
-        conditions.retain(|c| c.type_ != SHARED);
-        conditions.push(shared.clone());
+    let Some(shared) = written.conditions.iter().flatten().find(is_shared) else {
+        return adopt(Some(before), written);
+    };
+    let mut before = before.clone();
+    let conditions = before.conditions.get_or_insert_default();
+    match conditions.iter_mut().find(|c| c.type_ == SHARED) {
+        Some(old) => old.clone_from(shared),
+        None => conditions.push(shared.clone()),
     }
-    merged
+    adopt(Some(&before), written)
+}
+
+/// Whether there is nothing to write where the API holds `held`. Conditions are a map to it: their order is nobody's.
+pub(crate) fn is_held(held: &PodStatus, wanted: &PodStatus) -> bool {
+    held == wanted || patch(held, wanted).is_empty()
 }
 
 /// A strategic merge patch of the status: changed fields only, nulls for those that went. Lists without a merge key are replaced
 /// whole; addresses too, as an old one must not stay.
-fn patch(held: &PodStatus, wanted: &PodStatus) -> Value {
+fn patch(held: &PodStatus, wanted: &PodStatus) -> Map<String, Value> {
     let fields = |status: &PodStatus| match serde_json::to_value(status) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -119,7 +128,10 @@ fn patch(held: &PodStatus, wanted: &PodStatus) -> Value {
             continue;
         }
         let value = match key.as_str() {
-            "conditions" => changed_conditions(held.get(key), value),
+            "conditions" => match changed_conditions(held.get(key), value) {
+                changes if changes.is_empty() => continue,
+                changes => Value::Array(changes),
+            },
             "podIPs" | "hostIPs" if held.contains_key(key) => replaced(value),
             "resources" | "allocatedResources" => match held.get(key) {
                 Some(old) => with_nulls(old, value),
@@ -129,10 +141,10 @@ fn patch(held: &PodStatus, wanted: &PodStatus) -> Value {
         };
         patch.insert(key.clone(), value);
     }
-    Value::Object(patch)
+    patch
 }
 
-fn changed_conditions(held: Option<&Value>, wanted: &Value) -> Value {
+fn changed_conditions(held: Option<&Value>, wanted: &Value) -> Vec<Value> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let (held, wanted) = (held.map(list).unwrap_or_default(), list(wanted));
     let same_type = |a: &Value, b: &Value| a["type"] == b["type"];
@@ -148,7 +160,7 @@ fn changed_conditions(held: Option<&Value>, wanted: &Value) -> Value {
         .iter()
         .filter(|old| !wanted.iter().any(|c| same_type(old, c)));
     changes.extend(gone.map(|old| json!({"$patch": "delete", "type": old["type"]})));
-    Value::Array(changes)
+    changes
 }
 
 /// The new object, with nulls for fields only the old one has, at any depth.
@@ -189,26 +201,51 @@ mod tests {
             {"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}]}),
         );
         assert_eq!(
-            patch(&held, &wanted),
+            Value::Object(patch(&held, &wanted)),
             json!({"phase": "Running", "reason": null, "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.2"}], "conditions": [
                 {"type": "Ready", "status": "True", "reason": null}, {"$patch": "delete", "type": "PodResizeInProgress"}]})
         );
-        assert_eq!(patch(&wanted, &wanted), json!({}));
+        assert!(is_held(&wanted, &wanted) && !is_held(&held, &wanted));
     }
 
     #[test]
     fn a_shared_condition_is_stored_when_it_was_written() {
-        let none = status(json!({"conditions": [{"type": "gate/x", "status": "True"}]}));
-        let target = json!({"type": "DisruptionTarget", "status": "True"});
+        let target =
+            |reason: &str| json!({"type": "DisruptionTarget", "status": "True", "reason": reason});
         let gate = json!({"type": "gate/x", "status": "True"});
         let ready = json!({"type": "Ready", "status": "True"});
-        for (written, expected) in [
-            (json!([ready]), json!([gate, ready])),
-            (json!([ready, target]), json!([gate, ready, target])),
+        for (before, written, expected) in [
+            (json!([gate]), json!([ready]), json!([gate, ready])),
+            (
+                json!([gate]),
+                json!([ready, target("New")]),
+                json!([gate, target("New"), ready]),
+            ),
+            (
+                json!([target("Old")]),
+                json!([ready, target("New")]),
+                json!([target("New"), ready]),
+            ),
         ] {
+            let before = status(json!({"conditions": before}));
             let written = status(json!({"conditions": written}));
-            let now = stored(&none, &written);
-            assert_eq!(serde_json::to_value(now.conditions).unwrap(), expected);
+            let now = stored(&before, &written);
+            assert_eq!(serde_json::to_value(&now.conditions).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_held_whatever_the_order_of_its_conditions() {
+        let target = json!({"type": "DisruptionTarget", "status": "True"});
+        let gate = json!({"type": "gate/x", "status": "True"});
+        let before = status(json!({"phase": "Running", "conditions": [target, gate]}));
+        for conditions in [
+            json!([target, gate, {"type": "Ready", "status": "False"}]),
+            json!([gate, {"type": "Ready", "status": "False"}, target]),
+        ] {
+            let written = status(json!({"phase": "Failed", "conditions": conditions}));
+            assert!(!is_held(&before, &written));
+            assert!(is_held(&stored(&before, &written), &written));
         }
     }
 

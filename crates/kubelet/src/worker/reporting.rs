@@ -13,8 +13,8 @@ use crate::report::{self, Written};
 impl Worker {
     /// Whether the API holds what is to be reported.
     pub(super) fn is_stored(&self) -> bool {
-        self.seen.gone
-            || (self.writing.is_none() && self.pod.status.as_ref() == Some(&*self.stored))
+        let is_held = |status| report::is_held(&self.stored, status);
+        self.seen.gone || (self.writing.is_none() && self.pod.status.as_ref().is_some_and(is_held))
     }
 
     /// Whether the API has refused what is to be reported. Nothing waits for that to be stored.
