@@ -23,6 +23,8 @@ struct Known {
     deleted_at: Option<Duration>,
     /// What the clock showed when its status was changed last.
     told_at: Timestamp,
+    /// So many statuses the agent wrote since the Pod was changed last.
+    idle_writes: u32,
     /// When its grace was set or shortened.
     graced_at: Duration,
     is_gone: bool,

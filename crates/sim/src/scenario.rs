@@ -32,6 +32,7 @@ pub(crate) enum Act {
     Create(Box<Value>),
     CreateConfigMap(String),
     Delete { pod: String, grace: Option<u32> },
+    Evict { pod: String, grace: Option<u32> },
     Force { pod: String },
     SetImage { pod: String, container: String },
 }
@@ -230,7 +231,13 @@ impl Scenario {
         if dice.random_bool(0.5) {
             let grace = dice.random_bool(0.5).then(|| dice.random_range(1..40));
             let at = self.moment(dice).max(made);
-            self.acts.push((at, Act::Delete { pod: name(), grace }));
+            let pod = name();
+            let act = if dice.random_bool(0.3) {
+                Act::Evict { pod, grace }
+            } else {
+                Act::Delete { pod, grace }
+            };
+            self.acts.push((at, act));
             if dice.random_bool(0.3) {
                 let grace = Some(dice.random_range(1..10));
                 let at = at + millis(dice, 0..10_000);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -106,6 +106,17 @@ async fn perform(world: &World, client: &Client, act: &Act) -> Result<(), kube::
                 ..DeleteParams::default()
             };
             pods.delete(pod, &params).await.map(drop)
+        }
+        Act::Evict { pod, grace } => {
+            let delete_options = Some(DeleteParams {
+                grace_period_seconds: *grace,
+                ..DeleteParams::default()
+            });
+            let params = EvictParams {
+                delete_options,
+                ..EvictParams::default()
+            };
+            pods.evict(pod, &params).await.map(drop)
         }
         Act::Force { pod } => {
             world.lock().checks.forced(pod);

@@ -62,6 +62,7 @@ impl Wire {
         let is_watch = query.contains("watch=true");
         let is_agents = self.holder.agent.is_some() && request.uri().path() == "/api/v1/pods";
         let line = format!("{} {}", request.method(), request.uri());
+        let of_status = self.holder.agent.and_then(|_| pod_of_status(&request));
         // Taken before the request, so that no cut is missed.
         let mut cuts = self.world.cuts.subscribe();
         cuts.mark_unchanged();
@@ -72,6 +73,15 @@ impl Wire {
         self.refuse(is_read, &line)?;
         let response = self.router.call(request).await?;
         self.world.note((&line, response.status().as_u16()));
+        if let Some(pod) = of_status.filter(|_| response.status().is_success()) {
+            let mut state = self.world.lock();
+            let found = state.checks.wrote_status(&pod);
+            self.world.found(&mut state, found);
+        }
+        if !is_read {
+            // The watch may be faster than the answer.
+            self.world.spend(3).await;
+        }
         let is_lost = !is_watch && self.world.lock().fails(|odds| odds.request / 2);
         self.world.step(self.holder).await;
         if is_lost {
@@ -100,6 +110,16 @@ impl Wire {
         }
         Ok(())
     }
+}
+
+/// The Pod whose status a request changes.
+fn pod_of_status(request: &Request<ClientBody>) -> Option<String> {
+    if request.method() != Method::PATCH {
+        return None;
+    }
+    let of_pod = request.uri().path().strip_suffix("/status")?;
+    let (_, pod) = of_pod.rsplit_once("/pods/")?;
+    Some(pod.to_owned())
 }
 
 fn reset() -> BoxError {

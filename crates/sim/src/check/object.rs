@@ -15,6 +15,9 @@ const HOOKED: Duration = Duration::from_secs(10);
 /// Longer than the pace of reports holds back a start beside another.
 const TOLD: Duration = Duration::from_secs(2);
 
+/// More statuses than these that change nothing are no accident.
+const IDLE_WRITES: u32 = 10;
+
 type Found = (Option<String>, Result<(), String>);
 
 impl Checks {
@@ -23,6 +26,7 @@ impl Checks {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let known = self.pods.entry(uid).or_default();
         let old = std::mem::replace(&mut known.pod, pod);
+        known.idle_writes = 0;
         let pod = &known.pod;
         if pod.metadata.deletion_timestamp.is_some() {
             known.deleted_at.get_or_insert(passed);
@@ -42,6 +46,20 @@ impl Checks {
             known.told_at = now;
         }
         (line, found.map_err(|text| format!("{text} (of {name})")))
+    }
+
+    /// The agent wrote a Pod's status. One whose answer was lost is written again, and changes nothing then; not again and again.
+    pub(crate) fn wrote_status(&mut self, name: &str) -> Result<(), String> {
+        let named = self.pods.values_mut();
+        let mut named =
+            named.filter(|k| k.pod.metadata.name.as_deref() == Some(name) && !k.is_gone);
+        let Some(known) = named.next() else {
+            return Ok(());
+        };
+        known.idle_writes += 1;
+        ensure(known.idle_writes <= IDLE_WRITES, || {
+            format!("the status of {name} was written {IDLE_WRITES} times and did not change")
+        })
     }
 
     /// A Pod left the API.
