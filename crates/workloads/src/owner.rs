@@ -4,6 +4,8 @@ use api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
+use crate::object::name;
+
 /// The reference of an object to its controller, of which there is at most one.
 pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = object.owner_references.iter().flatten();
@@ -52,15 +54,39 @@ pub fn claim(controller: &ObjectMeta, selector: &Selector, object: &ObjectMeta) 
     }
 }
 
-/// The strategic merge patch that makes an object the controller's own.
-pub fn adoption(owner: &OwnerReference, object: &ObjectMeta) -> Value {
-    json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
+/// A change of hands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handover {
+    /// The name of the object that changes hands.
+    pub object: String,
+    /// A strategic merge patch that lets it.
+    pub patch: Value,
+    /// It is taken over, unless its controller-to-be has begun to be deleted; otherwise it is let go.
+    pub is_adoption: bool,
 }
 
-/// The strategic merge patch that lets an object go.
-pub fn release(controller: &ObjectMeta, object: &ObjectMeta) -> Value {
-    let owner = json!({"$patch": "delete", "uid": controller.uid});
-    json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
+/// What there is to change where `object` is that to `controller`, whose reference from what it owns is `reference`.
+pub fn hand_over(
+    claim: Claim,
+    controller: &ObjectMeta,
+    reference: &OwnerReference,
+    object: &ObjectMeta,
+) -> Option<Handover> {
+    let is_adoption = match claim {
+        Claim::Adopt => true,
+        Claim::Release => false,
+        Claim::Owned | Claim::Ignore => return None,
+    };
+    let owner = if is_adoption {
+        json!(reference)
+    } else {
+        json!({"$patch": "delete", "uid": controller.uid})
+    };
+    Some(Handover {
+        object: name(object).to_owned(),
+        patch: json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}}),
+        is_adoption,
+    })
 }
 
 #[cfg(test)]

@@ -67,12 +67,11 @@ pub(super) fn plan(
 
 async fn take(hands: &Hands, subject: &Subject, step: Step, collisions: i32) -> Outcome {
     match step {
-        Step::Adopt { set, patch } => {
+        Step::HandOver(set) => {
             hands
-                .adopt::<Deployment, _>(subject, &set, &patch, Written::Set)
+                .hand_over::<Deployment, _>(subject, &set, Written::Set)
                 .await
         }
-        Step::Release { set, patch } => hands.patch(subject, &set, &patch, Written::Set).await,
         Step::Create(set) => create(hands, subject, &set, collisions).await,
         Step::Update { set, scaled_from } => update(hands, subject, &set, scaled_from).await,
         Step::Delete { set, uid } => delete(hands, subject, &set, uid).await,

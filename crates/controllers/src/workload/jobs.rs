@@ -101,12 +101,7 @@ async fn take(hands: &Hands, subject: &Subject, steps: Vec<Step>) -> Outcome {
     let mut free = Vec::new();
     for step in steps {
         let taken = match step {
-            Step::Adopt { pod, patch } => {
-                hands
-                    .adopt::<Job, _>(subject, &pod, &patch, Written::Pod)
-                    .await
-            }
-            Step::Release { pod, patch } => hands.patch(subject, &pod, &patch, Written::Pod).await,
+            Step::HandOver(pod) => hands.hand_over::<Job, _>(subject, &pod, Written::Pod).await,
             Step::Create(pods) => hands.create_pods(subject, &pods).await,
             Step::Delete { pod, uid, is_free } => {
                 if is_free {

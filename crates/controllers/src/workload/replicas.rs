@@ -158,12 +158,7 @@ async fn take<K: Replicating>(hands: &Hands, subject: &Subject, steps: Vec<Step>
     let mut doomed = Vec::new();
     for step in steps {
         let taken = match step {
-            Step::Adopt { pod, patch } => {
-                hands
-                    .adopt::<K, _>(subject, &pod, &patch, Written::Pod)
-                    .await
-            }
-            Step::Release { pod, patch } => hands.patch(subject, &pod, &patch, Written::Pod).await,
+            Step::HandOver(pod) => hands.hand_over::<K, _>(subject, &pod, Written::Pod).await,
             Step::Create { pod, count } => {
                 let pods = vec![*pod; count];
                 hands.create_pods(subject, &pods).await

@@ -13,12 +13,39 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use ports::clock::Clock;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use workloads::owner::Handover;
 
 use super::outcome::{Failed, News, Outcome, Trouble, Written, is_namespace_ending, words_of};
 use crate::event::{Teller, Words};
 use crate::pods;
+
+/// A kind of objects in namespaces.
+pub(super) trait Stored:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Serialize
+    + DeserializeOwned
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Stored for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// What every controller needs to act.
 #[derive(Clone)]
@@ -109,19 +136,13 @@ impl Hands {
     }
 
     /// Changes an object by a strategic merge patch.
-    pub(super) async fn patch<K>(
+    pub(super) async fn patch<K: Stored>(
         &self,
         subject: &Subject,
         name: &str,
         patch: &Value,
         written: fn(Box<K>) -> Written,
-    ) -> Outcome
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         let patch = Patch::Strategic(patch);
         let answer = self
@@ -132,35 +153,22 @@ impl Hands {
         outcome
     }
 
-    /// As [`Hands::patch`], for a controller of kind `C`: unless it is another by now, or is being deleted. What was taken over by one that
-    /// is would be left behind.
-    pub(super) async fn adopt<C, K>(
+    /// Has an object change hands. The controller, of kind `C`, takes it over unless it is another by now, or is being deleted: what was
+    /// taken over by one that is would be left behind.
+    pub(super) async fn hand_over<C, K>(
         &self,
         subject: &Subject,
-        name: &str,
-        patch: &Value,
+        object: &Handover,
         written: fn(Box<K>) -> Written,
     ) -> Outcome
     where
-        C: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
+        C: Stored,
+        K: Stored,
     {
-        let of = subject.about.name.as_deref().unwrap_or_default();
-        let found = self.api::<C>(&subject.namespace).get_opt(of).await;
-        let failed = match found {
-            Ok(Some(found)) => {
-                let meta = found.meta();
-                let is_same = meta.uid == subject.about.uid && meta.deletion_timestamp.is_none();
-                (!is_same).then_some(Failed::Moot)
-            }
-            Ok(None) => Some(Failed::Moot),
-            Err(error) => Some(Failed::because(&error)),
+        let failed = if object.is_adoption {
+            self.must_not_adopt::<C>(subject).await
+        } else {
+            None
         };
         if failed.is_some() {
             return Outcome {
@@ -168,7 +176,22 @@ impl Hands {
                 ..Outcome::default()
             };
         }
-        self.patch(subject, name, patch, written).await
+        self.patch(subject, &object.object, &object.patch, written)
+            .await
+    }
+
+    /// Why the controller must not take over anything, if there is anything in the way.
+    async fn must_not_adopt<C: Stored>(&self, subject: &Subject) -> Option<Failed> {
+        let of = subject.about.name.as_deref().unwrap_or_default();
+        match self.api::<C>(&subject.namespace).get_opt(of).await {
+            Ok(Some(found)) => {
+                let meta = found.meta();
+                let is_same = meta.uid == subject.about.uid && meta.deletion_timestamp.is_none();
+                (!is_same).then_some(Failed::Moot)
+            }
+            Ok(None) => Some(Failed::Moot),
+            Err(error) => Some(Failed::because(&error)),
+        }
     }
 
     /// Makes Pods, some at a time: one, then twice as many whenever all have come about. What fails for one fails for all, mostly.

@@ -13,10 +13,8 @@ use api::selector::Selector;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde_json::Value;
 
-use crate::object::name;
-use crate::owner::{self, Claim};
+use crate::owner::{self, Claim, Handover};
 use draft::Draft;
 
 /// The label that tells the Pods of one template from those of others.
@@ -27,20 +25,8 @@ pub const REVISION: &str = "deployment.kubernetes.io/revision";
 /// What is to be done, in order. When a step fails, those after it are not taken.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Take over a ReplicaSet nobody controls, by this patch, unless the Deployment has begun to be deleted.
-    Adopt {
-        /// The ReplicaSet's name.
-        set: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
-    /// Let a ReplicaSet go that is not selected any more, by this patch.
-    Release {
-        /// The ReplicaSet's name.
-        set: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
+    /// Take over a ReplicaSet nobody controls, or let one go that is not selected any more.
+    HandOver(Handover),
     /// Make the ReplicaSet of a new template. If there is one of its name, that is [`Failure::Collision`],
     /// unless it is the Deployment's own, of this template.
     Create(Box<ReplicaSet>),
@@ -115,19 +101,12 @@ pub fn plan(
     let mut claims = Vec::new();
     let mut owned = Vec::new();
     for set in sets {
-        let of = || name(&set.metadata).to_owned();
-        match owner::claim(&deployment.metadata, &selector, &set.metadata) {
-            Claim::Owned => owned.push((*set).clone()),
-            Claim::Adopt => {
-                let patch = owner::adoption(reference, &set.metadata);
-                claims.push(Step::Adopt { set: of(), patch });
-            }
-            Claim::Release => {
-                let patch = owner::release(&deployment.metadata, &set.metadata);
-                claims.push(Step::Release { set: of(), patch });
-            }
-            Claim::Ignore => {}
+        let claim = owner::claim(&deployment.metadata, &selector, &set.metadata);
+        if claim == Claim::Owned {
+            owned.push((*set).clone());
         }
+        let handover = owner::hand_over(claim, &deployment.metadata, reference, &set.metadata);
+        claims.extend(handover.map(Step::HandOver));
     }
     // What is taken over is looked at when it is its own.
     if !claims.is_empty() && failure.is_none() {

@@ -1,6 +1,7 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::object::name;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(second, 0).unwrap()

@@ -20,8 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use serde_json::{Value, json};
 
-use crate::object::name;
-use crate::owner::{self, Claim};
+use crate::owner::{self, Claim, Handover};
 use count::Count;
 
 /// The finalizer of Pods that have not been counted.
@@ -34,20 +33,8 @@ const BURST: usize = 500;
 /// What is to be done, in order. When a step fails, those after it are not taken.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Take over a Pod nobody controls, by this patch, unless the Job has begun to be deleted.
-    Adopt {
-        /// The Pod's name.
-        pod: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
-    /// Change a Pod by this patch: let it go that is not selected any more.
-    Release {
-        /// The Pod's name.
-        pod: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
+    /// Take over a Pod nobody controls, or let one go that is not selected any more.
+    HandOver(Handover),
     /// Make these Pods.
     Create(Vec<Pod>),
     /// Delete a Pod.
@@ -112,20 +99,19 @@ pub fn plan(
     let mut steps = Vec::new();
     let mut owned = Vec::new();
     for pod in pods {
-        let of = || name(&pod.metadata).to_owned();
-        match owner::claim(&job.metadata, &selector, &pod.metadata) {
-            Claim::Owned => owned.push(*pod),
-            Claim::Adopt => {
-                let mut patch = owner::adoption(reference, &pod.metadata);
-                patch["metadata"]["finalizers"] = json!([TRACKING]);
-                steps.push(Step::Adopt { pod: of(), patch });
-            }
-            Claim::Release => {
-                let mut patch = owner::release(&job.metadata, &pod.metadata);
-                patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([TRACKING]);
-                steps.push(Step::Release { pod: of(), patch });
-            }
-            Claim::Ignore => {}
+        let claim = owner::claim(&job.metadata, &selector, &pod.metadata);
+        if claim == Claim::Owned {
+            owned.push(*pod);
+        }
+        let handover = owner::hand_over(claim, &job.metadata, reference, &pod.metadata);
+        if let Some(mut handover) = handover {
+            let change = if handover.is_adoption {
+                "finalizers"
+            } else {
+                "$deleteFromPrimitiveList/finalizers"
+            };
+            handover.patch["metadata"][change] = json!([TRACKING]);
+            steps.push(Step::HandOver(handover));
         }
     }
     // What is taken over is looked at when it is its own.

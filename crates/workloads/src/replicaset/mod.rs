@@ -11,10 +11,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde_json::Value;
 
 use crate::object::{name, number};
-use crate::owner::{self, Claim};
+use crate::owner::{self, Claim, Handover};
 use crate::pod;
 
 /// At most so many Pods are made or deleted at a time.
@@ -23,20 +22,8 @@ const BURST: i32 = 500;
 /// What is to be done, in order. When a step fails, those after it are not taken.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Take over a Pod nobody controls, by this patch, unless the ReplicaSet has begun to be deleted.
-    Adopt {
-        /// The Pod's name.
-        pod: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
-    /// Let a Pod go that is not selected any more, by this patch.
-    Release {
-        /// The Pod's name.
-        pod: String,
-        /// A strategic merge patch.
-        patch: Value,
-    },
+    /// Take over a Pod nobody controls, or let one go that is not selected any more.
+    HandOver(Handover),
     /// Make so many Pods like this.
     Create {
         /// What each of them is.
@@ -91,23 +78,11 @@ pub fn plan(set: &ReplicaSet, reference: &OwnerReference, seen: Seen<'_>, now: T
             terminating += i32::from(claim == Claim::Owned);
             continue;
         }
-        let of = || name(&pod.metadata).to_owned();
-        match claim {
-            Claim::Owned => {}
-            Claim::Adopt => plan.steps.push(Step::Adopt {
-                pod: of(),
-                patch: owner::adoption(reference, &pod.metadata),
-            }),
-            Claim::Release => {
-                plan.steps.push(Step::Release {
-                    pod: of(),
-                    patch: owner::release(meta, &pod.metadata),
-                });
-                continue;
-            }
-            Claim::Ignore => continue,
+        let handover = owner::hand_over(claim, meta, reference, &pod.metadata);
+        plan.steps.extend(handover.map(Step::HandOver));
+        if matches!(claim, Claim::Owned | Claim::Adopt) {
+            active.push(pod);
         }
-        active.push(pod);
     }
     if meta.deletion_timestamp.is_none() {
         plan.steps

@@ -108,11 +108,17 @@ fn orphans_are_taken_over_and_what_is_not_selected_is_let_go() {
     let mut other = pod("other", Some(9));
     other.metadata.labels = Some([("app".into(), "db".into())].into());
     let plan = planned(&set(2), &[orphan, other, pod("own", None)], None);
-    let [Step::Adopt { pod: a, .. }, Step::Release { pod: b, patch }] = &plan.steps[..] else {
+    let [Step::HandOver(a), Step::HandOver(b)] = &plan.steps[..] else {
         panic!("{:?}", plan.steps);
     };
-    assert_eq!((a.as_str(), b.as_str()), ("orphan", "other"));
-    let released = &patch["metadata"]["ownerReferences"][0];
+    assert!(a.is_adoption && !b.is_adoption);
+    assert_eq!((&*a.object, &*b.object), ("orphan", "other"));
+    let taken = &a.patch["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        *taken,
+        json!(owner::reference("apps/v1", "ReplicaSet", &set(2).metadata))
+    );
+    let released = &b.patch["metadata"]["ownerReferences"][0];
     assert_eq!(*released, json!({"$patch": "delete", "uid": "set"}));
 }
 
