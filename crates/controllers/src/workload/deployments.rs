@@ -9,7 +9,7 @@ use workloads::deployment::{self, Failure, Step};
 use workloads::{owner, pod};
 
 use super::Work;
-use super::outcome::{Failed, Outcome, Trouble, Written, is_namespace_ending, words_of};
+use super::outcome::{Failed, Outcome, Trouble, is_namespace_ending, words_of};
 use super::steps::{Hands, Subject};
 use super::world::World;
 
@@ -26,8 +26,7 @@ pub(super) fn plan(
         Some(Trouble::Deployment(failure)) => Some(failure),
         Some(_) => return None,
     };
-    let sets = world.sets.of_namespace(&key.0).map(|(_, set)| &**set);
-    let sets: Vec<&ReplicaSet> = sets.collect();
+    let sets: Vec<&ReplicaSet> = world.sets.of_namespace(&key.0).collect();
     let reference = owner::reference("apps/v1", "Deployment", &deployment.metadata);
     let has_pods = |uid: &str| {
         let is_of = |pod: &Pod| owner::controller_of(&pod.metadata).is_some_and(|o| o.uid == uid);
@@ -49,13 +48,7 @@ pub(super) fn plan(
             }
         }
         if let Some(report) = plan.write {
-            let name = report.metadata.name.clone().unwrap_or_default();
-            let api: Api<Deployment> = hands.api(&subject.namespace);
-            // Its resourceVersion makes this conditional.
-            let answer = api
-                .replace_status(&name, &PostParams::default(), &report)
-                .await;
-            outcome.note(answer, Written::Deployment);
+            outcome.add(hands.report(&subject, &*report).await);
         }
         outcome
     };
@@ -69,7 +62,7 @@ async fn take(hands: &Hands, subject: &Subject, step: Step, collisions: i32) -> 
     match step {
         Step::HandOver(set) => {
             hands
-                .hand_over::<Deployment, _>(subject, &set, Written::Set)
+                .hand_over::<Deployment, ReplicaSet>(subject, &set)
                 .await
         }
         Step::Create(set) => create(hands, subject, &set, collisions).await,
@@ -89,7 +82,7 @@ async fn create(hands: &Hands, subject: &Subject, set: &ReplicaSet, collisions: 
                 let news = scaled(subject, name, 0, size);
                 outcome.news.push(news);
             }
-            outcome.written.push(Written::Set(Box::new(made)));
+            outcome.wrote(made);
             return outcome;
         }
         Err(error) => error,
@@ -99,7 +92,7 @@ async fn create(hands: &Hands, subject: &Subject, set: &ReplicaSet, collisions: 
         match sets.get_opt(name).await {
             // An answer that was not heard, or a watch that is behind.
             Ok(Some(found)) if deployment::is_same_set(&found, set) => {
-                outcome.written.push(Written::Set(Box::new(found)));
+                outcome.wrote(found);
                 return outcome;
             }
             Ok(Some(_)) => Failed::Held(Trouble::Deployment(Failure::Collision(collisions))),
@@ -136,7 +129,7 @@ async fn update(
         let to = workloads::replicaset::replicas(changed);
         outcome.news.push(scaled(subject, name, from, to));
     }
-    outcome.note(answer, Written::Set);
+    outcome.note(answer);
     outcome
 }
 
@@ -146,14 +139,9 @@ async fn delete(hands: &Hands, subject: &Subject, set: &str, uid: String) -> Out
         resource_version: None,
     });
     let sets: Api<ReplicaSet> = hands.api(&subject.namespace);
-    let failed = match sets.delete(set, &this).await {
-        Ok(_) => None,
-        Err(error) if crate::pods::is_moot(&error) => None,
-        Err(error) => Some(Failed::because(&error)),
-    };
-    Outcome {
-        failed,
-        ..Outcome::default()
+    match sets.delete(set, &this).await {
+        Err(error) if !crate::pods::is_moot(&error) => Failed::because(&error).into(),
+        _ => Outcome::default(),
     }
 }
 

@@ -6,12 +6,12 @@ use informer::Key;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Preconditions};
 use workloads::job::{self, News, Step};
 use workloads::owner;
 
 use super::Work;
-use super::outcome::{Failed, Outcome, Trouble, Written};
+use super::outcome::{Failed, Outcome, Trouble};
 use super::steps::{Hands, Subject};
 use super::world::World;
 
@@ -29,7 +29,7 @@ pub(super) fn plan(
     let job = world.jobs.get(key)?.clone();
     let is_held = match held {
         None => false,
-        Some(Trouble::Replicas(_)) => true,
+        Some(Trouble::Objects(_)) => true,
         Some(_) => return None,
     };
     let pods: Vec<&Pod> = world.pods.of_namespace(&key.0).collect();
@@ -44,13 +44,7 @@ pub(super) fn plan(
                 status: Some(*status),
                 ..Job::clone(&job)
             };
-            let name = report.metadata.name.clone().unwrap_or_default();
-            let jobs: Api<Job> = hands.api(&subject.namespace);
-            // Its resourceVersion makes this conditional.
-            let answer = jobs
-                .replace_status(&name, &PostParams::default(), &report)
-                .await;
-            outcome.note(answer, Written::Job);
+            outcome.add(hands.report(&subject, &report).await);
         }
         if outcome.is_fine() {
             let news = plan.news.into_iter().map(|news| told(&subject, news));
@@ -101,7 +95,7 @@ async fn take(hands: &Hands, subject: &Subject, steps: Vec<Step>) -> Outcome {
     let mut free = Vec::new();
     for step in steps {
         let taken = match step {
-            Step::HandOver(pod) => hands.hand_over::<Job, _>(subject, &pod, Written::Pod).await,
+            Step::HandOver(pod) => hands.hand_over::<Job, Pod>(subject, &pod).await,
             Step::Create(pods) => hands.create_pods(subject, &pods).await,
             Step::Delete { pod, uid, is_free } => {
                 if is_free {
@@ -128,7 +122,7 @@ async fn take(hands: &Hands, subject: &Subject, steps: Vec<Step>) -> Outcome {
 async fn untrack(hands: &Hands, subject: &Subject, pods: Vec<(String, String)>) -> Outcome {
     let changes = pods.into_iter().map(|(name, uid)| async move {
         let patch = job::untrack(&uid);
-        let mut changed = hands.patch(subject, &name, &patch, Written::Pod).await;
+        let mut changed = hands.patch::<Pod>(subject, &name, &patch).await;
         if matches!(changed.failed, Some(Failed::Moot)) {
             changed.failed = None;
         }
@@ -144,22 +138,14 @@ async fn untrack(hands: &Hands, subject: &Subject, pods: Vec<(String, String)>) 
 
 /// Deletes the Job, and its Pods before it.
 async fn end(hands: &Hands, subject: &Subject) -> Outcome {
-    let this = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Foreground),
-        ..DeleteParams::default()
-    };
-    let this = this.preconditions(Preconditions {
+    let this = DeleteParams::foreground().preconditions(Preconditions {
         uid: subject.about.uid.clone(),
         resource_version: subject.about.resource_version.clone(),
     });
     let jobs: Api<Job> = hands.api(&subject.namespace);
     let name = subject.about.name.as_deref().unwrap_or_default();
-    let failed = match jobs.delete(name, &this).await {
-        Ok(_) => None,
-        Err(error) => Some(Failed::because(&error)),
-    };
-    Outcome {
-        failed,
-        ..Outcome::default()
+    match jobs.delete(name, &this).await {
+        Ok(_) => Outcome::default(),
+        Err(error) => Failed::because(&error).into(),
     }
 }

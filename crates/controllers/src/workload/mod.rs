@@ -8,8 +8,9 @@
 mod cronjobs;
 mod deployments;
 mod jobs;
+mod kinds;
+mod known;
 mod outcome;
-mod pods;
 mod replicas;
 mod steps;
 mod world;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use informer::{Key, Watch, next_of, watch_all};
+use futures::stream::{BoxStream, FuturesUnordered, select_all};
+use informer::watch_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -31,29 +32,16 @@ use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use kinds::{Kept, Kind};
+use known::Known;
 use outcome::{Failed, Outcome, Trouble};
 use steps::Hands;
-use world::World;
+use world::{Id, World};
 
 /// The first rest after something that failed; each is twice as long as the one before.
 const FIRST_REST: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-
-/// The kinds that are looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Deployment,
-    ReplicaSet,
-    ReplicationController,
-    Job,
-    CronJob,
-    /// A Pod that waits for being counted by a Job, which may not be there any more.
-    Tracked,
-}
-
-/// An object.
-type Id = (Kind, Key);
 
 /// What is to be done for an object.
 struct Work {
@@ -72,14 +60,34 @@ struct Hold {
     trouble: Trouble,
 }
 
+/// Has the world take in what a watch tells, and says what to look at because of it.
+type Telling = Box<dyn FnOnce(&mut World) -> Vec<Id> + Send>;
+
+/// What happens to the objects of a kind.
+fn follow<K: Kept>(client: &Client) -> BoxStream<'static, Telling> {
+    let events = watch_all::<K>(client).map(|event| {
+        let telling: Telling = match event {
+            Ok(event) => Box::new(move |world| world.hear(event)),
+            Err(error) => {
+                tracing::warn!(%error, kind = %K::kind(&()), "watching workloads");
+                Box::new(|_| Vec::new())
+            }
+        };
+        telling
+    });
+    events.boxed()
+}
+
 /// Looks after workloads until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
-    let mut deployments: Watch<Deployment> = watch_all(&client);
-    let mut sets: Watch<ReplicaSet> = watch_all(&client);
-    let mut controllers: Watch<ReplicationController> = watch_all(&client);
-    let mut jobs: Watch<Job> = watch_all(&client);
-    let mut cronjobs: Watch<CronJob> = watch_all(&client);
-    let mut pods: Option<Watch<Pod>> = None;
+    let mut workloads = select_all([
+        follow::<Deployment>(&client),
+        follow::<ReplicaSet>(&client),
+        follow::<ReplicationController>(&client),
+        follow::<Job>(&client),
+        follow::<CronJob>(&client),
+    ]);
+    let mut pods: Option<BoxStream<'static, Telling>> = None;
     let mut keeper = Keeper {
         hands: Hands::new(client.clone(), clock),
         world: World::default(),
@@ -93,44 +101,30 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
         let next = keeper.next();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(event) = deployments.next() => match event {
-                Ok(event) => keeper.look_at(|world| world.deployment(event)),
-                Err(error) => tracing::warn!(%error, "watching deployments"),
-            },
-            Some(event) = sets.next() => match event {
-                Ok(event) => keeper.look_at(|world| world.set(event)),
-                Err(error) => tracing::warn!(%error, "watching replica sets"),
-            },
-            Some(event) = controllers.next() => match event {
-                Ok(event) => keeper.look_at(|world| world.controller(event)),
-                Err(error) => tracing::warn!(%error, "watching replication controllers"),
-            },
-            Some(event) = jobs.next() => match event {
-                Ok(event) => keeper.look_at(|world| world.job(event)),
-                Err(error) => tracing::warn!(%error, "watching jobs"),
-            },
-            Some(event) = cronjobs.next() => match event {
-                Ok(event) => keeper.look_at(|world| world.cronjob(event)),
-                Err(error) => tracing::warn!(%error, "watching cron jobs"),
-            },
-            Some(event) = next_of(pods.as_mut()) => match event {
-                Ok(event) => keeper.look_at(|world| world.pod(event)),
-                Err(error) => tracing::warn!(%error, "watching pods"),
-            },
+            Some(telling) = workloads.next() => keeper.look_at(telling),
+            Some(telling) = next_of(pods.as_mut()) => keeper.look_at(telling),
             Some((id, outcome)) = keeper.running.next() => keeper.done(id, outcome),
             Some(()) = keeper.telling.next() => {}
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
-        keeper.check_pods().await;
+        keeper.check_unseen().await;
         match (keeper.world.needs_pods(), pods.is_some()) {
-            (true, false) => pods = Some(watch_all(&client)),
+            (true, false) => pods = Some(follow::<Pod>(&client)),
             (false, true) => {
                 pods = None;
-                keeper.world.pods = pods::Pods::default();
+                keeper.world.pods = Known::default();
             }
             _ => {}
         }
         keeper.begin();
+    }
+}
+
+/// The next of what may not be followed: then none ever.
+async fn next_of(stream: Option<&mut BoxStream<'static, Telling>>) -> Option<Telling> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -166,15 +160,24 @@ impl Keeper {
         idle.map(|(_, due)| *due).min()
     }
 
-    /// Asks for Pods that were made here and that a list did not show.
-    async fn check_pods(&mut self) {
-        for key in self.world.pods.take_unseen() {
-            match self.hands.find_pod(&key).await {
+    /// Asks for objects that were made here and that a list did not show.
+    async fn check_unseen(&mut self) {
+        self.check::<Pod>().await;
+        self.check::<Deployment>().await;
+        self.check::<ReplicaSet>().await;
+        self.check::<ReplicationController>().await;
+        self.check::<Job>().await;
+        self.check::<CronJob>().await;
+    }
+
+    async fn check<K: Kept>(&mut self) {
+        for key in K::known_mut(&mut self.world).take_unseen() {
+            match self.hands.find::<K>(&key).await {
                 Ok(Some(_)) => {}
-                Ok(None) => self.look_at(|world| world.pod_is_gone(&key)),
+                Ok(None) => self.look_at(|world| world.is_gone::<K>(&key)),
                 Err(error) => {
-                    tracing::warn!(%error, pod = key.1, "looking for a pod");
-                    self.world.pods.doubt(key);
+                    tracing::warn!(%error, name = key.1, "looking for what was made");
+                    K::known_mut(&mut self.world).doubt(key);
                 }
             }
         }
@@ -232,7 +235,7 @@ impl Keeper {
         self.busy.remove(&id);
         let did_something = !outcome.written.is_empty();
         for written in outcome.written {
-            self.world.wrote(written);
+            written(&mut self.world);
         }
         if self.busy.is_empty() {
             self.world.forget_gone();

@@ -1,10 +1,10 @@
 //! What comes of work.
 
 use informer::Key;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::ObjectReference;
 
+use super::kinds::Kept;
+use super::world::World;
 use crate::event::Words;
 
 /// What comes of work.
@@ -18,19 +18,8 @@ pub(super) struct Outcome {
     pub(super) failed: Option<Failed>,
 }
 
-/// An object as it is now.
-pub(super) enum Written {
-    Pod(Box<Pod>),
-    /// A Pod of this UID will go, or is gone.
-    Doomed(Key, String),
-    Set(Box<ReplicaSet>),
-    Controller(Box<ReplicationController>),
-    Deployment(Box<Deployment>),
-    Job(Box<Job>),
-    /// A Job of this UID will go, or is gone.
-    DoomedJob(Key, String),
-    CronJob(Box<CronJob>),
-}
+/// Has the world take in what was done.
+pub(super) type Written = Box<dyn FnOnce(&mut World) + Send>;
 
 /// An Event.
 pub(super) struct News {
@@ -53,8 +42,8 @@ pub(super) enum Failed {
 pub(super) enum Trouble {
     /// Nothing.
     Unsaid,
-    /// Pods could not be made or deleted, for this reason.
-    Replicas(String),
+    /// Objects could not be made or deleted, for this reason.
+    Objects(String),
     /// A Deployment's.
     Deployment(workloads::deployment::Failure),
 }
@@ -78,15 +67,32 @@ impl Outcome {
         }
     }
 
+    /// Notes an object as it is now.
+    pub(super) fn wrote<K: Kept>(&mut self, object: K) {
+        self.written
+            .push(Box::new(move |world| world.wrote(object)));
+    }
+
+    /// Notes that an object will go, or is gone.
+    pub(super) fn doomed<K: Kept>(&mut self, key: Key, uid: String) {
+        let written = move |world: &mut World| K::known_mut(world).doom(key, uid);
+        self.written.push(Box::new(written));
+    }
+
     /// Notes what an answer says.
-    pub(super) fn note<T>(
-        &mut self,
-        answer: Result<T, kube::Error>,
-        written: fn(Box<T>) -> Written,
-    ) {
+    pub(super) fn note<K: Kept>(&mut self, answer: Result<K, kube::Error>) {
         match answer {
-            Ok(object) => self.written.push(written(Box::new(object))),
+            Ok(object) => self.wrote(object),
             Err(error) => self.failed = Some(Failed::because(&error)),
+        }
+    }
+}
+
+impl From<Failed> for Outcome {
+    fn from(failed: Failed) -> Self {
+        Outcome {
+            failed: Some(failed),
+            ..Outcome::default()
         }
     }
 }

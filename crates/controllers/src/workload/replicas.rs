@@ -3,36 +3,22 @@
 use std::sync::Arc;
 
 use informer::Key;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Resource;
-use kube::api::PostParams;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use workloads::replicaset::{self, Plan, Seen, Step};
 use workloads::{owner, replication};
 
 use super::Work;
-use super::outcome::{Outcome, Trouble, Written};
+use super::kinds::Kept;
+use super::outcome::{Outcome, Trouble};
 use super::steps::{Hands, Subject};
 use super::world::World;
 
 /// What the two kinds do differently.
-trait Replicating:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Serialize
-    + DeserializeOwned
-    + std::fmt::Debug
-    + Send
-    + Sync
-    + 'static
-{
+trait Replicating: Kept {
     /// With another status; `None` if it is the same.
     fn reporting(&self, status: ReplicaSetStatus) -> Option<Self>;
-    fn written(object: Box<Self>) -> Written;
 }
 
 impl Replicating for ReplicaSet {
@@ -42,10 +28,6 @@ impl Replicating for ReplicaSet {
             status: Some(status),
             ..self.clone()
         })
-    }
-
-    fn written(object: Box<Self>) -> Written {
-        Written::Set(object)
     }
 }
 
@@ -57,10 +39,6 @@ impl Replicating for ReplicationController {
             status: Some(status),
             ..self.clone()
         })
-    }
-
-    fn written(object: Box<Self>) -> Written {
-        Written::Controller(object)
     }
 }
 
@@ -74,7 +52,7 @@ pub(super) fn plan_set(
     let set = world.sets.get(key)?.clone();
     let reference = owner::reference("apps/v1", "ReplicaSet", &set.metadata);
     let controller = owner::controller_of(&set.metadata).map(|o| &o.uid);
-    let all = world.sets.of_namespace(&key.0).map(|(_, other)| &**other);
+    let all = world.sets.of_namespace(&key.0);
     let siblings: Vec<&ReplicaSet> = match controller {
         None => vec![&*set],
         Some(uid) => all
@@ -109,7 +87,7 @@ fn decide(
 ) -> Option<Plan> {
     let failure = match held {
         None => None,
-        Some(Trouble::Replicas(why)) => Some(why.as_str()),
+        Some(Trouble::Objects(why)) => Some(why.as_str()),
         Some(_) => return None,
     };
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
@@ -137,13 +115,7 @@ fn work<K: Replicating>(
         if outcome.is_fine()
             && let Some(report) = report
         {
-            let name = report.meta().name.clone().unwrap_or_default();
-            let api = hands.api::<K>(&subject.namespace);
-            // Its resourceVersion makes this conditional.
-            let answer = api
-                .replace_status(&name, &PostParams::default(), &report)
-                .await;
-            outcome.note(answer, K::written);
+            outcome.add(hands.report(&subject, &report).await);
         }
         outcome
     };
@@ -158,7 +130,7 @@ async fn take<K: Replicating>(hands: &Hands, subject: &Subject, steps: Vec<Step>
     let mut doomed = Vec::new();
     for step in steps {
         let taken = match step {
-            Step::HandOver(pod) => hands.hand_over::<K, _>(subject, &pod, Written::Pod).await,
+            Step::HandOver(pod) => hands.hand_over::<K, Pod>(subject, &pod).await,
             Step::Create { pod, count } => {
                 let pods = vec![*pod; count];
                 hands.create_pods(subject, &pods).await

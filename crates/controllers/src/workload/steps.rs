@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use ports::clock::Clock;
 use serde::Serialize;
@@ -18,9 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use workloads::owner::Handover;
 
-use super::outcome::{Failed, News, Outcome, Trouble, Written, is_namespace_ending, words_of};
+use super::kinds::Kept;
+use super::outcome::{Failed, News, Outcome, Trouble, is_namespace_ending, words_of};
 use crate::event::{Teller, Words};
-use crate::pods;
+use crate::pods::is_moot;
 
 /// A kind of objects in namespaces.
 pub(super) trait Stored:
@@ -53,6 +54,23 @@ pub(super) struct Hands {
     pub(super) client: Client,
     clock: Arc<dyn Clock>,
 }
+
+/// How what is done to objects of a kind is told.
+pub(super) struct Saying {
+    pub(super) created: &'static str,
+    pub(super) not_created: &'static str,
+    pub(super) deleted: &'static str,
+    pub(super) not_deleted: &'static str,
+    pub(super) many: &'static str,
+}
+
+const POD: Saying = Saying {
+    created: "Created pod:",
+    not_created: "Error creating",
+    deleted: "Deleted pod:",
+    not_deleted: "Error deleting",
+    many: "pods",
+};
 
 /// The object that work is for.
 #[derive(Clone)]
@@ -131,17 +149,28 @@ impl Hands {
         Box::pin(async move { teller.tell(news.about, news.words).await })
     }
 
-    pub(super) async fn find_pod(&self, key: &Key) -> Result<Option<Pod>, kube::Error> {
-        self.api::<Pod>(&key.0).get_opt(&key.1).await
+    pub(super) async fn find<K: Stored>(&self, key: &Key) -> Result<Option<K>, kube::Error> {
+        self.api::<K>(&key.0).get_opt(&key.1).await
+    }
+
+    /// Writes an object's status, if it is still as it was seen: its resourceVersion says so.
+    pub(super) async fn report<K: Kept>(&self, subject: &Subject, report: &K) -> Outcome {
+        let mut outcome = Outcome::default();
+        let name = report.meta().name.as_deref().unwrap_or_default();
+        let api: Api<K> = self.api(&subject.namespace);
+        outcome.note(
+            api.replace_status(name, &PostParams::default(), report)
+                .await,
+        );
+        outcome
     }
 
     /// Changes an object by a strategic merge patch.
-    pub(super) async fn patch<K: Stored>(
+    pub(super) async fn patch<K: Kept>(
         &self,
         subject: &Subject,
         name: &str,
         patch: &Value,
-        written: fn(Box<K>) -> Written,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let patch = Patch::Strategic(patch);
@@ -149,34 +178,23 @@ impl Hands {
             .api::<K>(&subject.namespace)
             .patch(name, &PatchParams::default(), &patch)
             .await;
-        outcome.note(answer, written);
+        outcome.note(answer);
         outcome
     }
 
     /// Has an object change hands. The controller, of kind `C`, takes it over unless it is another by now, or is being deleted: what was
     /// taken over by one that is would be left behind.
-    pub(super) async fn hand_over<C, K>(
+    pub(super) async fn hand_over<C: Stored, K: Kept>(
         &self,
         subject: &Subject,
         object: &Handover,
-        written: fn(Box<K>) -> Written,
-    ) -> Outcome
-    where
-        C: Stored,
-        K: Stored,
-    {
-        let failed = if object.is_adoption {
-            self.must_not_adopt::<C>(subject).await
-        } else {
-            None
-        };
-        if failed.is_some() {
-            return Outcome {
-                failed,
-                ..Outcome::default()
-            };
+    ) -> Outcome {
+        if object.is_adoption
+            && let Some(failed) = self.must_not_adopt::<C>(subject).await
+        {
+            return failed.into();
         }
-        self.patch(subject, &object.object, &object.patch, written)
+        self.patch::<K>(subject, &object.object, &object.patch)
             .await
     }
 
@@ -200,7 +218,7 @@ impl Hands {
         let mut batch = 1;
         while !pods.is_empty() && outcome.is_fine() {
             let (now, later) = pods.split_at(pods.len().min(batch));
-            let made = now.iter().map(|pod| self.create_pod(subject, pod));
+            let made = now.iter().map(|pod| self.create(subject, pod, &POD));
             for one in join_all(made).await {
                 outcome.add(one);
             }
@@ -210,27 +228,34 @@ impl Hands {
         outcome
     }
 
-    /// Makes a Pod and has it told.
-    pub(super) async fn create_pod(&self, subject: &Subject, pod: &Pod) -> Outcome {
+    /// Makes an object and has it told.
+    pub(super) async fn create<K: Kept>(
+        &self,
+        subject: &Subject,
+        object: &K,
+        saying: &Saying,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
-        let pods: Api<Pod> = self.api(&subject.namespace);
-        match pods.create(&PostParams::default(), pod).await {
+        let api: Api<K> = self.api(&subject.namespace);
+        match api.create(&PostParams::default(), object).await {
             Ok(made) => {
-                let name = made.metadata.name.as_deref().unwrap_or_default();
-                let message = format!("Created pod: {name}");
-                outcome
-                    .news
-                    .push(subject.news("Normal", "SuccessfulCreate", message));
-                outcome.written.push(Written::Pod(Box::new(made)));
+                let name = made.meta().name.as_deref().unwrap_or_default();
+                let message = format!("{} {name}", saying.created);
+                let news = subject.news("Normal", "SuccessfulCreate", message);
+                outcome.news.push(news);
+                outcome.wrote(made);
             }
             Err(error) if is_namespace_ending(&error) => outcome.failed = Some(Failed::Moot),
+            // One of its name is there: its own, of which the watch is about to tell, or another.
+            Err(kube::Error::Api(e)) if e.is_already_exists() => {
+                outcome.failed = Some(Failed::Held(Trouble::Unsaid));
+            }
             Err(error) => {
                 let words = words_of(&error);
-                let message = format!("Error creating: {words}");
-                outcome
-                    .news
-                    .push(subject.news("Warning", "FailedCreate", message));
-                outcome.failed = Some(Failed::Held(Trouble::Replicas(words)));
+                let message = format!("{}: {words}", saying.not_created);
+                let news = subject.news("Warning", "FailedCreate", message);
+                outcome.news.push(news);
+                outcome.failed = Some(Failed::Held(Trouble::Objects(words)));
             }
         }
         outcome
@@ -243,41 +268,51 @@ impl Hands {
         doomed: &[(String, String)],
     ) -> Outcome {
         let mut outcome = Outcome::default();
+        let this = DeleteParams::default();
         let deleted = doomed
             .iter()
-            .map(|(name, uid)| self.delete_pod(subject, name, uid));
+            .map(|(name, uid)| self.delete::<Pod>(subject, name, uid, &this, &POD));
         for one in join_all(deleted).await {
             outcome.add(one);
         }
         outcome
     }
 
-    async fn delete_pod(&self, subject: &Subject, name: &str, uid: &str) -> Outcome {
+    /// Deletes an object of this UID and has it told.
+    pub(super) async fn delete<K: Kept>(
+        &self,
+        subject: &Subject,
+        name: &str,
+        uid: &str,
+        how: &DeleteParams,
+        saying: &Saying,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
-        let namespace = &subject.namespace;
-        let deleted = pods::delete(&self.client, namespace, name, Some(uid.to_owned()), None).await;
-        match deleted {
-            Ok(()) => {
-                let message = format!("Deleted pod: {name}");
-                outcome
-                    .news
-                    .push(subject.news("Normal", "SuccessfulDelete", message));
+        let this = how.clone().preconditions(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        });
+        let api: Api<K> = self.api(&subject.namespace);
+        match api.delete(name, &this).await {
+            Ok(_) => {
+                let message = format!("{} {name}", saying.deleted);
+                let news = subject.news("Normal", "SuccessfulDelete", message);
+                outcome.news.push(news);
             }
             // It is gone; the watch is about to say so.
-            Err(error) if pods::is_moot(&error) => {}
+            Err(error) if is_moot(&error) => {}
             Err(error) => {
                 let words = words_of(&error);
-                let message = format!("Error deleting: {words}");
-                outcome
-                    .news
-                    .push(subject.news("Warning", "FailedDelete", message));
-                let words = format!("unable to delete pods: {words}");
-                outcome.failed = Some(Failed::Held(Trouble::Replicas(words)));
+                let message = format!("{}: {words}", saying.not_deleted);
+                let news = subject.news("Warning", "FailedDelete", message);
+                outcome.news.push(news);
+                let words = format!("unable to delete {}: {words}", saying.many);
+                outcome.failed = Some(Failed::Held(Trouble::Objects(words)));
                 return outcome;
             }
         }
-        let key = (namespace.clone(), name.to_owned());
-        outcome.written.push(Written::Doomed(key, uid.to_owned()));
+        let key = (subject.namespace.clone(), name.to_owned());
+        outcome.doomed::<K>(key, uid.to_owned());
         outcome
     }
 }

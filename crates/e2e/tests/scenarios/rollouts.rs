@@ -47,7 +47,7 @@ spec:
       terminationGracePeriodSeconds: 0
       volumes: [{{name: work, emptyDir: {{}}}}]
       initContainers:
-      - {{name: prepare, image: "busybox:1.36", command: [sh, -c, "hostname > /work/index.html"], volumeMounts: [{{name: work, mountPath: /work}}]}}
+      - {{name: prepare, image: "busybox:1.36", command: [sh, -c, "hostname > /site/index.html"], volumeMounts: [{{name: work, mountPath: /work}}]}}
       - {{name: helper, image: "busybox:1.36", command: [sleep, "3600"], restartPolicy: Always}}
       containers:
       - name: main
@@ -361,7 +361,7 @@ fn pods_are_chosen(user: &User) -> anyhow::Result<()> {
     user.apply(&web("replicas: 2", OLD))?;
     rolled_out(user)?;
     let names = pods(user)?;
-    let served = user.run(&["exec", "deploy/web", "--", "cat", "/work/index.html"])?;
+    let served = user.run(&["exec", "deploy/web", "--", "cat", "/site/index.html"])?;
     ensure!(names.contains(&served.trim().to_owned()), "{served}");
     let log = user.run(&["logs", "deploy/web"])?;
     ensure!(log == "serving\n", "{log}");

@@ -1,38 +1,48 @@
-//! The Pods, with what was done to them here ahead of what the watch tells.
+//! The objects of a kind, with what was done to them here ahead of what the watch tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use informer::{Heard, Key, Mirror, key_of, revision_of};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
 use kube::runtime::watcher::Event;
 
-#[derive(Default)]
-pub(super) struct Pods {
-    mirror: Mirror<Arc<Pod>>,
+pub(super) struct Known<K> {
+    mirror: Mirror<Arc<K>>,
     /// Made here, and not told by the watch yet.
-    made: BTreeMap<Key, Arc<Pod>>,
+    made: BTreeMap<Key, Arc<K>>,
     /// Deleted here, by UID, and not gone yet. The watch may still tell what was before.
     doomed: BTreeSet<String>,
     /// Of those made here, which a list has not shown: it may be older than they are, or they may be gone.
     unseen: BTreeSet<Key>,
 }
 
-impl Pods {
-    /// Takes in an event; what was known of a Pod before comes back as `old`.
-    pub(super) fn hear(&mut self, mut event: Event<Pod>) -> Heard<Arc<Pod>> {
-        if let Event::Apply(pod) | Event::InitApply(pod) = &mut event {
-            self.keep_newer(pod);
+impl<K> Default for Known<K> {
+    fn default() -> Self {
+        Known {
+            mirror: Mirror::default(),
+            made: BTreeMap::new(),
+            doomed: BTreeSet::new(),
+            unseen: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Resource + Clone> Known<K> {
+    /// Takes in an event; what was known of an object before comes back as `old`.
+    pub(super) fn hear(&mut self, mut event: Event<K>) -> Heard<Arc<K>> {
+        if let Event::Apply(object) | Event::InitApply(object) = &mut event {
+            self.keep_newer(object);
         }
         match &event {
-            Event::Apply(pod) | Event::InitApply(pod) => {
-                self.made.remove(&key_of(pod));
+            Event::Apply(object) | Event::InitApply(object) => {
+                self.made.remove(&key_of(object));
             }
-            Event::Delete(pod) => {
-                self.made.remove(&key_of(pod));
-                if let Some(uid) = &pod.metadata.uid {
+            Event::Delete(object) => {
+                self.made.remove(&key_of(object));
+                if let Some(uid) = &object.meta().uid {
                     self.doomed.remove(uid);
                 }
             }
@@ -40,15 +50,17 @@ impl Pods {
         }
         let is_done = matches!(event, Event::InitDone);
         let doomed = &self.doomed;
-        let heard = self.mirror.hear(event, |pod| Arc::new(marked(pod, doomed)));
+        let heard = self
+            .mirror
+            .hear(event, |object| Arc::new(marked(object, doomed)));
         if is_done {
-            for (key, pod) in &self.made {
-                self.mirror.wrote(key.clone(), pod.clone());
+            for (key, object) in &self.made {
+                self.mirror.wrote(key.clone(), object.clone());
                 self.unseen.insert(key.clone());
             }
             let there: BTreeSet<&String> = self
                 .iter()
-                .filter_map(|p| p.metadata.uid.as_ref())
+                .filter_map(|(_, object)| object.meta().uid.as_ref())
                 .collect();
             let still = self
                 .doomed
@@ -60,47 +72,47 @@ impl Pods {
         heard
     }
 
-    /// Leaves a Pod as it was written here, where news of it are older.
-    fn keep_newer(&self, pod: &mut Pod) {
-        if let Some(known) = self.mirror.get(&key_of(pod))
-            && known.metadata.uid == pod.metadata.uid
-            && revision_of(&**known) > revision_of(pod)
+    /// Leaves an object as it was written here, where news of it are older.
+    fn keep_newer(&self, object: &mut K) {
+        if let Some(known) = self.mirror.get(&key_of(object))
+            && known.meta().uid == object.meta().uid
+            && revision_of(&**known) > revision_of(object)
         {
-            *pod = Pod::clone(known);
+            *object = K::clone(known);
         }
     }
 
-    /// Takes in a Pod as it was written here.
-    pub(super) fn wrote(&mut self, mut pod: Pod) {
-        self.keep_newer(&mut pod);
-        let key = key_of(&pod);
-        let pod = Arc::new(marked(pod, &self.doomed));
+    /// Takes in an object as it was written here.
+    pub(super) fn wrote(&mut self, mut object: K) {
+        self.keep_newer(&mut object);
+        let key = key_of(&object);
+        let object = Arc::new(marked(object, &self.doomed));
         if !self.mirror.has(&key) {
-            self.made.insert(key.clone(), pod.clone());
+            self.made.insert(key.clone(), object.clone());
         }
-        self.mirror.wrote(key, pod);
+        self.mirror.wrote(key, object);
     }
 
-    /// Takes in that a Pod was deleted here.
+    /// Takes in that an object was deleted here: it goes, or waits for its finalizers.
     pub(super) fn doom(&mut self, key: Key, uid: String) {
-        let Some(pod) = self.mirror.get(&key) else {
+        let Some(object) = self.mirror.get(&key) else {
             return;
         };
-        if pod.metadata.uid.as_ref() == Some(&uid) {
+        if object.meta().uid.as_ref() == Some(&uid) {
             self.doomed.insert(uid);
-            let pod = marked(Pod::clone(pod), &self.doomed);
-            self.mirror.wrote(key, Arc::new(pod));
+            let object = marked(K::clone(object), &self.doomed);
+            self.mirror.wrote(key, Arc::new(object));
         }
     }
 
-    /// Forgets a Pod that turns out to be gone; it comes back.
-    pub(super) fn forget(&mut self, key: &Key) -> Option<Arc<Pod>> {
-        let pod = self.made.remove(key)?;
+    /// Forgets an object that turns out to be gone; it comes back.
+    pub(super) fn forget(&mut self, key: &Key) -> Option<Arc<K>> {
+        let object = self.made.remove(key)?;
         self.mirror.forget(key);
-        Some(pod)
+        Some(object)
     }
 
-    /// Pods of which it has to be asked whether they are there, each once.
+    /// Objects of which it has to be asked whether they are there, each once.
     pub(super) fn take_unseen(&mut self) -> Vec<Key> {
         let unseen = std::mem::take(&mut self.unseen).into_iter();
         unseen.filter(|key| self.made.contains_key(key)).collect()
@@ -111,52 +123,61 @@ impl Pods {
         self.unseen.insert(key);
     }
 
-    /// Whether one waits for being counted.
-    pub(super) fn has_tracked(&self) -> bool {
-        self.tracked().next().is_some()
-    }
-
-    /// Those that wait for being counted.
-    pub(super) fn tracked(&self) -> impl Iterator<Item = &Key> {
-        let tracked = self
-            .mirror
-            .iter()
-            .filter(|(_, pod)| workloads::job::is_tracked(pod));
-        tracked.map(|(key, _)| key)
-    }
-
-    pub(super) fn is_synced(&self) -> bool {
-        self.mirror.is_synced()
-    }
-
-    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Pod>> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<K>> {
         self.mirror.get(key)
     }
 
-    pub(super) fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
-        self.mirror.of_namespace(namespace).map(|(_, pod)| &**pod)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &K)> {
+        self.mirror.iter().map(|(key, object)| (key, &**object))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Pod> {
-        self.mirror.iter().map(|(_, pod)| &**pod)
+    pub(super) fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a K> {
+        self.mirror
+            .of_namespace(namespace)
+            .map(|(_, object)| &**object)
     }
 }
 
-/// A Pod, as one that is being deleted where it is.
-fn marked(mut pod: Pod, doomed: &BTreeSet<String>) -> Pod {
-    let is_doomed = pod
-        .metadata
-        .uid
-        .as_ref()
-        .is_some_and(|uid| doomed.contains(uid));
-    if is_doomed && pod.metadata.deletion_timestamp.is_none() {
-        pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+/// A kind that is known, whichever it is.
+pub(super) trait Holding {
+    /// Whether a list has been read.
+    fn is_synced(&self) -> bool;
+    fn is_empty(&self) -> bool;
+    fn meta(&self, key: &Key) -> Option<&ObjectMeta>;
+    fn keys(&self) -> Box<dyn Iterator<Item = &Key> + '_>;
+}
+
+impl<K: Resource> Holding for Known<K> {
+    fn is_synced(&self) -> bool {
+        self.mirror.is_synced()
     }
-    pod
+
+    fn is_empty(&self) -> bool {
+        self.mirror.is_empty()
+    }
+
+    fn meta(&self, key: &Key) -> Option<&ObjectMeta> {
+        self.mirror.get(key).map(|object| object.meta())
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = &Key> + '_> {
+        Box::new(self.mirror.iter().map(|(key, _)| key))
+    }
+}
+
+/// An object, as one that is being deleted where it is.
+fn marked<K: Resource>(mut object: K, doomed: &BTreeSet<String>) -> K {
+    let meta = object.meta_mut();
+    let is_doomed = meta.uid.as_ref().is_some_and(|uid| doomed.contains(uid));
+    if is_doomed && meta.deletion_timestamp.is_none() {
+        meta.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    }
+    object
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
     use super::*;
@@ -166,7 +187,7 @@ mod tests {
         serde_json::from_value(json!({"metadata": meta})).unwrap()
     }
 
-    fn listed(pods: &mut Pods, list: &[Pod]) {
+    fn listed(pods: &mut Known<Pod>, list: &[Pod]) {
         pods.hear(Event::Init);
         for pod in list {
             pods.hear(Event::InitApply(pod.clone()));
@@ -174,14 +195,14 @@ mod tests {
         pods.hear(Event::InitDone);
     }
 
-    fn names(pods: &Pods) -> Vec<&str> {
+    fn names(pods: &Known<Pod>) -> Vec<&str> {
         let all = pods.of_namespace("ns");
         all.map(|p| p.metadata.name.as_deref().unwrap()).collect()
     }
 
     #[test]
     fn what_was_made_stays_known_until_it_is_told_or_denied() {
-        let mut pods = Pods::default();
+        let mut pods = Known::default();
         listed(&mut pods, &[]);
         pods.wrote(pod("a", 5));
         pods.wrote(pod("b", 6));
@@ -201,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_was_changed_here_is_not_outdated_by_older_news() {
-        let mut pods = Pods::default();
+        let mut pods = Known::default();
         listed(&mut pods, &[pod("a", 5)]);
         let mut changed = pod("a", 9);
         changed.metadata.labels = Some([("new".into(), "label".into())].into());
@@ -219,10 +240,10 @@ mod tests {
 
     #[test]
     fn what_was_deleted_is_so_whatever_older_news_come() {
-        let mut pods = Pods::default();
+        let mut pods = Known::default();
         listed(&mut pods, &[pod("a", 5)]);
         let key = ("ns".to_owned(), "a".to_owned());
-        let is_leaving = |pods: &Pods| {
+        let is_leaving = |pods: &Known<Pod>| {
             pods.get(&key)
                 .unwrap()
                 .metadata
