@@ -1,16 +1,32 @@
 //! TLS with whoever answers, for the few places where that is asked for: probes and hooks (as upstream does), registries and
 //! kubeconfigs that say so.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// A verifier that takes every certificate; its holder still has to prove that it is his.
 pub fn verifier(provider: &Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(Anyone(provider.clone()))
+}
+
+/// Settings to connect to whoever answers, without a certificate of one's own.
+pub fn config() -> Result<Arc<ClientConfig>, Error> {
+    static CONFIG: LazyLock<Result<Arc<ClientConfig>, Error>> = LazyLock::new(|| {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = verifier(&provider);
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    });
+    CONFIG.clone()
 }
 
 #[derive(Debug)]

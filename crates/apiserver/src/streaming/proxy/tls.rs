@@ -1,11 +1,8 @@
 //! TLS towards a Pod. Its certificate is nobody's business here: the way to it leads through the node, not over a network.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
 
 use api::status::StatusError;
-use rustls::ClientConfig;
-use rustls::crypto::CryptoProvider;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,27 +11,16 @@ use tokio_rustls::client::TlsStream;
 
 use super::unreachable;
 
-static CONFIG: LazyLock<Result<Arc<ClientConfig>, rustls::Error>> = LazyLock::new(|| {
-    let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = skipverify::verifier(&provider);
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-});
-
 /// Begins TLS on a connection to the Pod, which is asked for by its address.
 pub(super) async fn connect<S>(pod: &Value, stream: S) -> Result<TlsStream<S>, StatusError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let failed = |error: &dyn std::fmt::Display| unreachable(&error.to_string());
-    let config = CONFIG.as_ref().map_err(|error| failed(error))?;
+    let config = skipverify::config().map_err(|error| failed(&error))?;
     let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
     let ip: IpAddr = ip.parse().map_err(|error| failed(&error))?;
     let name = ServerName::IpAddress(ip.into());
-    let connected = TlsConnector::from(config.clone()).connect(name, stream);
+    let connected = TlsConnector::from(config).connect(name, stream);
     connected.await.map_err(|error| failed(&error))
 }
