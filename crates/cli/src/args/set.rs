@@ -19,18 +19,9 @@ pub struct SetImageArgs {
     /// TYPE NAME... or TYPE/NAME..., then CONTAINER=IMAGE; * is every container
     #[arg(value_name = "WORD")]
     pub words: Vec<String>,
-    /// What these files name.
+    /// Which objects.
     #[command(flatten)]
-    pub files: FileArgs,
-    /// Only objects with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    pub selector: Option<String>,
-    /// All objects of the type
-    #[arg(long)]
-    pub all: bool,
-    /// How to write and what to print.
-    #[command(flatten)]
-    pub write: WriteArgs,
+    pub objects: SetArgs,
 }
 
 /// `carob set env`
@@ -39,15 +30,9 @@ pub struct SetEnvArgs {
     /// TYPE NAME... or TYPE/NAME..., then KEY=VALUE to set and KEY- to remove
     #[arg(value_name = "WORD")]
     pub words: Vec<String>,
-    /// What these files name.
+    /// Which objects.
     #[command(flatten)]
-    pub files: FileArgs,
-    /// Only objects with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    pub selector: Option<String>,
-    /// All objects of the type
-    #[arg(long)]
-    pub all: bool,
+    pub objects: SetArgs,
     /// A variable and its value
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub env: Vec<String>,
@@ -60,6 +45,20 @@ pub struct SetEnvArgs {
     /// Replace values that are there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
     pub overwrite: bool,
+}
+
+/// Which objects `set` changes, and how.
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// What these files name.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Only objects with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// All objects of the type
+    #[arg(long)]
+    pub all: bool,
     /// How to write and what to print.
     #[command(flatten)]
     pub write: WriteArgs,

@@ -47,14 +47,14 @@ spec:
       terminationGracePeriodSeconds: 0
       volumes: [{{name: work, emptyDir: {{}}}}]
       initContainers:
-      - {{name: prepare, image: "busybox:1.36", command: [sh, -c, "hostname > /site/index.html"], volumeMounts: [{{name: work, mountPath: /work}}]}}
+      - {{name: prepare, image: "busybox:1.36", command: [sh, -c, "hostname > /site/index.html"], volumeMounts: [{{name: work, mountPath: /site}}]}}
       - {{name: helper, image: "busybox:1.36", command: [sleep, "3600"], restartPolicy: Always}}
       containers:
       - name: main
         image: "{image}"
-        command: [sh, -c, "echo serving; exec httpd -f -p 8080 -h /work"]
+        command: [sh, -c, "echo serving; exec httpd -f -p 8080 -h /site"]
         ports: [{{name: http, containerPort: 8080}}]
-        volumeMounts: [{{name: work, mountPath: /work}}]
+        volumeMounts: [{{name: work, mountPath: /site}}]
 "#
     )
 }

@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use serde_json::{Map, Value, json};
 
-use super::{LISTS, MANAGER, patch_at, pod_spec, without_pods};
+use super::{LISTS, MANAGER, change, pod_spec, without_pods};
 use crate::args::SetEnvArgs;
 use crate::connect::{JSON, Server};
 use crate::discovery::Resources;
 use crate::failure;
 use crate::select::{Item, Selection};
-use crate::verbs::write::{DryRun, Writer, print};
+use crate::verbs::write::{Writer, print};
 
 /// What is to be set, and what removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,24 +22,25 @@ struct Changes {
 
 /// `carob set env`
 pub(super) async fn env(server: &Server, args: &SetEnvArgs) -> anyhow::Result<ExitCode> {
-    if args.all && args.selector.is_some() {
+    let objects = &args.objects;
+    if objects.all && objects.selector.is_some() {
         bail!("cannot set --all and --selector at the same time");
     }
     let (words, rest) = split(&args.words)?;
-    if words.is_empty() && args.files.filenames.is_empty() {
+    if words.is_empty() && objects.files.filenames.is_empty() {
         bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
     }
-    if args.list && args.write.output.is_some() {
+    if args.list && objects.write.output.is_some() {
         bail!("--list and --output may not be specified together");
     }
     let changes = read(args.env.iter().chain(&rest))?;
-    let writer = Writer::new(&args.write, MANAGER)?;
+    let writer = Writer::new(&objects.write, MANAGER)?;
     let resources = Resources::discover(server).await?;
     let selection = Selection {
         words: &words,
-        files: args.files.clone(),
-        label_selector: args.selector.as_deref(),
-        all: args.all,
+        files: objects.files.clone(),
+        label_selector: objects.selector.as_deref(),
+        all: objects.all,
         ..Selection::default()
     };
     let (items, mut failures) = selection.items(server, &resources).await?;
@@ -132,20 +133,7 @@ async fn one(
     if patch.is_empty() {
         return Ok(());
     }
-    let after = if writer.dry_run == DryRun::Client {
-        object
-    } else {
-        let url = format!("{}{}", item.path(), writer.query(&[]));
-        let patch = patch_at(path, patch.into());
-        server
-            .patch(&url, "application/strategic-merge-patch+json", &patch)
-            .await
-            .map_err(|error| {
-                let words = failure::words(&error);
-                anyhow!("failed to patch env update to pod template: {words}")
-            })?
-    };
-    writer.done(&item.label(), "env updated", &after)
+    change(server, writer, item, object, path, patch, "env").await
 }
 
 /// Whether a container's name matches a pattern in which `*` stands for any letters.

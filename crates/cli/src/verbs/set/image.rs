@@ -5,24 +5,25 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 use serde_json::{Map, Value, json};
 
-use super::{LISTS, MANAGER, patch_at, pod_spec, without_pods};
+use super::{LISTS, MANAGER, change, pod_spec, without_pods};
 use crate::args::SetImageArgs;
 use crate::connect::{JSON, Server};
 use crate::discovery::Resources;
 use crate::failure;
 use crate::select::{Item, Selection};
-use crate::verbs::write::{DryRun, Writer};
+use crate::verbs::write::Writer;
 
 /// A container's name, or `*`, and its new image.
 type Pair = (String, String);
 
 /// `carob set image`
 pub(super) async fn image(server: &Server, args: &SetImageArgs) -> anyhow::Result<ExitCode> {
+    let objects = &args.objects;
     let (words, pairs) = split(&args.words)?;
-    if args.all && args.selector.is_some() {
+    if objects.all && objects.selector.is_some() {
         bail!("cannot set --all and --selector at the same time");
     }
-    if words.is_empty() && args.files.filenames.is_empty() {
+    if words.is_empty() && objects.files.filenames.is_empty() {
         bail!("one or more resources must be specified as <resource> <name> or <resource>/<name>");
     }
     if pairs.is_empty() {
@@ -33,13 +34,13 @@ pub(super) async fn image(server: &Server, args: &SetImageArgs) -> anyhow::Resul
             "all containers are already specified by *, but saw more than one container_name=container_image pairs"
         );
     }
-    let writer = Writer::new(&args.write, MANAGER)?;
+    let writer = Writer::new(&objects.write, MANAGER)?;
     let resources = Resources::discover(server).await?;
     let selection = Selection {
         words: &words,
-        files: args.files.clone(),
-        label_selector: args.selector.as_deref(),
-        all: args.all,
+        files: objects.files.clone(),
+        label_selector: objects.selector.as_deref(),
+        all: objects.all,
         ..Selection::default()
     };
     let (items, mut failures) = selection.items(server, &resources).await?;
@@ -87,20 +88,7 @@ async fn one(
     if spec.is_empty() {
         return Ok(missing);
     }
-    let after = if writer.dry_run == DryRun::Client {
-        object
-    } else {
-        let url = format!("{}{}", item.path(), writer.query(&[]));
-        let patch = patch_at(path, spec.into());
-        server
-            .patch(&url, "application/strategic-merge-patch+json", &patch)
-            .await
-            .map_err(|error| {
-                let words = failure::words(&error);
-                anyhow!("failed to patch image update to pod template: {words}")
-            })?
-    };
-    writer.done(&item.label(), "image updated", &after)?;
+    change(server, writer, item, object, path, spec, "image").await?;
     Ok(missing)
 }
 

@@ -5,11 +5,13 @@ mod image;
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::SetCommand;
 use crate::connect::Server;
+use crate::failure;
 use crate::select::Item;
+use crate::verbs::write::{DryRun, Writer};
 
 const MANAGER: &str = "kubectl-set";
 
@@ -40,6 +42,32 @@ fn patch_at(path: &str, spec: Value) -> Value {
     path.rsplit('/')
         .filter(|field| !field.is_empty())
         .fold(spec, |inner, field| json!({ field: inner }))
+}
+
+/// Changes fields of the spec at a path of an object, and says so; `what` they are is part of the words.
+async fn change(
+    server: &Server,
+    writer: &Writer,
+    item: &Item,
+    object: Value,
+    path: &str,
+    fields: Map<String, Value>,
+    what: &str,
+) -> anyhow::Result<()> {
+    let after = if writer.dry_run == DryRun::Client {
+        object
+    } else {
+        let url = format!("{}{}", item.path(), writer.query(&[]));
+        let patch = patch_at(path, fields.into());
+        server
+            .patch(&url, "application/strategic-merge-patch+json", &patch)
+            .await
+            .map_err(|error| {
+                let words = failure::words(&error);
+                anyhow::anyhow!("failed to patch {what} update to pod template: {words}")
+            })?
+    };
+    writer.done(&item.label(), &format!("{what} updated"), &after)
 }
 
 /// What is said of an object without Pods.
