@@ -152,10 +152,17 @@ struct ProtoField {
     number: u32,
 }
 
+struct GoField {
+    /// The type as written.
+    ty: String,
+    /// Whether its zero is left out.
+    omits: bool,
+}
+
 #[derive(Default)]
 struct GoStruct {
-    /// By JSON name: the type as written.
-    fields: BTreeMap<String, String>,
+    /// By JSON name.
+    fields: BTreeMap<String, GoField>,
     /// Types embedded with `json:",inline"`.
     inline: Vec<String>,
 }
@@ -252,10 +259,13 @@ impl Sources {
                         into.inline.push(format!("{package}.{embedded}"))
                     }
                     [_, ty] => {
-                        into.fields.insert(
-                            json.split(',').next().unwrap_or_default().to_owned(),
-                            ty.to_owned(),
-                        );
+                        let mut options = json.split(',');
+                        let name = options.next().unwrap_or_default().to_owned();
+                        let field = GoField {
+                            ty: ty.to_owned(),
+                            omits: options.any(|o| o == "omitempty" || o == "omitzero"),
+                        };
+                        into.fields.insert(name, field);
                     }
                     _ => {}
                 }
@@ -287,15 +297,12 @@ impl Sources {
             })
     }
 
-    fn go_type(&self, name: &str, field: &str) -> Option<&str> {
+    fn go_field(&self, name: &str, field: &str) -> Option<&GoField> {
         let found = self.structs.get(name)?;
-        match found.fields.get(field) {
-            Some(ty) => Some(ty),
-            None => found
-                .inline
-                .iter()
-                .find_map(|inner| self.go_type(inner, field)),
-        }
+        found.fields.get(field).or_else(|| {
+            let mut inlined = found.inline.iter();
+            inlined.find_map(|inner| self.go_field(inner, field))
+        })
     }
 }
 
@@ -355,6 +362,12 @@ fn write_type(out: &mut String, name: &str, schema: &Value, sources: &Sources) -
     Ok(())
 }
 
+/// Whether Go's encoder can leave the zero of a shape out.
+fn has_zero(shape: &str) -> bool {
+    let is_number = matches!(shape, "int32" | "int64" | "double");
+    is_number || matches!(shape, "string" | "bool" | "bytes") || shape.starts_with(['[', '{'])
+}
+
 fn write_field(
     out: &mut String,
     owner: &str,
@@ -363,7 +376,8 @@ fn write_field(
     required: bool,
     sources: &Sources,
 ) -> Result<()> {
-    let go = sources.go_type(owner, field);
+    let found = sources.go_field(owner, field);
+    let go = found.map(|f| f.ty.as_str());
     let shape = shape(schema)?;
     write!(out, " {field} {shape}")?;
     if required {
@@ -371,6 +385,9 @@ fn write_field(
     }
     if go.is_some_and(|ty| ty.starts_with('*')) {
         out.push_str(" *");
+    }
+    if found.is_some_and(|f| !f.omits && !f.ty.starts_with('*')) && !required && has_zero(&shape) {
+        out.push_str(" +");
     }
     if let Some((numbers, names)) = sources.tag(owner, field) {
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();

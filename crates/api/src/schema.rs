@@ -5,11 +5,12 @@
 //!
 //! - Shapes: `string int32 int64 double bool bytes time micro quantity intstr any fields`, a type's name, `[` before a list's element,
 //!   `{` before a map's value.
-//! - `!` required · `*` a pointer in Go, so zero is a value · `#2/4` protobuf numbers, leading through inlined messages ·
+//! - `!` required · `*` a pointer in Go, so zero is a value · `+` written by Go although it is zero, and not required · `#2/4` protobuf numbers, leading through inlined messages ·
 //!   `list=atomic|set|map:keys` and `map=atomic|granular` for server-side apply · `patch=` strategies and `key=` merge key for strategic
 //!   merge · `in=` the inlined Go struct it belongs to · `default=` a JSON value · `go=` the type's name in decoding errors.
 
 use crate::gvk::GroupVersionKind;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -59,6 +60,8 @@ pub struct Field {
     pub required: bool,
     /// Whether Go holds a pointer, so that zero differs from absent.
     pub pointer: bool,
+    /// Whether Go writes it although it is zero, where OpenAPI does not say so.
+    pub written: bool,
     /// Protobuf field numbers, outermost first; more than one when Go inlines the struct. Empty for `apiVersion` and `kind`.
     pub tag: Vec<u32>,
     /// The Go struct it is inlined from, which decoding errors name.
@@ -75,6 +78,25 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// The Go name of a named scalar, list or map type.
     pub go: Option<&'static str>,
+}
+
+impl Field {
+    /// Whether an object goes without the field if this is its value, as Go's encoder has it (`omitempty`).
+    pub fn leaves_out(&self, value: &Value) -> bool {
+        if self.required || self.pointer || self.written {
+            return false;
+        }
+        match (&self.shape, value) {
+            (Shape::String | Shape::Bytes, Value::String(text)) => text.is_empty(),
+            (Shape::Int32 | Shape::Int64 | Shape::Double, Value::Number(number)) => {
+                number.as_f64() == Some(0.0)
+            }
+            (Shape::Bool, Value::Bool(value)) => !value,
+            (Shape::List(_), Value::Array(list)) => list.is_empty(),
+            (Shape::Map(_), Value::Object(map)) => map.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// What a field, element or value holds.
@@ -284,6 +306,7 @@ fn field(line: &'static str, names: &BTreeMap<&'static str, TypeId>) -> Option<F
         shape: shape(words.next()?, names)?,
         required: false,
         pointer: false,
+        written: false,
         tag: Vec::new(),
         inlined: None,
         list: None,
@@ -304,6 +327,7 @@ fn field(line: &'static str, names: &BTreeMap<&'static str, TypeId>) -> Option<F
         match word.split_once('=') {
             None if word == "!" => field.required = true,
             None if word == "*" => field.pointer = true,
+            None if word == "+" => field.written = true,
             Some(("list", "atomic")) => field.list = Some(ListType::Atomic),
             Some(("list", "set")) => field.list = Some(ListType::Set),
             Some(("list", keys)) => {

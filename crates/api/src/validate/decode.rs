@@ -16,7 +16,7 @@ const MOST_PROBLEMS: usize = 100;
 /// A body that fits its type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
-    /// Without unknown and null fields.
+    /// Without unknown and null fields, and without those whose zero Go's encoder leaves out.
     pub value: Value,
     /// What was dropped, in the order met; at most 100, without repeats.
     pub problems: Vec<Problem>,
@@ -369,7 +369,9 @@ impl Seed<'_> {
                 place: &place,
                 context: self.context,
             })?;
-            if value.is_null() {
+            // An empty list of managers is a wish to forget them.
+            let is_left_out = field.leaves_out(&value) && *name != "managedFields";
+            if value.is_null() || is_left_out {
                 object.remove(*name);
             } else {
                 object.insert((*name).to_owned(), value);

@@ -29,6 +29,29 @@ fn unknown_fields_are_dropped_and_named() {
 }
 
 #[test]
+fn zeros_are_left_out_as_go_does() {
+    let decoded = decode(
+        r#"{"metadata":{"name":"","labels":{},"finalizers":[],"managedFields":[]},
+        "spec":{"hostNetwork":false,"subdomain":"","volumes":[],"nodeSelector":{},"priority":0,"securityContext":{},
+        "containers":[{"name":"","env":[{"name":"a","value":""}],"args":[""],"tty":false,"resources":{"limits":{}},"ports":[]}]}}"#,
+    );
+    assert_eq!(
+        decoded.unwrap().value,
+        json!({
+            "metadata": {"managedFields": []},
+            "spec": {
+                "priority": 0,
+                "securityContext": {},
+                "containers": [{"name": "", "env": [{"name": "a"}], "args": [""], "resources": {}}],
+            },
+        })
+    );
+    let role = Schema::get().of("rbac.authorization.k8s.io", "v1", "Role");
+    let decoded = decode_slice(br#"{"rules":[]}"#, role.unwrap());
+    assert_eq!(decoded.unwrap().value, json!({"rules": []}));
+}
+
+#[test]
 fn duplicates_are_named_and_the_last_counts() {
     let decoded = decode(
         r#"{"spec":{"nodeName":"a","nodeName":"b"},"metadata":{"labels":{"x":"1","x":"2"}}}"#,
