@@ -18,7 +18,9 @@ use serde_json::Value;
 
 pub mod binding;
 mod configmap;
+mod controllerrevision;
 mod cronjob;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -48,6 +50,7 @@ mod secret;
 pub mod service;
 mod serviceaccount;
 mod servicecidr;
+mod statefulset;
 mod view;
 pub mod workload;
 
@@ -103,6 +106,9 @@ pub fn rules(resource: &str) -> Rules {
         "events.events.k8s.io" => event::EVENTS_RULES,
         "endpoints" => endpoints::RULES,
         "endpointslices.discovery.k8s.io" => endpointslice::RULES,
+        "controllerrevisions.apps" => controllerrevision::RULES,
+        "daemonsets.apps" => daemonset::RULES,
+        "statefulsets.apps" => statefulset::RULES,
         "deployments.apps" => deployment::RULES,
         "replicationcontrollers" => replicationcontroller::RULES,
         "jobs.batch" => job::RULES,

@@ -31,16 +31,8 @@ fn prepare_update(subresource: Subresource, new: &mut Value, old: &Value) {
 
 /// Everything wrong with a Pod's template.
 pub(crate) fn validate(template: &At<'_>) -> ErrorList {
-    let (metadata, spec) = (template.get("metadata"), template.get("spec"));
-    // Upstream's paths leave the metadata out.
-    let labels = metadata
-        .get("labels")
-        .reported_at(template.path.child("labels"));
-    let annotations = metadata
-        .get("annotations")
-        .reported_at(template.path.child("annotations"));
-    let mut errors = meta::labels(&labels);
-    errors.extend(meta::annotations(&annotations));
+    let spec = template.get("spec");
+    let mut errors = validate_metadata(template);
     let context = SpecContext {
         pod_name: "",
         is_pod: false,
@@ -53,6 +45,23 @@ pub(crate) fn validate(template: &At<'_>) -> ErrorList {
             "ephemeral containers not allowed in pod template",
         ));
     }
+    errors
+}
+
+/// What is wrong with the labels and annotations of a Pod's template.
+pub(crate) fn validate_metadata(template: &At<'_>) -> ErrorList {
+    let metadata = template.get("metadata");
+    // Upstream's paths leave the metadata out.
+    let labels = metadata
+        .get("labels")
+        .reported_at(template.path.child("labels"));
+    let annotations = metadata
+        .get("annotations")
+        .reported_at(template.path.child("annotations"));
+    let mut errors = meta::labels(&labels);
+    errors.extend(meta::annotations(&annotations));
+    let spec = template.get("spec");
+    errors.extend(pod::validate_annotations(&annotations, &spec));
     errors
 }
 

@@ -37,6 +37,10 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
     if let Some(job) = job.filter(|_| old.is_none_or(is_counted)) {
         warnings.extend(many_indexes(&job));
     }
+    let kept = spec.get("revisionHistoryLimit").int();
+    if resource == "statefulsets.apps" && kept.is_some_and(|kept| kept < 0) {
+        warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+    }
     let schedule = dig(new, &["spec", "schedule"]);
     if resource == "cronjobs.batch" && old.is_some() && text(schedule).contains("TZ") {
         // Upstream says `spec` twice.

@@ -42,7 +42,8 @@ fn account_names(spec: &mut Value) {
     }
 }
 
-fn round_up_lists(resources: &mut Value) {
+/// Writes limits and requests in upstream's form.
+pub(crate) fn round_up_lists(resources: &mut Value) {
     for name in ["limits", "requests"] {
         resources.get_mut(name).into_iter().for_each(round_up);
     }

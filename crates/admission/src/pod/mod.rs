@@ -5,6 +5,7 @@
 
 mod admit;
 mod aggregate;
+pub(crate) mod claim;
 mod condition;
 mod containers;
 mod defaults;
@@ -29,9 +30,11 @@ pub use aggregate::qos_class;
 pub(crate) use condition::{Condition, set as set_condition};
 pub use condition::{evict, is_evicted};
 pub use defaults::pod_spec as default_spec;
+pub(crate) use defaults::round_up_lists;
 pub use resize::{TooLarge, fits};
 pub(crate) use scheduling::{label_selector, tolerations};
 pub use spec::SpecContext;
+pub(crate) use spec::annotations as validate_annotations;
 pub use spec::validate_value as validate_spec;
 pub use strategy::warnings;
 

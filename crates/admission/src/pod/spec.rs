@@ -43,7 +43,10 @@ pub(super) fn validate_create(pod: &Value) -> ErrorList {
 pub(super) fn validate_pod(pod: &Value) -> ErrorList {
     let spec = At::field(pod, "spec");
     let mut errors = meta::validate(pod, true, names::dns1123_subdomain);
-    errors.extend(annotations(pod, &spec));
+    errors.extend(annotations(
+        &At::field(pod, "metadata").get("annotations"),
+        &spec,
+    ));
     errors.extend(validate(
         &spec,
         SpecContext {
@@ -64,39 +67,32 @@ pub(super) fn validate_pod(pod: &Value) -> ErrorList {
     errors
 }
 
-fn annotations(pod: &Value, spec: &At<'_>) -> ErrorList {
+/// Annotations that say something about a Pod, or the Pods of a template.
+pub(crate) fn annotations(at: &At<'_>, spec: &At<'_>) -> ErrorList {
     const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
     const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let entry = |name: &str| at.entries().find(|(key, _)| *key == name);
+    let refuse = |value: At<'_>, why: &str| Error::invalid(&value.path, value.text(), why);
     let mut errors = ErrorList::new();
-    let at = At::field(pod, "metadata").get("annotations");
+    if let Some((_, value)) = entry(MIRROR).filter(|_| spec.get("nodeName").text().is_empty()) {
+        let why = "must set spec.nodeName if mirror pod annotation is set";
+        errors.push(refuse(value, why));
+    }
+    if let Some((_, value)) = entry(COST).filter(|(_, value)| !is_deletion_cost(value.text())) {
+        errors.push(refuse(value, "must be a 32bit integer"));
+    }
     for (key, value) in at.entries() {
-        if key == MIRROR && spec.get("nodeName").text().is_empty() {
-            errors.push(Error::invalid(
-                &value.path,
-                value.text(),
-                "must set spec.nodeName if mirror pod annotation is set",
-            ));
+        let Some(name) = key.strip_prefix(APP_ARMOR) else {
+            continue;
+        };
+        if !containers::every(spec).any(|container| container.get("name").text() == name) {
+            errors.push(Error::invalid(&value.path, name, "container not found"));
         }
-        if key == COST && !is_deletion_cost(value.text()) {
-            errors.push(Error::invalid(
-                &value.path,
-                value.text(),
-                "must be a 32bit integer",
-            ));
-        }
-        if let Some(name) = key.strip_prefix(APP_ARMOR) {
-            if !containers::every(spec).any(|container| container.get("name").text() == name) {
-                errors.push(Error::invalid(&value.path, name, "container not found"));
-            }
-            let known = ["", "runtime/default", "unconfined"].contains(&value.text())
-                || value.text().starts_with("localhost/");
-            if !known {
-                errors.push(Error::invalid(
-                    &value.path,
-                    value.text(),
-                    format!("invalid AppArmor profile name: {:?}", value.text()),
-                ));
-            }
+        let known = ["", "runtime/default", "unconfined"].contains(&value.text())
+            || value.text().starts_with("localhost/");
+        if !known {
+            let why = format!("invalid AppArmor profile name: {:?}", value.text());
+            errors.push(refuse(value, &why));
         }
     }
     errors

@@ -275,7 +275,7 @@ fn ephemeral(source: &At<'_>, volume: &At<'_>, pod_name: &str) -> ErrorList {
     let template = source.get("volumeClaimTemplate");
     let mut errors = ErrorList::new();
     if template.given() {
-        errors.extend(claim_spec(&template.get("spec")));
+        errors.extend(super::claim::validate(&template.get("spec")));
     } else {
         errors.push(Error::required(&template.path, ""));
     }
@@ -290,41 +290,6 @@ fn ephemeral(source: &At<'_>, volume: &At<'_>, pod_name: &str) -> ErrorList {
                 format!("PVC name {claim:?}: {message}"),
             )
         }));
-    }
-    errors
-}
-
-/// What every claim for storage needs.
-fn claim_spec(spec: &At<'_>) -> ErrorList {
-    let modes = spec.get("accessModes");
-    let mut errors = ErrorList::new();
-    if modes.len() == 0 {
-        errors.push(Error::required(
-            &modes.path,
-            "at least 1 access mode is required",
-        ));
-    }
-    const MODES: [&str; 4] = [
-        "ReadOnlyMany",
-        "ReadWriteMany",
-        "ReadWriteOnce",
-        "ReadWriteOncePod",
-    ];
-    for mode in modes.items().filter(|mode| !MODES.contains(&mode.text())) {
-        errors.push(Error::not_supported(&modes.path, mode.text(), &MODES));
-    }
-    let storage = spec.get("resources").get("requests").get("storage");
-    let path = spec.path.child("resources").key("storage");
-    match resources::quantity(storage.value) {
-        None => errors.push(Error::required(&path, "")),
-        Some(quantity) if quantity.signum() <= 0 => {
-            errors.push(Error::invalid(
-                &path,
-                quantity.canonical(),
-                "must be greater than zero",
-            ));
-        }
-        Some(_) => {}
     }
     errors
 }

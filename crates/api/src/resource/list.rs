@@ -184,6 +184,18 @@ pub static RESOURCES: &[Resource] = &[
         ])
         .fields(&["spec.clusterIP", "spec.type"])
         .put_creates(),
+    Resource::new(
+        "apps",
+        "v1",
+        "ControllerRevision",
+        "controllerrevisions",
+        "controllerrevision",
+    ),
+    Resource::new("apps", "v1", "DaemonSet", "daemonsets", "daemonset")
+        .short(&["ds"])
+        .in_all()
+        .sub(&[sub("status", apps("DaemonSet"), WRITE)])
+        .generation(),
     Resource::new("apps", "v1", "Deployment", "deployments", "deployment")
         .short(&["deploy"])
         .in_all()
@@ -194,6 +206,11 @@ pub static RESOURCES: &[Resource] = &[
         .in_all()
         .sub(&[SCALE, sub("status", apps("ReplicaSet"), WRITE)])
         .fields(&["status.replicas"])
+        .generation(),
+    Resource::new("apps", "v1", "StatefulSet", "statefulsets", "statefulset")
+        .short(&["sts"])
+        .in_all()
+        .sub(&[SCALE, sub("status", apps("StatefulSet"), WRITE)])
         .generation(),
     Resource::new("events.k8s.io", "v1", "Event", "events", "event")
         .short(&["ev"])

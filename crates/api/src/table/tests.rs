@@ -583,6 +583,33 @@ fn rows_of_workloads() {
             "w|3|2|0|10m|a,b|i:1,i:2|app=web",
         ),
         (
+            "a stateful set",
+            "statefulsets.apps",
+            object(&spec, json!({"replicas": 3, "readyReplicas": 2})),
+            "w|2/3|10m|a,b|i:1,i:2",
+        ),
+        (
+            "a daemon set",
+            "daemonsets.apps",
+            object(
+                &spec,
+                json!({"desiredNumberScheduled": 1, "currentNumberScheduled": 2, "numberReady": 3, "updatedNumberScheduled": 4, "numberAvailable": 5}),
+            ),
+            "w|1|2|3|4|5|<none>|10m|a,b|i:1,i:2|app=web",
+        ),
+        (
+            "a revision",
+            "controllerrevisions.apps",
+            json!({"metadata": {"name": "r", "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "controller": true}]}, "revision": 3}),
+            "r|daemonset.apps/d|3|<unknown>",
+        ),
+        (
+            "a revision of nobody",
+            "controllerrevisions.apps",
+            json!({"metadata": {"name": "r"}, "revision": 0}),
+            "r|<none>|0|<unknown>",
+        ),
+        (
             "a scale",
             "scales.autoscaling",
             object(&json!({"replicas": 3}), json!({"replicas": 2})),

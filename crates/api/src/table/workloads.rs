@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::simple::joined;
-use super::{Column, Printer, age, integer, labels, list, name};
+use super::{Column, Printer, age, integer, labels, list, name, text};
 use crate::selector::Selector;
 
 pub(super) const DEPLOYMENTS: Printer = Printer {
@@ -50,6 +50,60 @@ pub(super) const REPLICATION_CONTROLLERS: Printer = Printer {
     },
 };
 
+pub(super) const DAEMON_SETS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::integer("Desired"),
+        Column::integer("Current"),
+        Column::integer("Ready"),
+        Column::integer("Up-to-date"),
+        Column::integer("Available"),
+        Column::text("Node Selector"),
+        Column::AGE,
+        Column::wide("Containers"),
+        Column::wide("Images"),
+        Column::wide("Selector"),
+    ],
+    cells: daemon_set,
+};
+
+pub(super) const STATEFUL_SETS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::text("Ready"),
+        Column::AGE,
+        Column::wide("Containers"),
+        Column::wide("Images"),
+    ],
+    cells: |object, now| {
+        let containers = list(object, "/spec/template/spec/containers");
+        vec![
+            name(object),
+            ready(object).into(),
+            age(object, now),
+            joined(containers, "name"),
+            joined(containers, "image"),
+        ]
+    },
+};
+
+pub(super) const REVISIONS: Printer = Printer {
+    columns: &[
+        Column::NAME,
+        Column::text("Controller"),
+        Column::text("Revision"),
+        Column::AGE,
+    ],
+    cells: |object, now| {
+        vec![
+            name(object),
+            controller(object).into(),
+            json!(integer(object, "/revision")),
+            age(object, now),
+        ]
+    },
+};
+
 /// The subresource `scale` of any of them.
 pub(super) const SCALES: Printer = Printer {
     columns: &[
@@ -69,15 +123,11 @@ pub(super) const SCALES: Printer = Printer {
 };
 
 fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
-    let (ready, desired) = (
-        integer(object, "/status/readyReplicas"),
-        integer(object, "/spec/replicas"),
-    );
     let containers = list(object, "/spec/template/spec/containers");
     let selector = Selector::from_value(&object["spec"]["selector"]);
     vec![
         name(object),
-        format!("{ready}/{desired}").into(),
+        ready(object).into(),
         json!(integer(object, "/status/updatedReplicas")),
         json!(integer(object, "/status/availableReplicas")),
         age(object, now),
@@ -85,6 +135,43 @@ fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
         joined(containers, "image"),
         selector.map_or("<invalid>".into(), |selector| selector.to_string().into()),
     ]
+}
+
+/// How many are ready of those there should be.
+fn ready(object: &Value) -> String {
+    let ready = integer(object, "/status/readyReplicas");
+    format!("{ready}/{}", integer(object, "/spec/replicas"))
+}
+
+fn daemon_set(object: &Value, now: Timestamp) -> Vec<Value> {
+    let count = |name: &str| json!(integer(object, &format!("/status/{name}")));
+    let containers = list(object, "/spec/template/spec/containers");
+    vec![
+        name(object),
+        count("desiredNumberScheduled"),
+        count("currentNumberScheduled"),
+        count("numberReady"),
+        count("updatedNumberScheduled"),
+        count("numberAvailable"),
+        labels(object, "/spec/template/spec/nodeSelector").into(),
+        age(object, now),
+        joined(containers, "name"),
+        joined(containers, "image"),
+        formatted_selector(&object["spec"]["selector"]),
+    ]
+}
+
+/// `daemonset.apps/name` of the owner that controls an object.
+fn controller(object: &Value) -> String {
+    let mut owners = list(object, "/metadata/ownerReferences").iter();
+    let Some(owner) = owners.find(|owner| owner["controller"] == true) else {
+        return "<none>".to_owned();
+    };
+    let (kind, name) = (text(owner, "/kind").to_lowercase(), text(owner, "/name"));
+    match text(owner, "/apiVersion").split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}/{name}"),
+        None => format!("{kind}/{name}"),
+    }
 }
 
 /// How many there should be, are and are ready, and what they run.

@@ -54,6 +54,12 @@ pub(crate) enum Kind {
     ServiceCidrSpec,
     /// A Deployment's `strategy`.
     DeploymentStrategy,
+    /// A DaemonSet's `updateStrategy`.
+    DaemonSetUpdateStrategy,
+    /// A StatefulSet's `updateStrategy`.
+    StatefulSetUpdateStrategy,
+    /// A StatefulSet's `updateStrategy.rollingUpdate`.
+    RollingUpdateStatefulSet,
     /// A Job's `podFailurePolicy`.
     PodFailurePolicy,
     /// A Job's `successPolicy`.
@@ -77,7 +83,10 @@ impl Kind {
             Self::PodFailurePolicy => workloads::POD_FAILURE_POLICY,
             Self::SuccessPolicy => workloads::SUCCESS_POLICY,
             Self::UncountedPods => workloads::UNCOUNTED_PODS,
-            Self::DeploymentStrategy => workloads::DEPLOYMENT_STRATEGY,
+            // Both have the same fields.
+            Self::DeploymentStrategy | Self::DaemonSetUpdateStrategy => workloads::STRATEGY,
+            Self::StatefulSetUpdateStrategy => workloads::STATEFUL_SET_STRATEGY,
+            Self::RollingUpdateStatefulSet => workloads::STATEFUL_SET_ROLLING,
         }
     }
 }
@@ -155,7 +164,10 @@ fn invalid_shown(path: &Path, shown: &Tree, detail: &str) -> Error {
 fn show(mut error: Error, shown: &Tree) -> Error {
     let mut text = String::new();
     shown.compact(&mut text);
-    error.detail = format!("{text}: {}", error.detail);
+    error.detail = match error.detail.as_str() {
+        "" => text,
+        detail => format!("{text}: {detail}"),
+    };
     error.value = None;
     error
 }

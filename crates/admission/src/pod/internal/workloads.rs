@@ -3,7 +3,7 @@
 use super::Layout;
 use super::Shape::{Int, IntOrString, Pointer, Slice, Struct, Text};
 
-pub(super) const DEPLOYMENT_STRATEGY: Layout = &[
+pub(super) const STRATEGY: Layout = &[
     ("Type", "type", Text),
     (
         "RollingUpdate",
@@ -15,6 +15,20 @@ pub(super) const DEPLOYMENT_STRATEGY: Layout = &[
 const ROLLING_UPDATE: Layout = &[
     ("MaxUnavailable", "maxUnavailable", IntOrString),
     ("MaxSurge", "maxSurge", IntOrString),
+];
+
+pub(super) const STATEFUL_SET_STRATEGY: Layout = &[
+    ("Type", "type", Text),
+    (
+        "RollingUpdate",
+        "rollingUpdate",
+        Pointer(&Struct(STATEFUL_SET_ROLLING)),
+    ),
+];
+
+pub(super) const STATEFUL_SET_ROLLING: Layout = &[
+    ("Partition", "partition", Int),
+    ("MaxUnavailable", "maxUnavailable", Pointer(&IntOrString)),
 ];
 
 pub(super) const POD_FAILURE_POLICY: Layout = &[("Rules", "rules", Slice(&Struct(FAILURE_RULE)))];

@@ -219,7 +219,9 @@ mod tests {
         assert_eq!(usual("", "replicationcontrollers"), Usual::Orphan);
         assert_eq!(usual("batch", "jobs"), Usual::Orphan);
         assert_eq!(usual("batch", "cronjobs"), Usual::Delete);
-        assert_eq!(usual("apps", "deployments"), Usual::Delete);
+        for plural in ["deployments", "statefulsets", "daemonsets"] {
+            assert_eq!(usual("apps", plural), Usual::Delete, "{plural}");
+        }
         assert_eq!(usual("", "events"), Usual::None);
         assert_eq!(usual("events.k8s.io", "events"), Usual::None);
     }
