@@ -75,7 +75,8 @@ fn default(set: &mut Value) {
     }
 }
 
-fn template_generation(set: &Value) -> i64 {
+/// How often the template was changed, from one on.
+pub(crate) fn template_generation(set: &Value) -> i64 {
     let text = meta::annotation(set, TEMPLATE_GENERATION);
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }

@@ -104,6 +104,25 @@ fn default(set: &mut Value) {
     }
 }
 
+/// What a client is told of a new or another specification besides what its template is told of.
+pub(crate) fn warnings(spec: &At<'_>, is_new: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for template in spec.get("volumeClaimTemplates").items() {
+        let path = match is_new {
+            true => template.path.clone(),
+            // Upstream writes the field as Go does, and only of changes.
+            false => template.path.child("Spec"),
+        };
+        found.extend(claim::warnings(&template.get("spec").reported_at(path)));
+    }
+    let kept = spec.get("revisionHistoryLimit");
+    if kept.int().is_some_and(|kept| kept < 0) {
+        let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        found.push(format!("{}: {why}", kept.path));
+    }
+    found
+}
+
 /// Upstream's gate `MaxUnavailableStatefulSet` is closed.
 fn drop_disabled(set: &mut Value, old: Option<&Value>) {
     let path = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];

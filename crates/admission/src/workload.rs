@@ -8,12 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::meta::invalid_text;
 use crate::pod::{self, internal, label_selector, non_negative};
-use crate::podtemplate;
 use crate::view::{self, At, dig, entry, get, same, text};
+use crate::{daemonset, podtemplate, statefulset};
 
-/// What a client is told about an object of `resource` besides the answer, when it is new or when its `old` state had another
-/// generation.
+/// What a client is told about an object of `resource` besides the answer, when it is a new Pod or makes Pods; changes of the latter
+/// are told of as far as they count as such.
 pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+    if resource == "pods" {
+        return old.map_or_else(|| pod::warnings(new), |_| Vec::new());
+    }
     let is_named = [
         "deployments.apps",
         "replicasets.apps",
@@ -25,8 +28,12 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
     if old.is_none() && is_named.contains(&resource) {
         warnings.extend(name_of_pods(new));
     }
-    let is_counted = |old: &Value| {
-        dig(new, &["metadata", "generation"]) != dig(old, &["metadata", "generation"])
+    // Of a DaemonSet, changes of the template are counted apart.
+    let is_counted = |old: &Value| match resource {
+        "daemonsets.apps" => {
+            daemonset::template_generation(new) != daemonset::template_generation(old)
+        }
+        _ => dig(new, &["metadata", "generation"]) != dig(old, &["metadata", "generation"]),
     };
     let spec = At::field(new, "spec");
     let job = match resource {
@@ -34,12 +41,17 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
         "cronjobs.batch" => Some(spec.get("jobTemplate").get("spec")),
         _ => None,
     };
-    if let Some(job) = job.filter(|_| old.is_none_or(is_counted)) {
-        warnings.extend(many_indexes(&job));
+    if old.is_none_or(is_counted) {
+        warnings.extend(job.as_ref().and_then(many_indexes));
+        let template = match resource {
+            "podtemplates" => Some(At::field(new, "template")),
+            _ => job.or(Some(spec.clone())).map(|spec| spec.get("template")),
+        };
+        let template = template.filter(At::given);
+        warnings.extend(template.iter().flat_map(pod::template_warnings));
     }
-    let kept = spec.get("revisionHistoryLimit").int();
-    if resource == "statefulsets.apps" && kept.is_some_and(|kept| kept < 0) {
-        warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+    if resource == "statefulsets.apps" {
+        warnings.extend(statefulset::warnings(&spec, old.is_none()));
     }
     let schedule = dig(new, &["spec", "schedule"]);
     if resource == "cronjobs.batch" && old.is_some() && text(schedule).contains("TZ") {

@@ -3,7 +3,7 @@
 use api::field::{Error, ErrorList};
 use api::names;
 
-use super::{label_selector, optional_word};
+use super::{label_selector, optional_word, warnings::fractions};
 use crate::meta::invalid_text;
 use crate::resources;
 use crate::view::At;
@@ -68,4 +68,11 @@ fn size(spec: &At<'_>) -> ErrorList {
         )],
         Some(_) => ErrorList::new(),
     }
+}
+
+/// What a client is told of the specification of a claim: parts of bytes.
+pub(crate) fn warnings(spec: &At<'_>) -> Vec<String> {
+    let given = spec.get("resources");
+    let parts = ["requests", "limits"].map(|part| fractions(&given.get(part), &["storage"]));
+    parts.concat()
 }

@@ -24,6 +24,7 @@ mod strategy;
 mod update;
 mod volumes;
 mod volumes_projected;
+mod warnings;
 
 pub use admit::{AdmitContext, Denied, admit};
 pub use aggregate::qos_class;
@@ -36,7 +37,8 @@ pub(crate) use scheduling::{label_selector, tolerations};
 pub use spec::SpecContext;
 pub(crate) use spec::annotations as validate_annotations;
 pub use spec::validate_value as validate_spec;
-pub use strategy::warnings;
+pub use warnings::of_pod as warnings;
+pub(crate) use warnings::of_template as template_warnings;
 
 use api::field::{Error, ErrorList};
 use api::names;

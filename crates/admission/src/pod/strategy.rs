@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use api::names;
 use serde_json::{Value, json};
 
 use super::aggregate::qos_class;
@@ -175,17 +174,4 @@ fn keep_only_resize(new: &mut Value, old: &Value) {
     }
     object(new).insert("spec".to_owned(), spec);
     restore(new, old, "status");
-}
-
-/// What is allowed but unwise about a new Pod; sent as `Warning` headers.
-pub fn warnings(pod: &Value) -> Vec<String> {
-    let name = text(dig(pod, &["metadata", "name"]));
-    let wrong = names::dns1123_label(name);
-    if name.is_empty() || wrong.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-        wrong.join(" ")
-    )]
 }

@@ -495,3 +495,45 @@ async fn clients_are_warned_of_names_and_templates() {
         .await;
     assert!(scaled.warnings.is_empty(), "{scaled:?}");
 }
+
+#[tokio::test]
+async fn clients_are_warned_of_what_is_unwise_in_pods() {
+    let words = |path: &str| {
+        let why = r#"deprecated since v1.14; use \"kubernetes.io/os\" instead"#;
+        vec![format!(
+            r#"299 - "{path}.nodeSelector[beta.kubernetes.io/os]: {why}""#
+        )]
+    };
+    let server = Server::start().await;
+    let account = json!({"metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    server.ask("POST", accounts, account).await;
+    let selector = json!({"beta.kubernetes.io/os": "linux"});
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"nodeSelector": selector, "containers": [{"name": "c", "image": "i"}]}});
+    let made = server
+        .ask("POST", "/api/v1/namespaces/default/pods", pod)
+        .await;
+    assert_eq!(made.code, 201, "{made:?}");
+    assert_eq!(made.warnings, words("spec"));
+    let labelled = merge(
+        &server,
+        "/api/v1/namespaces/default/pods/a",
+        json!({"metadata": {"labels": {"a": "b"}}}),
+    )
+    .await;
+    assert!(labelled.warnings.is_empty(), "{labelled:?}");
+
+    let made = server
+        .ask(
+            "POST",
+            &STATEFUL_SETS.collection(),
+            STATEFUL_SETS.object("a"),
+        )
+        .await;
+    assert!(made.warnings.is_empty(), "{made:?}");
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}});
+    let changed = merge(&server, &STATEFUL_SETS.path("a"), patch.clone()).await;
+    assert_eq!(changed.warnings, words("spec.template.spec"));
+    let same = merge(&server, &STATEFUL_SETS.path("a"), patch).await;
+    assert!(same.warnings.is_empty(), "{same:?}");
+}
