@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, watch_all};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
@@ -32,7 +32,8 @@ impl Sized {
 /// The watches; there are some while there is a budget.
 pub(super) struct Watches {
     deployments: Watch<Deployment>,
-    sets: Watch<ReplicaSet>,
+    replica_sets: Watch<ReplicaSet>,
+    stateful_sets: Watch<StatefulSet>,
     controllers: Watch<ReplicationController>,
 }
 
@@ -40,7 +41,8 @@ impl Watches {
     pub(super) fn open(client: &Client) -> Self {
         Watches {
             deployments: watch_all(client),
-            sets: watch_all(client),
+            replica_sets: watch_all(client),
+            stateful_sets: watch_all(client),
             controllers: watch_all(client),
         }
     }
@@ -49,7 +51,8 @@ impl Watches {
 /// What a watch has told.
 pub(super) enum Change {
     Deployment(Event<Deployment>),
-    Set(Event<ReplicaSet>),
+    ReplicaSet(Event<ReplicaSet>),
+    StatefulSet(Event<StatefulSet>),
     Controller(Event<ReplicationController>),
 }
 
@@ -60,7 +63,8 @@ pub(super) async fn next_of(watches: Option<&mut Watches>) -> Result<Change, wat
     };
     tokio::select! {
         Some(event) = watches.deployments.next() => event.map(Change::Deployment),
-        Some(event) = watches.sets.next() => event.map(Change::Set),
+        Some(event) = watches.replica_sets.next() => event.map(Change::ReplicaSet),
+        Some(event) = watches.stateful_sets.next() => event.map(Change::StatefulSet),
         Some(event) = watches.controllers.next() => event.map(Change::Controller),
     }
 }
@@ -69,13 +73,20 @@ pub(super) async fn next_of(watches: Option<&mut Watches>) -> Result<Change, wat
 #[derive(Default)]
 pub(super) struct Scales {
     deployments: Mirror<Sized>,
-    sets: Mirror<Sized>,
+    replica_sets: Mirror<Sized>,
+    stateful_sets: Mirror<Sized>,
     controllers: Mirror<Sized>,
 }
 
 impl Scales {
     pub(super) fn is_synced(&self) -> bool {
-        self.deployments.is_synced() && self.sets.is_synced() && self.controllers.is_synced()
+        let workloads = [
+            &self.deployments,
+            &self.replica_sets,
+            &self.stateful_sets,
+            &self.controllers,
+        ];
+        workloads.iter().all(|mirror| mirror.is_synced())
     }
 
     /// Takes in a change; whose budgets it concerns.
@@ -85,9 +96,13 @@ impl Scales {
                 let look = |d: Deployment| Sized::new(d.metadata, d.spec.and_then(|s| s.replicas));
                 news(self.deployments.hear(event, look), &self.deployments)
             }
-            Change::Set(event) => {
+            Change::ReplicaSet(event) => {
                 let look = |s: ReplicaSet| Sized::new(s.metadata, s.spec.and_then(|s| s.replicas));
-                news(self.sets.hear(event, look), &self.sets)
+                news(self.replica_sets.hear(event, look), &self.replica_sets)
+            }
+            Change::StatefulSet(event) => {
+                let look = |s: StatefulSet| Sized::new(s.metadata, s.spec.and_then(|s| s.replicas));
+                news(self.stateful_sets.hear(event, look), &self.stateful_sets)
             }
             Change::Controller(event) => {
                 let look = |c: ReplicationController| {
@@ -104,7 +119,7 @@ impl Scales {
         let (group, version) = whole.split_once('/').unwrap_or(("", whole));
         let found = match (group, &*controller.kind) {
             ("apps", "ReplicaSet") => {
-                let set = find(&self.sets, namespace, controller);
+                let set = find(&self.replica_sets, namespace, controller);
                 match set.and_then(|set| set.owner.as_ref()) {
                     Some(owner) if owner.kind == "Deployment" => {
                         find(&self.deployments, namespace, owner)
@@ -113,6 +128,7 @@ impl Scales {
                 }
             }
             ("apps", "Deployment") => find(&self.deployments, namespace, controller),
+            ("apps", "StatefulSet") => find(&self.stateful_sets, namespace, controller),
             ("", "ReplicationController") => find(&self.controllers, namespace, controller),
             _ => {
                 let kind = api::resource::of_kind(group, version, &controller.kind);
@@ -152,4 +168,81 @@ fn find<'a>(
     let key: Key = (namespace.to_owned(), named.name.clone());
     let found = mirror.get(&key)?;
     (found.uid.as_ref() == Some(&named.uid)).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a watch tells of one object, `name` of namespace `n` with uid `u-name`.
+    fn events<K: DeserializeOwned>(
+        name: &str,
+        replicas: i32,
+        owner: Option<&str>,
+    ) -> Vec<Event<K>> {
+        let owner = owner.map(|name| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": format!("u-{name}"), "controller": true}));
+        let owners: Vec<_> = owner.into_iter().collect();
+        let selected = json!({"matchLabels": {"a": "b"}});
+        let object = json!({"metadata": {"name": name, "namespace": "n", "uid": format!("u-{name}"), "ownerReferences": owners},
+            "spec": {"replicas": replicas, "selector": selected, "serviceName": "s", "template": {}}});
+        let object = serde_json::from_value(object).expect("an object");
+        vec![Event::Init, Event::InitApply(object), Event::InitDone]
+    }
+
+    fn controller(api_version: &str, kind: &str, name: &str, uid: &str) -> OwnerReference {
+        OwnerReference {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            name: name.into(),
+            uid: uid.into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }
+    }
+
+    #[test]
+    fn workloads_say_how_many_there_should_be() {
+        let mut scales = Scales::default();
+        for event in events("web", 3, None) {
+            scales.hear(Change::Deployment(event));
+        }
+        for event in events("web-1", 2, Some("web")) {
+            scales.hear(Change::ReplicaSet(event));
+        }
+        let metadata = json!({"name": "rc", "namespace": "n", "uid": "u-rc"});
+        let older = json!({"metadata": metadata, "spec": {"replicas": 4}});
+        let object = serde_json::from_value(older).expect("an object");
+        for event in [Event::Init, Event::InitApply(object), Event::InitDone] {
+            scales.hear(Change::Controller(event));
+        }
+        assert!(!scales.is_synced(), "stateful sets are to come");
+        for event in events("db", 5, None) {
+            scales.hear(Change::StatefulSet(event));
+        }
+        assert!(scales.is_synced());
+
+        for (group, kind, name, uid, expected) in [
+            ("apps/v1", "StatefulSet", "db", "u-db", "u-db 5"),
+            ("apps/v1", "StatefulSet", "db", "another", "unknown"),
+            ("apps/v1", "StatefulSet", "other", "u-db", "unknown"),
+            ("other/v1", "StatefulSet", "db", "u-db", "unknown"),
+            ("apps/v1", "ReplicaSet", "web-1", "u-web-1", "u-web 3"),
+            ("apps/v1", "Deployment", "web", "u-web", "u-web 3"),
+            ("v1", "ReplicationController", "rc", "u-rc", "u-rc 4"),
+            ("apps/v1", "DaemonSet", "agent", "u", "no daemonsets.apps"),
+            ("batch/v1", "Job", "j", "u", "no jobs.batch"),
+        ] {
+            let found = match scales.of("n", &controller(group, kind, name, uid)) {
+                Scale::Is(uid, replicas) => format!("{uid} {replicas}"),
+                Scale::None(resource) => format!("no {resource}"),
+                Scale::Unknown => "unknown".into(),
+            };
+            assert_eq!(found, expected, "{group} {kind} {name} {uid}");
+        }
+        let set = controller("apps/v1", "StatefulSet", "db", "u-db");
+        assert!(matches!(scales.of("m", &set), Scale::Unknown), "elsewhere");
+    }
 }
