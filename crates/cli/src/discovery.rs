@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::connect::Server;
 
 /// A resource as discovery tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// Empty for the core group.
     pub(crate) group: String,

@@ -90,20 +90,6 @@ pub(crate) fn new_and_old<'s>(
     (new, sorted)
 }
 
-/// The ReplicaSet of a revision; 0 is the one before the latest.
-pub(crate) fn of_revision(sets: &[Value], wanted: i64) -> Option<&Value> {
-    let mut numbered: Vec<(i64, &Value)> = sets
-        .iter()
-        .filter_map(|set| Some((revision(set)?, set)))
-        .collect();
-    numbered.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-    let found = match wanted {
-        0 => numbered.get(1),
-        _ => numbered.iter().find(|(number, _)| *number == wanted),
-    };
-    found.map(|(_, set)| *set)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,25 +117,5 @@ mod tests {
         let old: Vec<_> = old.into_iter().map(|set| name(Some(set))).collect();
         assert_eq!(old, [Some("a"), Some("late")]);
         assert_eq!(new_and_old(&deployment, &sets[2..]).0, None);
-    }
-
-    #[test]
-    fn revisions_are_found_by_number() {
-        let sets = [
-            set("two", "", Some("2"), "a"),
-            set("none", "", None, "a"),
-            set("ten", "", Some("10"), "a"),
-            set("odd", "", Some("x"), "a"),
-            set("one", "", Some("1"), "a"),
-        ];
-        for (wanted, found) in [
-            (0, Some("two")),
-            (1, Some("one")),
-            (10, Some("ten")),
-            (3, None),
-        ] {
-            assert_eq!(name(of_revision(&sets, wanted)), found, "{wanted}");
-        }
-        assert_eq!(of_revision(&sets[..1], 0), None, "there is none before");
     }
 }

@@ -4,6 +4,7 @@ mod events;
 mod other;
 mod pod;
 mod service;
+mod sets;
 mod tabs;
 mod volumes;
 mod workload;
@@ -23,7 +24,7 @@ const LONGEST_ANNOTATION: usize = 140;
 pub(crate) struct Beside {
     /// Its events; `None` shows none.
     pub(crate) events: Option<Vec<Value>>,
-    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of a ReplicaSet.
+    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods itself.
     pub(crate) parts: Vec<Value>,
 }
 
@@ -45,6 +46,8 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         }
         ("apps/v1", "Deployment") => workload::deployment(&mut out, object, &beside.parts),
         ("apps/v1", "ReplicaSet") => workload::replica_set(&mut out, object, &beside.parts),
+        ("apps/v1", "StatefulSet") => sets::stateful_set(&mut out, object, &beside.parts),
+        ("apps/v1", "DaemonSet") => sets::daemon_set(&mut out, object, &beside.parts),
         ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
         ("scheduling.k8s.io/v1", "PriorityClass") => other::priority_class(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),

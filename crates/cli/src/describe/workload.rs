@@ -7,11 +7,11 @@ use super::{labels_and_annotations, list, name_and_namespace, pod, shown, text, 
 use crate::pods::selector_of;
 use crate::workloads::new_and_old;
 
-fn count(value: &Value) -> i64 {
+pub(super) fn count(value: &Value) -> i64 {
     value.as_i64().unwrap_or(0)
 }
 
-fn selector(object: &Value) -> String {
+pub(super) fn selector(object: &Value) -> String {
     selector_of(object)
         .filter(|selector| !selector.is_empty())
         .unwrap_or_else(|| "<none>".into())
@@ -102,24 +102,25 @@ pub(super) fn replica_set(out: &mut Tabs, set: &Value, pods: &[Value]) {
             count(&spec["replicas"])
         ),
     );
+    out.field(0, "Pods Status", phases(pods));
+    pod::template(out, &spec["template"]);
+    conditions(out, list(&status["conditions"]));
+}
+
+/// How many Pods are in which phase.
+pub(super) fn phases(pods: &[Value]) -> String {
     let phase = |phase: &str| {
         pods.iter()
             .filter(|pod| pod["status"]["phase"] == phase)
             .count()
     };
-    out.field(
-        0,
-        "Pods Status",
-        format!(
-            "{} Running / {} Waiting / {} Succeeded / {} Failed",
-            phase("Running"),
-            phase("Pending"),
-            phase("Succeeded"),
-            phase("Failed")
-        ),
-    );
-    pod::template(out, &spec["template"]);
-    conditions(out, list(&status["conditions"]));
+    format!(
+        "{} Running / {} Waiting / {} Succeeded / {} Failed",
+        phase("Running"),
+        phase("Pending"),
+        phase("Succeeded"),
+        phase("Failed")
+    )
 }
 
 fn conditions(out: &mut Tabs, conditions: &[Value]) {

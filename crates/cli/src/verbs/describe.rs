@@ -120,12 +120,13 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
     Ok(list["items"].as_array_mut().map(std::mem::take))
 }
 
-/// What an object is described with: the EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of a ReplicaSet.
+/// What an object is described with: the EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods
+/// itself.
 async fn parts(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
         (Some("v1"), Some("Service")) => slices(server, object).await,
         (Some("apps/v1"), Some("Deployment")) => replica_sets(server, object).await,
-        (Some("apps/v1"), Some("ReplicaSet")) => {
+        (Some("apps/v1"), Some("ReplicaSet" | "StatefulSet" | "DaemonSet")) => {
             controlled(server, object, "/api/v1", "pods").await
         }
         _ => Ok(Vec::new()),

@@ -1,21 +1,17 @@
-//! `rollout history`: the revisions of a Deployment that can be gone back to.
+//! `rollout history`: the revisions of a workload that can be gone back to.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
-use serde_json::Value;
 
-use super::{group_kind, items, kind_of_apps};
+use super::revision::{CHANGE_CAUSE, Revision, find, revisions};
+use super::{items, kind_of_apps, without_revisions};
 use crate::args::{RolloutHistoryArgs, WriteArgs};
 use crate::connect::{JSON, Server};
 use crate::describe::{self, Tabs};
 use crate::failure;
 use crate::select::Item;
 use crate::verbs::write::{Writer, print};
-use crate::workloads::{replica_sets, revision};
-
-/// Says in people's words why a revision was made.
-const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
 /// `carob rollout history`
 pub(super) async fn history(
@@ -34,15 +30,13 @@ pub(super) async fn history(
 
 async fn one(server: &Server, args: &RolloutHistoryArgs, item: &Item) -> anyhow::Result<()> {
     let object = server.get(&item.path(), JSON).await?;
-    if kind_of_apps(&item.resource) != Some("Deployment") {
-        bail!(
-            "no history viewer has been implemented for {:?}",
-            group_kind(&item.resource)
-        );
-    }
-    let sets = replica_sets(server, &object).await?;
+    let kind = kind_of_apps(&item.resource);
+    let Some(mut revisions) = revisions(server, kind, &object).await? else {
+        let error = without_revisions(&item.resource, "history viewer", "history");
+        return Err(error);
+    };
     if args.output.is_none() {
-        let text = text(&sets, args.revision)?;
+        let text = text(&revisions, args.revision)?;
         let with = match args.revision {
             0 => String::new(),
             number => format!("with revision #{number}"),
@@ -54,90 +48,89 @@ async fn one(server: &Server, args: &RolloutHistoryArgs, item: &Item) -> anyhow:
         ..WriteArgs::default()
     };
     let writer = Writer::new(&write, "")?;
-    let mut found = numbered(&sets);
     if args.revision > 0 {
-        found.retain(|(number, _)| *number == args.revision);
-        if found.is_empty() {
+        revisions.retain(|revision| revision.number == args.revision);
+        if revisions.is_empty() {
             bail!("unable to find the specified revision");
         }
     }
-    for (_, set) in found {
-        let name = set["metadata"]["name"].as_str().unwrap_or_default();
-        let mut set = set.clone();
-        set["apiVersion"] = "apps/v1".into();
-        set["kind"] = "ReplicaSet".into();
-        writer.done(&format!("replicaset.apps/{name}"), "", &set)?;
+    for revision in revisions {
+        writer.done(&revision.label(), "", &revision.object)?;
     }
     Ok(())
 }
 
-/// ReplicaSets with their revisions, in order.
-fn numbered(sets: &[Value]) -> Vec<(i64, &Value)> {
-    let mut numbered: Vec<(i64, &Value)> = sets
-        .iter()
-        .filter_map(|set| Some((revision(set)?, set)))
-        .collect();
-    numbered.sort_by_key(|(number, _)| *number);
-    numbered
-}
-
 /// A table of all revisions, or the template of one.
-fn text(sets: &[Value], wanted: i64) -> anyhow::Result<String> {
-    let numbered = numbered(sets);
-    if numbered.is_empty() {
+fn text(revisions: &[Revision], wanted: i64) -> anyhow::Result<String> {
+    if revisions.is_empty() {
         return Ok("No rollout history found.".into());
     }
-    let cause = |set: &Value| {
-        let cause = set["metadata"]["annotations"][CHANGE_CAUSE].as_str();
-        cause.filter(|cause| !cause.is_empty()).map(str::to_owned)
-    };
     if wanted > 0 {
-        let Some((_, set)) = numbered.iter().find(|(number, _)| *number == wanted) else {
+        let Some(revision) = find(revisions, wanted) else {
             bail!("unable to find the specified revision");
         };
-        let mut template = set["spec"]["template"].clone();
-        if let Some(cause) = cause(set) {
-            template["metadata"]["annotations"][CHANGE_CAUSE] = cause.into();
+        let mut template = revision.template().clone();
+        // Of a Deployment, it stands in the template.
+        if let (Some(cause), None) = (&revision.cause, &revision.patch) {
+            template["metadata"]["annotations"][CHANGE_CAUSE] = cause.as_str().into();
         }
         return Ok(describe::template(&template));
     }
     let mut rows = Tabs::default();
     rows.line(0, "REVISION\tCHANGE-CAUSE");
-    for (number, set) in numbered {
-        let cause = cause(set).unwrap_or_else(|| "<none>".into());
-        rows.line(0, format!("{number}\t{cause}"));
+    for revision in revisions {
+        let cause = revision.cause.as_deref().unwrap_or("<none>");
+        rows.line(0, format!("{}\t{cause}", revision.number));
     }
     Ok(rows.finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::revision::tests::{of_deployment, of_stateful_set};
     use super::*;
-    use serde_json::json;
+
+    const REST: &str = "    Port:\t<none>\n    Host Port:\t<none>\n    Environment:\t<none>\n    Mounts:\t<none>\n  Volumes:\t<none>\n  Node-Selectors:\t<none>\n  Tolerations:\t<none>\n";
+
+    fn shown(revisions: &[Revision], wanted: i64) -> String {
+        text(revisions, wanted).unwrap_or_else(|error| format!("error: {error}"))
+    }
 
     #[test]
-    fn revisions_stand_in_order() {
-        let set = |revision: &str, cause: Option<&str>| {
-            json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision, CHANGE_CAUSE: cause}}, "spec": {"template": {
-            "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "web:1"}]}}}})
-        };
-        let sets = [set("10", Some("newer web")), set("2", None)];
+    fn revisions_are_a_table() {
+        let of_deployment = [
+            of_deployment("2", None, "web:1"),
+            of_deployment("10", Some("newer web"), "web:1"),
+        ];
+        let of_deployment: Vec<Revision> = of_deployment.into_iter().flatten().collect();
+        let of_set = [of_stateful_set(1, None), of_stateful_set(2, Some("better"))];
+        for (revisions, expected) in [
+            (
+                &of_deployment[..],
+                "REVISION  CHANGE-CAUSE\n2         <none>\n10        newer web\n",
+            ),
+            (
+                &of_set[..],
+                "REVISION  CHANGE-CAUSE\n1         <none>\n2         better\n",
+            ),
+            (&[], "No rollout history found."),
+        ] {
+            assert_eq!(shown(revisions, 0), expected);
+        }
         assert_eq!(
-            text(&sets, 0).ok().as_deref(),
-            Some("REVISION  CHANGE-CAUSE\n2         <none>\n10        newer web\n")
+            shown(&of_set, 3),
+            "error: unable to find the specified revision"
         );
         assert_eq!(
-            text(&[], 0).ok().as_deref(),
-            Some("No rollout history found.")
+            shown(&of_deployment, 10),
+            format!(
+                "Pod Template:\n  Labels:\tapp=web\n\tpod-template-hash=x\n  Annotations:\tkubernetes.io/change-cause: newer web\n  Containers:\n   main:\n    Image:\tweb:1\n{REST}"
+            )
         );
         assert_eq!(
-            text(&sets, 3).expect_err("no such").to_string(),
-            "unable to find the specified revision"
-        );
-        assert_eq!(
-            text(&sets, 10).ok().as_deref(),
-            Some(
-                "Pod Template:\n  Labels:\tapp=web\n  Annotations:\tkubernetes.io/change-cause: newer web\n  Containers:\n   main:\n    Image:\tweb:1\n    Port:\t<none>\n    Host Port:\t<none>\n    Environment:\t<none>\n    Mounts:\t<none>\n  Volumes:\t<none>\n  Node-Selectors:\t<none>\n  Tolerations:\t<none>\n"
+            shown(&of_set, 2),
+            format!(
+                "Pod Template:\n  Labels:\tapp=db\n  Containers:\n   main:\n    Image:\tdb:2\n{REST}"
             )
         );
     }

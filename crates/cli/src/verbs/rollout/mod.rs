@@ -1,6 +1,7 @@
 //! `rollout`: status, history and changes of workloads' rollouts.
 
 mod history;
+mod revision;
 mod status;
 mod undo;
 
@@ -70,6 +71,22 @@ fn group_kind(resource: &Resource) -> String {
     match resource.group.as_str() {
         "" => resource.kind.clone(),
         group => format!("{}.{group}", resource.kind),
+    }
+}
+
+/// What is said of a kind without revisions, which have no `part`: kubectl has other words for one that makes no Pods.
+fn without_revisions(resource: &Resource, part: &str, wanted: &str) -> anyhow::Error {
+    let (group, kind) = (resource.group.as_str(), resource.kind.as_str());
+    let title = group_kind(resource);
+    match (group, kind) {
+        ("", "Pod" | "ReplicationController")
+        | ("apps", "ReplicaSet")
+        | ("batch", "Job" | "CronJob") => {
+            anyhow!("no {part} has been implemented for {title:?}")
+        }
+        _ => anyhow!(
+            "error retrieving {wanted} for {title:?}, no visitor method exists for {{{group} {kind}}}"
+        ),
     }
 }
 
@@ -191,6 +208,12 @@ mod tests {
                 &runs,
                 Ok(Some(restarted.clone())),
             ),
+            (
+                Change::Restart,
+                Some("DaemonSet"),
+                &runs,
+                Ok(Some(restarted.clone())),
+            ),
             (Change::Restart, deployment, &restarted, Ok(None)),
             (
                 Change::Restart,
@@ -221,6 +244,12 @@ mod tests {
             (Change::Resume, deployment, &runs, Err("is not paused")),
             (
                 Change::Resume,
+                Some("DaemonSet"),
+                &paused,
+                Err("resuming is not supported"),
+            ),
+            (
+                Change::Resume,
                 None,
                 &runs,
                 Err("resuming is not supported"),
@@ -231,6 +260,35 @@ mod tests {
                 expected,
                 "{change:?} {object}"
             );
+        }
+    }
+    #[test]
+    fn kinds_without_revisions_are_told_apart() {
+        for (group, kind, expected) in [
+            ("", "Pod", "no rollbacker has been implemented for \"Pod\""),
+            (
+                "batch",
+                "Job",
+                "no rollbacker has been implemented for \"Job.batch\"",
+            ),
+            (
+                "",
+                "ConfigMap",
+                "error retrieving history for \"ConfigMap\", no visitor method exists for { ConfigMap}",
+            ),
+            (
+                "apps",
+                "ControllerRevision",
+                "error retrieving history for \"ControllerRevision.apps\", no visitor method exists for {apps ControllerRevision}",
+            ),
+        ] {
+            let resource = Resource {
+                group: group.into(),
+                kind: kind.into(),
+                ..Resource::default()
+            };
+            let error = without_revisions(&resource, "rollbacker", "history");
+            assert_eq!(error.to_string(), expected);
         }
     }
 }

@@ -72,6 +72,7 @@ fn viewer(kind: Option<&str>) -> Option<Viewer> {
     match kind? {
         "Deployment" => Some(deployment),
         "StatefulSet" => Some(stateful_set),
+        "DaemonSet" => Some(daemon_set),
         _ => None,
     }
 }
@@ -146,10 +147,38 @@ fn deployment(object: &Value, wanted: i64) -> Result<Progress, String> {
     done(format!("deployment {name:?} successfully rolled out"))
 }
 
+/// What is told of a set whose Pods are replaced only when somebody deletes them.
+const NO_ROLLOUT: &str = "rollout status is only available for RollingUpdate strategy type";
+
+fn daemon_set(object: &Value, _: i64) -> Result<Progress, String> {
+    let (name, status) = (name(object), &object["status"]);
+    if object["spec"]["updateStrategy"]["type"] != "RollingUpdate" {
+        return Err(NO_ROLLOUT.into());
+    }
+    if number(&object["metadata"]["generation"]) > number(&status["observedGeneration"]) {
+        return waiting("Waiting for daemon set spec update to be observed...".into());
+    }
+    let begins = format!("Waiting for daemon set {name:?} rollout to finish:");
+    let wanted = number(&status["desiredNumberScheduled"]);
+    let updated = number(&status["updatedNumberScheduled"]);
+    if updated < wanted {
+        return waiting(format!(
+            "{begins} {updated} out of {wanted} new pods have been updated..."
+        ));
+    }
+    let available = number(&status["numberAvailable"]);
+    if available < wanted {
+        return waiting(format!(
+            "{begins} {available} of {wanted} updated pods are available..."
+        ));
+    }
+    done(format!("daemon set {name:?} successfully rolled out"))
+}
+
 fn stateful_set(object: &Value, _: i64) -> Result<Progress, String> {
     let (spec, status) = (&object["spec"], &object["status"]);
     if spec["updateStrategy"]["type"] != "RollingUpdate" {
-        return Err("rollout status is only available for RollingUpdate strategy type".into());
+        return Err(NO_ROLLOUT.into());
     }
     let observed = number(&status["observedGeneration"]);
     if observed == 0 || number(&object["metadata"]["generation"]) > observed {
@@ -294,6 +323,40 @@ mod tests {
         ] {
             let object = json!({"metadata": {"generation": 1}, "spec": {"replicas": 2, "updateStrategy": strategy}, "status": status});
             assert_eq!(told(stateful_set, &object, 0), expected);
+        }
+    }
+    #[test]
+    fn daemon_sets() {
+        let status = |observed: i64, updated: i64, available: i64| json!({"observedGeneration": observed, "desiredNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available});
+        for (strategy, status, expected) in [
+            (
+                "OnDelete",
+                json!({}),
+                "error: rollout status is only available for RollingUpdate strategy type",
+            ),
+            (
+                "RollingUpdate",
+                status(1, 2, 2),
+                "Waiting for daemon set spec update to be observed...",
+            ),
+            (
+                "RollingUpdate",
+                status(2, 1, 2),
+                "Waiting for daemon set \"web\" rollout to finish: 1 out of 2 new pods have been updated...",
+            ),
+            (
+                "RollingUpdate",
+                status(2, 2, 1),
+                "Waiting for daemon set \"web\" rollout to finish: 1 of 2 updated pods are available...",
+            ),
+            (
+                "RollingUpdate",
+                status(2, 2, 2),
+                "+daemon set \"web\" successfully rolled out",
+            ),
+        ] {
+            let object = json!({"metadata": {"name": "web", "generation": 2}, "spec": {"updateStrategy": {"type": strategy}}, "status": status});
+            assert_eq!(told(daemon_set, &object, 0), expected);
         }
     }
 }
