@@ -7,6 +7,7 @@
 pub mod cronjob;
 pub mod deployment;
 pub mod garbage;
+mod hash;
 pub mod job;
 mod object;
 pub mod owner;

@@ -1,14 +1,10 @@
 //! When two templates are the same, and the name of one.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
 use super::HASH_LABEL;
-
-/// No vowels and nothing that looks like another.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+use crate::hash;
 
 /// Whether both make the same Pods, whatever label tells them apart.
 pub(super) fn same(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
@@ -17,14 +13,7 @@ pub(super) fn same(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 
 /// A short word for a template; another one for each number of collisions.
 pub(super) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    let mut hash = Fnv::default();
-    hash.write(canonical(template).to_string().as_bytes());
-    if let Some(collisions) = collisions {
-        hash.write(&collisions.to_le_bytes());
-    }
-    let digits = hash.0.to_string().into_bytes().into_iter();
-    let letters = digits.map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()]));
-    letters.collect()
+    hash::word(&canonical(template), collisions)
 }
 
 /// A template without its hash, in one order, and without what says nothing.
@@ -34,46 +23,7 @@ fn canonical(template: &PodTemplateSpec) -> Value {
     if let Some(labels) = &mut metadata.labels {
         labels.remove(HASH_LABEL);
     }
-    pruned(serde_json::to_value(template).unwrap_or_default())
-}
-
-fn pruned(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let fields: BTreeMap<String, Value> =
-                map.into_iter().map(|(k, v)| (k, pruned(v))).collect();
-            let said = fields.into_iter().filter(|(_, v)| !is_nothing(v));
-            Value::Object(said.collect())
-        }
-        // A list keeps its places; an empty volume is one nonetheless.
-        Value::Array(items) => items.into_iter().map(pruned).collect(),
-        other => other,
-    }
-}
-
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
-}
-
-/// FNV-1a of 32 bits.
-struct Fnv(u32);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Fnv(0x811c_9dc5)
-    }
-}
-
-impl Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    }
+    hash::pruned(serde_json::to_value(template).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -98,8 +48,6 @@ mod tests {
         assert_eq!(hash(&plain, None), hash(&marked, None));
         assert_ne!(hash(&plain, None), hash(&plain, Some(1)));
         assert_ne!(hash(&plain, Some(1)), hash(&plain, Some(2)));
-        let hash = hash(&plain, None);
-        assert!(hash.bytes().all(|b| LETTERS.contains(&b)), "{hash}");
     }
 
     #[test]
@@ -113,12 +61,5 @@ mod tests {
         );
         assert!(same(&plain, &wordy));
         assert!(!same(&plain, &other));
-    }
-
-    #[test]
-    fn fnv_as_published() {
-        let mut hash = Fnv::default();
-        hash.write(b"foobar");
-        assert_eq!(hash.0, 0xbf9c_f968);
     }
 }
