@@ -8,6 +8,7 @@ pub mod cronjob;
 pub mod deployment;
 pub mod garbage;
 mod hash;
+pub mod history;
 pub mod job;
 mod object;
 pub mod owner;
