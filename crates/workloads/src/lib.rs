@@ -15,3 +15,4 @@ pub mod owner;
 pub mod pod;
 pub mod replicaset;
 pub mod replication;
+pub mod statefulset;

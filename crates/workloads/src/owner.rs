@@ -40,10 +40,18 @@ pub enum Claim {
 /// What `object` is to `controller`, which selects objects of its namespace by `selector`. A controller that is being deleted neither
 /// takes over nor lets go.
 pub fn claim(controller: &ObjectMeta, selector: &Selector, object: &ObjectMeta) -> Claim {
+    claim_selected(controller, selector.matches(&object.labels), object)
+}
+
+/// As [`claim`], where it is known whether the controller selects the object.
+pub(crate) fn claim_selected(
+    controller: &ObjectMeta,
+    is_selected: bool,
+    object: &ObjectMeta,
+) -> Claim {
     if controller.namespace != object.namespace {
         return Claim::Ignore;
     }
-    let is_selected = selector.matches(&object.labels);
     let is_leaving = controller.deletion_timestamp.is_some();
     match controller_of(object) {
         Some(owner) if Some(&owner.uid) != controller.uid.as_ref() => Claim::Ignore,
