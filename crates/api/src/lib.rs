@@ -8,6 +8,7 @@ pub mod cron;
 pub mod discovery;
 pub mod duration;
 pub mod field;
+pub mod fit;
 pub mod gotext;
 pub mod gvk;
 pub mod names;

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::fit::{self, Stay};
 use futures::StreamExt;
 use informer::{Watch, next_of, watch, watch_all};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
-use lifecycle::fit::{self, Stay};
 use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;

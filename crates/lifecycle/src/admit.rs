@@ -1,11 +1,11 @@
 //! Whether this node takes a Pod it sees for the first time (§1.2).
 
+use api::fit;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use jiff::Timestamp;
 
-use crate::fit;
 use crate::plan::Event;
 use crate::preempt;
 use crate::room::Room;

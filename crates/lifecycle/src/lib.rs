@@ -16,7 +16,6 @@ mod decide;
 mod display;
 mod ephemeral;
 pub mod events;
-pub mod fit;
 pub mod forecast;
 pub mod image;
 mod init;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use api::fit;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
-use lifecycle::fit;
 use lifecycle::room::Room;
 use lifecycle::share::Share;
 

@@ -7,10 +7,10 @@ mod watch;
 
 use std::collections::BTreeSet;
 
+use api::fit;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 
 use crate::admit::Rejection;
-use crate::fit;
 use crate::plan::Event;
 use crate::preempt;
 use crate::resources::{self, Qos};

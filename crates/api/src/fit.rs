@@ -1,5 +1,5 @@
-//! Whether a node is one for a Pod, by names, labels and taints: what the scheduler and the node agent ask alike (upstream's plugins
-//! NodeName, NodeAffinity and TaintToleration). Whether it has room is for [`crate::room`] to say.
+//! Whether a node is one for a Pod, by names, labels and taints: what the scheduler, the node agent and controllers ask alike
+//! (upstream's plugins NodeName, NodeAffinity and TaintToleration). Nothing here knows whether it has room.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub const NO_EXECUTE: &str = "NoExecute";
 pub const OTHER_NAME: &str = "node(s) didn't match the requested node name";
 /// What is said of a node that is not [affine](is_affine).
 pub const NOT_AFFINE: &str = "node(s) didn't match Pod's node affinity/selector";
-/// What is said of a node whose ports are taken ([`crate::room::Room::is_port_taken`]).
+/// What is said of a node whose ports are taken.
 pub const PORTS_TAKEN: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// Whether the node is the one that the Pod's spec names, if it names one.
