@@ -4,12 +4,12 @@ use informer::Key;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 use workloads::deployment::{self, Failure, Step};
 use workloads::{owner, pod};
 
 use super::Work;
-use super::outcome::{Failed, Outcome, Trouble, is_namespace_ending, words_of};
+use super::outcome::{Failed, Outcome, Trouble, is_namespace_ending, is_taken, words_of};
 use super::steps::{Hands, Subject};
 use super::world::World;
 
@@ -67,7 +67,10 @@ async fn take(hands: &Hands, subject: &Subject, step: Step, collisions: i32) -> 
         }
         Step::Create(set) => create(hands, subject, &set, collisions).await,
         Step::Update { set, scaled_from } => update(hands, subject, &set, scaled_from).await,
-        Step::Delete { set, uid } => delete(hands, subject, &set, uid).await,
+        Step::Delete { set, uid } => match hands.remove::<ReplicaSet>(subject, &set, &uid).await {
+            Ok(()) => Outcome::default(),
+            Err(error) => Failed::because(&error).into(),
+        },
     }
 }
 
@@ -87,8 +90,7 @@ async fn create(hands: &Hands, subject: &Subject, set: &ReplicaSet, collisions: 
         }
         Err(error) => error,
     };
-    let is_there = matches!(&error, kube::Error::Api(e) if e.is_already_exists());
-    let failed = if is_there {
+    let failed = if is_taken(&error) {
         match sets.get_opt(name).await {
             // An answer that was not heard, or a watch that is behind.
             Ok(Some(found)) if deployment::is_same_set(&found, set) => {
@@ -122,27 +124,14 @@ async fn update(
     scaled_from: Option<i32>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let sets: Api<ReplicaSet> = hands.api(&subject.namespace);
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    let answer = sets.replace(name, &PostParams::default(), set).await;
+    let answer = hands.replace(subject, set).await;
     if let (Ok(changed), Some(from)) = (&answer, scaled_from) {
         let to = workloads::replicaset::replicas(changed);
         outcome.news.push(scaled(subject, name, from, to));
     }
     outcome.note(answer);
     outcome
-}
-
-async fn delete(hands: &Hands, subject: &Subject, set: &str, uid: String) -> Outcome {
-    let this = DeleteParams::default().preconditions(Preconditions {
-        uid: Some(uid),
-        resource_version: None,
-    });
-    let sets: Api<ReplicaSet> = hands.api(&subject.namespace);
-    match sets.delete(set, &this).await {
-        Err(error) if !crate::pods::is_moot(&error) => Failed::because(&error).into(),
-        _ => Outcome::default(),
-    }
 }
 
 fn scaled(subject: &Subject, set: &str, from: i32, to: i32) -> super::outcome::News {

@@ -1,11 +1,13 @@
 //! The kinds that are looked after, and those they are made of.
 
 use api::selector::Selector;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use workloads::{job, pod, replicaset, replication};
+use workloads::{job, pod, replicaset, replication, statefulset};
 
 use super::known::Known;
 use super::steps::Stored;
@@ -17,6 +19,8 @@ pub(super) enum Kind {
     Deployment,
     ReplicaSet,
     ReplicationController,
+    StatefulSet,
+    DaemonSet,
     Job,
     CronJob,
     /// A Pod that waits for being counted by a Job, which may not be there any more.
@@ -24,10 +28,12 @@ pub(super) enum Kind {
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 6] = [
+pub(super) const KINDS: [Kind; 8] = [
     Kind::Deployment,
     Kind::ReplicaSet,
     Kind::ReplicationController,
+    Kind::StatefulSet,
+    Kind::DaemonSet,
     Kind::Job,
     Kind::CronJob,
     Kind::Tracked,
@@ -40,6 +46,8 @@ impl Kind {
             ("apps/v1", "Deployment") => Kind::Deployment,
             ("apps/v1", "ReplicaSet") => Kind::ReplicaSet,
             ("v1", "ReplicationController") => Kind::ReplicationController,
+            ("apps/v1", "StatefulSet") => Kind::StatefulSet,
+            ("apps/v1", "DaemonSet") => Kind::DaemonSet,
             ("batch/v1", "Job") => Kind::Job,
             ("batch/v1", "CronJob") => Kind::CronJob,
             _ => return None,
@@ -49,6 +57,11 @@ impl Kind {
     /// Whether it has Pods of its own.
     pub(super) fn has_pods(self) -> bool {
         !matches!(self, Kind::CronJob | Kind::Tracked)
+    }
+
+    /// Whether it has ControllerRevisions.
+    pub(super) fn has_revisions(self) -> bool {
+        matches!(self, Kind::StatefulSet | Kind::DaemonSet)
     }
 }
 
@@ -129,6 +142,58 @@ impl Kept for ReplicationController {
     }
 }
 
+impl Kept for StatefulSet {
+    const KIND: Option<Kind> = Some(Kind::StatefulSet);
+
+    fn known(world: &World) -> &Known<Self> {
+        &world.stateful_sets
+    }
+
+    fn known_mut(world: &mut World) -> &mut Known<Self> {
+        &mut world.stateful_sets
+    }
+
+    fn selector(&self) -> Option<Selector> {
+        statefulset::selector(self)
+    }
+}
+
+impl Kept for DaemonSet {
+    const KIND: Option<Kind> = Some(Kind::DaemonSet);
+
+    fn known(world: &World) -> &Known<Self> {
+        &world.daemon_sets
+    }
+
+    fn known_mut(world: &mut World) -> &mut Known<Self> {
+        &mut world.daemon_sets
+    }
+
+    fn selector(&self) -> Option<Selector> {
+        read(self.spec.as_ref().map(|spec| &spec.selector))
+    }
+}
+
+impl Kept for ControllerRevision {
+    const KIND: Option<Kind> = None;
+
+    fn known(world: &World) -> &Known<Self> {
+        &world.revisions
+    }
+
+    fn known_mut(world: &mut World) -> &mut Known<Self> {
+        &mut world.revisions
+    }
+
+    fn concerns(&self, world: &World) -> Vec<Id> {
+        world.controllers_or(&self.metadata, |world, meta| {
+            let mut ids = world.selecting::<StatefulSet>(meta);
+            ids.extend(world.selecting::<DaemonSet>(meta));
+            ids
+        })
+    }
+}
+
 impl Kept for Job {
     const KIND: Option<Kind> = Some(Kind::Job);
 
@@ -184,6 +249,8 @@ impl Kept for Pod {
         let mut ids = world.controllers_or(&self.metadata, |world, meta| {
             let mut ids = world.selecting::<ReplicaSet>(meta);
             ids.extend(world.selecting::<ReplicationController>(meta));
+            ids.extend(world.selecting::<StatefulSet>(meta));
+            ids.extend(world.selecting::<DaemonSet>(meta));
             ids.extend(world.selecting::<Job>(meta));
             ids
         });

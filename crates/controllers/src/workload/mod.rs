@@ -3,15 +3,18 @@
 //! One task follows all kinds, since their Pods are the same. An object is planned for when it or something of it has changed, and never
 //! twice at a time; others go on meanwhile. What a plan has made, changed and deleted is known here before the watch tells of it, so that
 //! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload, or a Pod
-//! that has not been counted.
+//! that has not been counted, revisions and nodes only while there is a StatefulSet or a DaemonSet.
 
 mod cronjobs;
+mod daemons;
 mod deployments;
 mod jobs;
 mod kinds;
 mod known;
 mod outcome;
 mod replicas;
+mod revisions;
+mod stateful;
 mod steps;
 mod world;
 
@@ -21,13 +24,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered, select_all};
-use informer::watch_all;
+use futures::stream::{BoxStream, FuturesUnordered, select, select_all};
+use informer::{Watch, watch_all};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
-use kube::Client;
+use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
+use kube::runtime::watcher::Event;
+use kube::{Client, Resource};
 use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -65,9 +71,19 @@ type Telling = Box<dyn FnOnce(&mut World) -> Vec<Id> + Send>;
 
 /// What happens to the objects of a kind.
 fn follow<K: Kept>(client: &Client) -> BoxStream<'static, Telling> {
-    let events = watch_all::<K>(client).map(|event| {
+    told(watch_all::<K>(client), World::hear)
+}
+
+fn told<K>(
+    watch: Watch<K>,
+    hear: fn(&mut World, Event<K>) -> Vec<Id>,
+) -> BoxStream<'static, Telling>
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    let events = watch.map(move |event| {
         let telling: Telling = match event {
-            Ok(event) => Box::new(move |world| world.hear(event)),
+            Ok(event) => Box::new(move |world| hear(world, event)),
             Err(error) => {
                 tracing::warn!(%error, kind = %K::kind(&()), "watching workloads");
                 Box::new(|_| Vec::new())
@@ -78,16 +94,25 @@ fn follow<K: Kept>(client: &Client) -> BoxStream<'static, Telling> {
     events.boxed()
 }
 
+/// What happens to what StatefulSets and DaemonSets are planned from beside Pods.
+fn follow_revisions(client: &Client) -> BoxStream<'static, Telling> {
+    let nodes = told(watch_all::<Node>(client), World::hear_of_node);
+    select(follow::<ControllerRevision>(client), nodes).boxed()
+}
+
 /// Looks after workloads until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let mut workloads = select_all([
         follow::<Deployment>(&client),
         follow::<ReplicaSet>(&client),
         follow::<ReplicationController>(&client),
+        follow::<StatefulSet>(&client),
+        follow::<DaemonSet>(&client),
         follow::<Job>(&client),
         follow::<CronJob>(&client),
     ]);
     let mut pods: Option<BoxStream<'static, Telling>> = None;
+    let mut revisions: Option<BoxStream<'static, Telling>> = None;
     let mut keeper = Keeper {
         hands: Hands::new(client.clone(), clock),
         world: World::default(),
@@ -103,6 +128,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             () = shutdown.cancelled() => return,
             Some(telling) = workloads.next() => keeper.look_at(telling),
             Some(telling) = next_of(pods.as_mut()) => keeper.look_at(telling),
+            Some(telling) = next_of(revisions.as_mut()) => keeper.look_at(telling),
             Some((id, outcome)) = keeper.running.next() => keeper.done(id, outcome),
             Some(()) = keeper.telling.next() => {}
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -113,6 +139,15 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             (false, true) => {
                 pods = None;
                 keeper.world.pods = Known::default();
+            }
+            _ => {}
+        }
+        match (keeper.world.needs_revisions(), revisions.is_some()) {
+            (true, false) => revisions = Some(follow_revisions(&client)),
+            (false, true) => {
+                revisions = None;
+                keeper.world.revisions = Known::default();
+                keeper.world.nodes = Known::default();
             }
             _ => {}
         }
@@ -166,6 +201,9 @@ impl Keeper {
         self.check::<Deployment>().await;
         self.check::<ReplicaSet>().await;
         self.check::<ReplicationController>().await;
+        self.check::<StatefulSet>().await;
+        self.check::<DaemonSet>().await;
+        self.check::<ControllerRevision>().await;
         self.check::<Job>().await;
         self.check::<CronJob>().await;
     }
@@ -192,6 +230,7 @@ impl Keeper {
             self.due.remove(&id);
             let Some(generation) = self.world.generation(&id) else {
                 self.held.remove(&id);
+                self.world.forget(&id);
                 continue;
             };
             let held = self.held.get(&id);
@@ -224,6 +263,8 @@ impl Keeper {
             Kind::ReplicationController => {
                 replicas::plan_controller(&self.hands, &self.world, key, held)
             }
+            Kind::StatefulSet => stateful::plan(&self.hands, &self.world, key, held),
+            Kind::DaemonSet => daemons::plan(&self.hands, &self.world, key, held),
             Kind::Job => jobs::plan(&self.hands, &self.world, key, held),
             Kind::CronJob => cronjobs::plan(&self.hands, &self.world, key, held),
             Kind::Tracked => jobs::plan_tracked(&self.hands, &self.world, key, held),

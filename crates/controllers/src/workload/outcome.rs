@@ -44,6 +44,8 @@ pub(super) enum Trouble {
     Unsaid,
     /// Objects could not be made or deleted, for this reason.
     Objects(String),
+    /// Another revision has the name of a new one, after so many collisions.
+    Collision(i32),
     /// A Deployment's.
     Deployment(workloads::deployment::Failure),
 }
@@ -106,6 +108,11 @@ impl Failed {
         tracing::warn!(%error, "looking after a workload");
         Failed::Held(Trouble::Unsaid)
     }
+}
+
+/// Whether there is an object of the name already.
+pub(super) fn is_taken(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(e) if e.is_already_exists())
 }
 
 /// Whether nothing can be made any more because the namespace ends: its objects end with it.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use workloads::owner::Handover;
 
 use super::kinds::Kept;
-use super::outcome::{Failed, News, Outcome, Trouble, is_namespace_ending, words_of};
+use super::outcome::{Failed, News, Outcome, Trouble, is_namespace_ending, is_taken, words_of};
 use crate::event::{Teller, Words};
 use crate::pods::is_moot;
 
@@ -212,6 +212,35 @@ impl Hands {
         }
     }
 
+    /// Puts an object in the place of what it was, if it is still as it was seen: its resourceVersion says so.
+    pub(super) async fn replace<K: Kept>(
+        &self,
+        subject: &Subject,
+        object: &K,
+    ) -> Result<K, kube::Error> {
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        let api: Api<K> = self.api(&subject.namespace);
+        api.replace(name, &PostParams::default(), object).await
+    }
+
+    /// Deletes an object of this UID, if it is there.
+    pub(super) async fn remove<K: Stored>(
+        &self,
+        subject: &Subject,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), kube::Error> {
+        let this = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        });
+        let api: Api<K> = self.api(&subject.namespace);
+        match api.delete(name, &this).await {
+            Err(error) if !is_moot(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes Pods, some at a time: one, then twice as many whenever all have come about. What fails for one fails for all, mostly.
     pub(super) async fn create_pods(&self, subject: &Subject, mut pods: &[Pod]) -> Outcome {
         let mut outcome = Outcome::default();
@@ -247,7 +276,7 @@ impl Hands {
             }
             Err(error) if is_namespace_ending(&error) => outcome.failed = Some(Failed::Moot),
             // One of its name is there: its own, of which the watch is about to tell, or another.
-            Err(kube::Error::Api(e)) if e.is_already_exists() => {
+            Err(error) if is_taken(&error) => {
                 outcome.failed = Some(Failed::Held(Trouble::Unsaid));
             }
             Err(error) => {

@@ -1,13 +1,16 @@
 //! What is known of workloads, and whom news concern.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use informer::{Heard, Key, key_of};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::runtime::watcher::Event;
+use workloads::daemonset::{self, Memory};
 use workloads::{job, owner};
 
 use super::kinds::{KINDS, Kept, Kind};
@@ -21,6 +24,12 @@ pub(super) struct World {
     pub(super) deployments: Known<Deployment>,
     pub(super) sets: Known<ReplicaSet>,
     pub(super) controllers: Known<ReplicationController>,
+    pub(super) stateful_sets: Known<StatefulSet>,
+    pub(super) daemon_sets: Known<DaemonSet>,
+    pub(super) revisions: Known<ControllerRevision>,
+    pub(super) nodes: Known<Node>,
+    /// What plans of DaemonSets remember.
+    pub(super) memories: BTreeMap<Key, Memory>,
     pub(super) jobs: Known<Job>,
     pub(super) cronjobs: Known<CronJob>,
     pub(super) pods: Known<Pod>,
@@ -36,6 +45,8 @@ impl World {
             Kind::Deployment => &self.deployments,
             Kind::ReplicaSet => &self.sets,
             Kind::ReplicationController => &self.controllers,
+            Kind::StatefulSet => &self.stateful_sets,
+            Kind::DaemonSet => &self.daemon_sets,
             Kind::Job => &self.jobs,
             Kind::CronJob => &self.cronjobs,
             Kind::Tracked => &self.pods,
@@ -51,12 +62,21 @@ impl World {
             || self.tracked().next().is_some()
     }
 
+    /// Whether revisions and nodes have to be known: there are workloads that have them, or are made from them.
+    pub(super) fn needs_revisions(&self) -> bool {
+        let mut kinds = KINDS.into_iter().filter(|kind| kind.has_revisions());
+        kinds.any(|kind| !self.of(kind).is_empty())
+    }
+
     /// Whether all that a kind is planned from has been listed.
     pub(super) fn is_synced(&self, kind: Kind) -> bool {
+        if kind.has_revisions() && !(self.revisions.is_synced() && self.nodes.is_synced()) {
+            return false;
+        }
         let more = match kind {
             Kind::Deployment => Some(Kind::ReplicaSet),
             Kind::CronJob | Kind::Tracked => Some(Kind::Job),
-            Kind::ReplicaSet | Kind::ReplicationController | Kind::Job => None,
+            _ => None,
         };
         // Pods are none of a CronJob's business.
         let pods = (kind != Kind::CronJob).then_some(Kind::Tracked);
@@ -100,6 +120,28 @@ impl World {
         let mut ids: Vec<Id> = either.flat_map(|object| object.concerns(self)).collect();
         ids.extend(K::KIND.map(|kind| (kind, key)));
         ids
+    }
+
+    /// Takes in an event of a node, which may be for DaemonSets now, or not any more.
+    pub(super) fn hear_of_node(&mut self, event: Event<Node>) -> Vec<Id> {
+        let (key, old) = match self.nodes.hear(event) {
+            Heard::Nothing => return Vec::new(),
+            Heard::All { .. } => return self.all(),
+            Heard::One { key, old, .. } => (key, old),
+        };
+        let is_other = match (&old, self.nodes.get(&key)) {
+            (Some(old), Some(now)) => daemonset::differs(old, now),
+            (old, now) => old.is_some() != now.is_some(),
+        };
+        let sets = self.daemon_sets.keys().filter(|_| is_other);
+        sets.map(|key| (Kind::DaemonSet, key.clone())).collect()
+    }
+
+    /// Forgets what plans for an object that is gone remembered.
+    pub(super) fn forget(&mut self, (kind, key): &Id) {
+        if *kind == Kind::DaemonSet {
+            self.memories.remove(key);
+        }
     }
 
     /// Takes it that an object that was made here is gone.
