@@ -22,13 +22,20 @@ pub(super) async fn history(
         bail!("revision must be a positive integer: {}", args.revision);
     }
     let (items, mut failures) = items(server, &args.workloads).await?;
+    let mut shown = 0;
     for item in &items {
-        failures.extend(one(server, args, item).await.err());
+        failures.extend(one(server, args, item, &mut shown).await.err());
     }
     Ok(failure::outcome(&failures))
 }
 
-async fn one(server: &Server, args: &RolloutHistoryArgs, item: &Item) -> anyhow::Result<()> {
+/// Shows that of one workload, after so many objects of others.
+async fn one(
+    server: &Server,
+    args: &RolloutHistoryArgs,
+    item: &Item,
+    shown: &mut usize,
+) -> anyhow::Result<()> {
     let object = server.get(&item.path(), JSON).await?;
     let kind = kind_of_apps(&item.resource);
     let Some(mut revisions) = revisions(server, kind, &object).await? else {
@@ -55,6 +62,10 @@ async fn one(server: &Server, args: &RolloutHistoryArgs, item: &Item) -> anyhow:
         }
     }
     for revision in revisions {
+        if *shown > 0 && args.output.as_deref() == Some("yaml") {
+            print("---\n")?;
+        }
+        *shown += 1;
         writer.done(&revision.label(), "", &revision.object)?;
     }
     Ok(())
