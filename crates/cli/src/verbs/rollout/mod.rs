@@ -1,6 +1,7 @@
 //! `rollout`: status, history and changes of workloads' rollouts.
 
 mod history;
+mod progress;
 mod revision;
 mod status;
 mod undo;
