@@ -88,6 +88,18 @@ pub fn has_template(revision: &ControllerRevision, template: &PodTemplateSpec) -
     has_data(revision, &data(template))
 }
 
+/// The last of these revisions that keeps this template.
+pub fn last_with<'a>(
+    revisions: &[&'a ControllerRevision],
+    template: &PodTemplateSpec,
+) -> Option<&'a ControllerRevision> {
+    let data = data(template);
+    let mut last_first = revisions.iter().rev();
+    last_first
+        .find(|revision| has_data(revision, &data))
+        .copied()
+}
+
 fn has_data(revision: &ControllerRevision, data: &Value) -> bool {
     let own = revision.data.as_ref();
     own.is_some_and(|RawExtension(own)| own == data || hash::pruned(own.clone()) == *data)
@@ -220,6 +232,9 @@ mod tests {
         );
         assert!(is_same(&old, &new) && has_template(&old, &pods("i")));
         assert!(!has_template(&old, &pods("j")));
+        let both = [&old, &new];
+        assert_eq!(last_with(&both, &pods("i")).map(|r| r.revision), Some(2));
+        assert_eq!(last_with(&both, &pods("j")), None);
         let mut wordy = old.clone();
         let RawExtension(data) = wordy.data.as_mut().unwrap();
         data["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;

@@ -33,16 +33,19 @@ pub(super) fn newest<'a>(
 ) -> Newest<'a> {
     history::sort(revisions);
     let number = history::next_number(revisions.iter().copied());
-    let mut newer = revisions.iter().rev();
-    let same = newer.position(|revision| history::has_template(revision, &spec.template));
-    match same.map(|back| (back, revisions[revisions.len() - 1 - back])) {
-        Some((0, revision)) => Newest::Is(revision),
-        Some((_, revision)) => Newest::Becomes(Box::new(Step::UpdateRevision(Box::new(
-            ControllerRevision {
+    let is_last = |revision: &ControllerRevision| {
+        let last = revisions.last();
+        last.is_some_and(|last| std::ptr::eq(*last, revision))
+    };
+    match history::last_with(revisions, &spec.template) {
+        Some(revision) if is_last(revision) => Newest::Is(revision),
+        Some(revision) => {
+            let again = ControllerRevision {
                 revision: number,
                 ..revision.clone()
-            },
-        )))),
+            };
+            Newest::Becomes(Box::new(Step::UpdateRevision(Box::new(again))))
+        }
         None => {
             let recipe = Recipe {
                 controller: &set.metadata,

@@ -1,4 +1,7 @@
+//! What becomes of claims, and how steps are told.
+
 use super::*;
+use crate::statefulset::claim as rules;
 
 fn stored(policy: (&str, &str)) -> Value {
     json!({
@@ -63,7 +66,7 @@ fn claims_go_with_whom_the_policy_says() {
         let set = set(replicas, stored(policy));
         let (spec, pod) = (set.spec.as_ref().unwrap(), mounted(1));
         let claim = claim(1, owners);
-        let mended = claim::mended(spec, &reference(), &pod, replicas == 1, &claim);
+        let mended = rules::mended(spec, &reference(), &pod, replicas == 1, &claim);
         let owners = mended.map(|m| m.claim.metadata.owner_references.unwrap_or_default());
         assert_eq!(owners, expected, "case {n}");
     }
@@ -79,7 +82,7 @@ fn what_another_controls_is_let_go() {
     let policy = set(2, stored(("Retain", "Delete")));
     let spec = policy.spec.as_ref().unwrap();
     let mended = |owners: &[OwnerReference]| {
-        claim::mended(spec, &reference(), &mounted(1), false, &claim(1, owners))
+        rules::mended(spec, &reference(), &mounted(1), false, &claim(1, owners))
     };
     assert!(mended(std::slice::from_ref(&other)).is_none());
     let ours = OwnerReference {

@@ -1,5 +1,4 @@
-//! A StatefulSet, its Pods, claims and revisions, whatever happens to them in whatever order: what comes first comes first at each step,
-//! and in the end there is what was asked for.
+//! A small model of the API, of nodes and of the controller that carries plans out.
 
 use std::collections::BTreeMap;
 
@@ -7,76 +6,19 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use workloads::history::{self, REVISION_LABEL};
 use workloads::statefulset::{self, Failure, Plan, Seen, Step};
 use workloads::{owner, pod};
 
-/// What happens next.
-#[derive(Debug, Clone)]
-enum Happens {
-    /// The user changes the template, to one of a few.
-    Template(u8),
-    Scale(i32),
-    /// The first ordinal.
-    Start(i32),
-    /// Pods are updated from this one on.
-    Partition(Option<i32>),
-    OnDelete,
-    MinReady(i32),
-    /// Whether claims go with Pods, and with the set.
-    Retention(bool, bool),
-    /// Somebody else has the name of the next revision.
-    Squat(u8),
-    /// The controller looks.
-    Look,
-    /// A Pod becomes ready, or not ready any more.
-    Ready(usize, bool),
-    /// A Pod fails for good, or succeeds.
-    Over(usize, bool),
-    /// A Pod that is being deleted ends.
-    Ends(usize),
-    /// Somebody deletes a Pod.
-    Deleted(usize),
-    /// A Pod loses its owner.
-    Orphaned(usize),
-    /// A Pod is not selected any more.
-    Strays(usize),
-    /// What has lost its owners goes.
-    Garbage,
-    /// Time passes.
-    Seconds(i64),
-}
+use crate::happens::Happens;
 
-fn happens() -> impl Strategy<Value = Happens> {
-    prop_oneof![
-        2 => (0..4u8).prop_map(Happens::Template),
-        2 => (0..6).prop_map(Happens::Scale),
-        1 => (0..3).prop_map(Happens::Start),
-        1 => prop::option::of(0..4).prop_map(Happens::Partition),
-        1 => Just(Happens::OnDelete),
-        1 => (0..2).prop_map(|n| Happens::MinReady(n * 10)),
-        1 => any::<(bool, bool)>().prop_map(|(a, b)| Happens::Retention(a, b)),
-        1 => (0..4u8).prop_map(Happens::Squat),
-        24 => Just(Happens::Look),
-        16 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(i, r)| Happens::Ready(i, r)),
-        2 => any::<(usize, bool)>().prop_map(|(i, f)| Happens::Over(i, f)),
-        8 => any::<usize>().prop_map(Happens::Ends),
-        1 => any::<usize>().prop_map(Happens::Deleted),
-        1 => any::<usize>().prop_map(Happens::Orphaned),
-        1 => any::<usize>().prop_map(Happens::Strays),
-        2 => Just(Happens::Garbage),
-        2 => (1..20i64).prop_map(Happens::Seconds),
-    ]
-}
-
-struct World {
+pub(crate) struct World {
     now: Timestamp,
-    set: StatefulSet,
-    pods: BTreeMap<String, Pod>,
-    claims: BTreeMap<String, PersistentVolumeClaim>,
-    revisions: BTreeMap<String, ControllerRevision>,
+    pub(crate) set: StatefulSet,
+    pub(crate) pods: BTreeMap<String, Pod>,
+    pub(crate) claims: BTreeMap<String, PersistentVolumeClaim>,
+    pub(crate) revisions: BTreeMap<String, ControllerRevision>,
     made: u32,
 }
 
@@ -92,12 +34,12 @@ fn is_leaving(pod: &Pod) -> bool {
 }
 
 /// The revision a Pod is of.
-fn of(pod: &Pod) -> &str {
+pub(crate) fn of(pod: &Pod) -> &str {
     &pod.metadata.labels.as_ref().unwrap()[REVISION_LABEL]
 }
 
 impl World {
-    fn new(policy: &str, has_claims: bool) -> Self {
+    pub(crate) fn new(policy: &str, has_claims: bool) -> Self {
         let claims =
             json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]);
         let set = json!({
@@ -144,7 +86,7 @@ impl World {
         self.pods.values_mut().nth(index)
     }
 
-    fn reference(&self) -> OwnerReference {
+    pub(crate) fn reference(&self) -> OwnerReference {
         owner::reference("apps/v1", "StatefulSet", &self.set.metadata)
     }
 
@@ -153,30 +95,30 @@ impl World {
     }
 
     /// Its Pods by their ordinals.
-    fn own(&self) -> BTreeMap<i32, &Pod> {
+    pub(crate) fn own(&self) -> BTreeMap<i32, &Pod> {
         let own = self.pods.iter().filter(|(_, pod)| self.is_own(pod));
         let named =
             own.map(|(name, pod)| (name.strip_prefix("web-").unwrap().parse().unwrap(), pod));
         named.collect()
     }
 
-    fn start(&self) -> i32 {
+    pub(crate) fn start(&self) -> i32 {
         let spec = self.set.spec.as_ref().unwrap();
         spec.ordinals.as_ref().and_then(|o| o.start).unwrap_or(0)
     }
 
-    fn range(&self) -> std::ops::Range<i32> {
+    pub(crate) fn range(&self) -> std::ops::Range<i32> {
         let start = self.start();
         start..start + statefulset::replicas(&self.set)
     }
 
-    fn is_ordered(&self) -> bool {
+    pub(crate) fn is_ordered(&self) -> bool {
         let spec = self.set.spec.as_ref().unwrap();
         spec.pod_management_policy.as_deref() == Some("OrderedReady")
     }
 
     /// From which ordinal on Pods are updated, if they are.
-    fn updated_from(&self) -> Option<i32> {
+    pub(crate) fn updated_from(&self) -> Option<i32> {
         let strategy = self
             .set
             .spec
@@ -190,7 +132,7 @@ impl World {
         is_rolling.then(|| self.start() + partition.unwrap_or(0))
     }
 
-    fn is_well(&self, pod: &Pod) -> bool {
+    pub(crate) fn is_well(&self, pod: &Pod) -> bool {
         let least = self
             .set
             .spec
@@ -201,7 +143,7 @@ impl World {
         pod::is_active(pod) && pod::is_available(pod, least, self.now)
     }
 
-    fn happen(&mut self, what: Happens) {
+    pub(crate) fn happen(&mut self, what: Happens) {
         let now = Time(self.now);
         match what {
             Happens::Template(image) => self.spec(json!({"template": template(image)})),
@@ -313,7 +255,7 @@ impl World {
     }
 
     /// One look of the controller; whether it had anything to do, and when it is to look again.
-    fn look(&mut self) -> (bool, Option<Timestamp>) {
+    pub(crate) fn look(&mut self) -> (bool, Option<Timestamp>) {
         let mut plan = self.plan(None);
         let did_something = !plan.steps.is_empty() || plan.status.is_some();
         self.check(&plan);
@@ -394,136 +336,8 @@ impl World {
         None
     }
 
-    /// What must be so whenever there is anything to do.
-    fn check(&self, plan: &Plan) {
-        let newest = self
-            .revisions
-            .values()
-            .map(|r| r.revision)
-            .max()
-            .unwrap_or(0);
-        for step in &plan.steps {
-            match step {
-                Step::CreatePod(pod) => self.check_new(pod, plan),
-                Step::DeletePod { pod, .. } => self.check_doomed(&self.pods[pod]),
-                Step::CreateRevision(revision) => {
-                    assert_eq!(plan.steps.len(), 1);
-                    assert!(revision.revision > 0);
-                }
-                Step::UpdateRevision(revision) => assert_eq!(revision.revision, newest + 1),
-                Step::DeleteRevision { revision, .. } => {
-                    let own = self.own();
-                    assert!(
-                        own.values().all(|pod| of(pod) != revision),
-                        "Pods are of it"
-                    );
-                }
-                _ => {}
-            }
-        }
-        let is_count = |step: &&Step| matches!(step, Step::CreatePod(_) | Step::DeletePod { .. });
-        if self.is_ordered() {
-            assert!(
-                plan.steps.iter().filter(is_count).count() <= 1,
-                "one at a time"
-            );
-        }
-    }
-
-    fn check_new(&self, pod: &Pod, plan: &Plan) {
-        let own = self.own();
-        let name = pod.metadata.name.as_deref().unwrap();
-        let ordinal: i32 = name.strip_prefix("web-").unwrap().parse().unwrap();
-        assert!(self.range().contains(&ordinal) && !own.contains_key(&ordinal));
-        if self.is_ordered() {
-            for earlier in self.start()..ordinal {
-                let is_well = own.get(&earlier).is_some_and(|pod| self.is_well(pod));
-                assert!(
-                    is_well,
-                    "web-{ordinal} is made before web-{earlier} is well"
-                );
-            }
-        }
-        let spec = self.set.spec.as_ref().unwrap();
-        for template in spec.volume_claim_templates.iter().flatten() {
-            let claim = format!("{}-{name}", template.metadata.name.as_ref().unwrap());
-            let is_made = |step: &Step| match step {
-                Step::CreateClaim { claim: made, .. } => {
-                    made.metadata.name.as_ref() == Some(&claim)
-                }
-                _ => false,
-            };
-            assert!(self.claims.contains_key(&claim) || plan.steps.iter().any(is_made));
-        }
-        let revision = &self.revisions[of(pod)];
-        let kept = history::template(revision).unwrap();
-        assert_eq!(
-            kept.spec.unwrap().containers,
-            pod.spec.as_ref().unwrap().containers
-        );
-        let is_newest = history::has_template(revision, &spec.template);
-        let status = self.set.status.as_ref();
-        let current = status.and_then(|s| s.current_revision.as_ref());
-        let has_partition = spec
-            .update_strategy
-            .as_ref()
-            .unwrap()
-            .rolling_update
-            .is_some();
-        match self.updated_from() {
-            Some(first) if has_partition && ordinal < first => {
-                let is_current =
-                    current.is_none_or(|c| *c == of(pod) || !self.revisions.contains_key(c));
-                assert!(
-                    is_current,
-                    "{name} is made of another revision than the current one"
-                );
-            }
-            Some(_) if !has_partition => {}
-            _ => assert!(is_newest, "{name} is made of an old revision"),
-        }
-    }
-
-    fn check_doomed(&self, doomed: &Pod) {
-        let own = self.own();
-        let (ordinal, _) = own
-            .iter()
-            .find(|(_, pod)| std::ptr::eq(**pod, doomed))
-            .unwrap();
-        let there_should_be = self.range();
-        let after: Vec<_> = own.range(ordinal + 1..).collect();
-        if !there_should_be.contains(ordinal) {
-            if self.is_ordered() {
-                let mut wanted = there_should_be.clone();
-                let mut is_well = |o: i32| own.get(&o).is_some_and(|pod| self.is_well(pod));
-                assert!(wanted.all(&mut is_well), "Pods go before others are well");
-                let last = after.iter().all(|(o, _)| there_should_be.contains(o));
-                assert!(last, "web-{ordinal} goes before the last");
-            }
-            return;
-        }
-        if pod::is_over(doomed) {
-            return;
-        }
-        let spec = self.set.spec.as_ref().unwrap();
-        let is_new = |pod: &Pod| {
-            let revision = self.revisions.get(of(pod));
-            revision.is_some_and(|r| history::has_template(r, &spec.template))
-        };
-        assert!(!is_new(doomed), "web-{ordinal} is new already");
-        let first = self.updated_from().expect("nothing is updated");
-        assert!(*ordinal >= first, "web-{ordinal} is before the partition");
-        for later in ordinal + 1..there_should_be.end {
-            let pod = own.get(&later);
-            assert!(
-                pod.is_some_and(|pod| is_new(pod) && self.is_well(pod)),
-                "web-{later} is next"
-            );
-        }
-    }
-
     /// Everybody does what there is to do, every Pod becomes ready and every one that leaves ends, until nothing happens any more.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..400 {
             let (mut is_moving, wake) = self.look();
             let before = self.pods.len();
@@ -554,73 +368,6 @@ impl World {
         let strays = self.pods.iter().filter(|(_, pod)| is_stray(pod));
         strays.map(|(name, _)| name.clone()).collect()
     }
-
-    fn check_settled(&self) {
-        let own = self.own();
-        assert!(
-            own.keys().copied().eq(self.range()),
-            "{:?}",
-            self.pods.keys()
-        );
-        let spec = self.set.spec.as_ref().unwrap();
-        let is_new = |pod: &Pod| history::has_template(&self.revisions[of(pod)], &spec.template);
-        if let Some(first) = self.updated_from() {
-            let mut due = own.range(first..);
-            assert!(
-                due.all(|(_, pod)| is_new(pod)),
-                "Pods of old templates are left"
-            );
-        }
-        let status = self.set.status.as_ref().unwrap();
-        assert_eq!(status.observed_generation, self.set.metadata.generation);
-        let wanted = statefulset::replicas(&self.set);
-        let new = own.values().filter(|pod| is_new(pod)).count();
-        assert_eq!(status.replicas, wanted);
-        assert_eq!(status.ready_replicas.unwrap_or(0), wanted);
-        assert_eq!(status.available_replicas, Some(wanted));
-        assert_eq!(
-            usize::try_from(status.updated_replicas.unwrap_or(0)),
-            Ok(new)
-        );
-        let newest = &self.revisions[status.update_revision.as_ref().unwrap()];
-        assert!(history::has_template(newest, &spec.template));
-        let mut owned: Vec<_> = self.revisions.values().collect();
-        owned.retain(|r| owner::controller_of(&r.metadata).is_some_and(|o| o.uid == "web"));
-        assert!(owned.iter().all(|r| r.revision <= newest.revision));
-        if self.updated_from().is_some() && new == own.len() {
-            assert_eq!(status.current_revision, status.update_revision);
-            assert_eq!(status.current_replicas, status.updated_replicas);
-        }
-        let current = status.current_revision.as_deref();
-        let is_live = |r: &&&ControllerRevision| {
-            let name = r.metadata.name.as_deref().unwrap();
-            own.values().any(|pod| of(pod) == name)
-                || current == Some(name)
-                || std::ptr::eq(**r, newest)
-        };
-        let past = owned.len() - owned.iter().filter(is_live).count();
-        assert!(past <= 1, "the history is too long");
-        self.check_claims(&own);
-    }
-
-    fn check_claims(&self, own: &BTreeMap<i32, &Pod>) {
-        let spec = self.set.spec.as_ref().unwrap();
-        let policy = spec.persistent_volume_claim_retention_policy.as_ref();
-        let goes_with_set = policy.is_some_and(|p| p.when_deleted.as_deref() == Some("Delete"));
-        let reference = goes_with_set.then(|| self.reference());
-        for template in spec.volume_claim_templates.iter().flatten() {
-            for ordinal in own.keys() {
-                let volume = template.metadata.name.as_ref().unwrap();
-                let claim = &self.claims[&format!("{volume}-web-{ordinal}")];
-                let owners = claim.metadata.owner_references.iter().flatten();
-                assert!(
-                    owners.eq(&reference),
-                    "{:?}",
-                    claim.metadata.owner_references
-                );
-            }
-        }
-    }
 }
 
 /// Whether that changes it.
@@ -634,22 +381,4 @@ fn make_ready(pod: &mut Pod, is_ready: bool, now: Timestamp) -> bool {
     let status = json!({"phase": "Running", "conditions": [condition]});
     pod.status = serde_json::from_value(status).unwrap();
     true
-}
-
-proptest! {
-    #![proptest_config(testkit::cases(500, 11))]
-
-    #[test]
-    fn whatever_happens_there_is_in_the_end_what_was_asked_for(
-        is_ordered: bool, has_claims: bool, all in prop::collection::vec(happens(), 0..120),
-    ) {
-        let policy = if is_ordered { "OrderedReady" } else { "Parallel" };
-        let mut world = World::new(policy, has_claims);
-        for what in all {
-            world.happen(what);
-        }
-        world.settle();
-        world.check_settled();
-        prop_assert!(!world.look().0, "once more changes nothing");
-    }
 }
