@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use workloads::{job, pod, replicaset, replication, statefulset};
+use workloads::{job, owner, pod, replicaset, replication, statefulset};
 
 use super::known::Known;
 use super::steps::Stored;
@@ -76,6 +76,11 @@ pub(super) trait Kept: Stored {
     /// What it selects.
     fn selector(&self) -> Option<Selector> {
         None
+    }
+
+    /// Whether what has become of an object may concern others.
+    fn is_news(_old: Option<&Self>, _now: Option<&Self>) -> bool {
+        true
     }
 
     /// Whom an object of it concerns beside itself: its controller; where it has none, those that select it.
@@ -183,6 +188,13 @@ impl Kept for ControllerRevision {
 
     fn known_mut(world: &mut World) -> &mut Known<Self> {
         &mut world.revisions
+    }
+
+    /// As upstream, a set looks at a revision of its own when it goes or is orphaned, not when somebody makes or changes it.
+    fn is_news(old: Option<&Self>, now: Option<&Self>) -> bool {
+        let controller = |revision: &Self| owner::controller_of(&revision.metadata).cloned();
+        let (old, now) = (old.map(controller), now.map(controller));
+        now.is_none() || now == Some(None) || (old.is_some() && old != now)
     }
 
     fn concerns(&self, world: &World) -> Vec<Id> {

@@ -117,7 +117,11 @@ impl World {
         };
         let now = K::known(self).get(&key);
         let either = old.iter().chain(now);
-        let mut ids: Vec<Id> = either.flat_map(|object| object.concerns(self)).collect();
+        let mut ids: Vec<Id> = if K::is_news(old.as_deref(), now.map(|now| &**now)) {
+            either.flat_map(|object| object.concerns(self)).collect()
+        } else {
+            Vec::new()
+        };
         ids.extend(K::KIND.map(|kind| (kind, key)));
         ids
     }
