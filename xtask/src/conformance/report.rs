@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Characters of an error that are shown, at most.
-const SHOWN: usize = 300;
+/// Characters of an error that are shown, at most: objects are printed whole, and their status is at the end.
+const SHOWN: usize = 6000;
 
 /// A spec that was chosen, and how it ended.
 #[derive(Debug, Clone, PartialEq)]
