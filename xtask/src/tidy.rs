@@ -18,6 +18,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("spdy", Role::Words),
     ("ports", Role::Ports),
     ("skipverify", Role::Ports),
+    ("events", Role::Ports),
     ("informer", Role::Ports),
     ("lifecycle", Role::Rules),
     ("workloads", Role::Rules),

@@ -6,20 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use events::{Recorder, Words};
 use futures::StreamExt;
 use informer::{FoundService, Key, Mirror, Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, ObjectReference, Service};
 use kube::api::{ApiResource, Patch, PatchParams};
 use kube::{Api, Client};
-use ports::clock::Clock;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-
-use crate::event::{Teller, Words};
 
 /// Who the events are from, as upstream names it.
 const COMPONENT: &str = "service-controller";
@@ -47,15 +44,15 @@ struct Taken {
 }
 
 /// Gives addresses until `shutdown`.
-pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
-    let teller = Teller::new(client.clone(), clock, COMPONENT);
+pub(crate) async fn run(client: Client, recorder: &Recorder, shutdown: CancellationToken) {
+    let recorder = recorder.of(COMPONENT);
     let mut services = informer::watch_services(&client);
     let mut nodes: Watch<Node> = watch_all(&client);
     let (mut balanced, mut addresses) = (Mirror::default(), Mirror::default());
     let mut waiting = BTreeMap::new();
     loop {
         let again = tokio::select! {
-            again = settle(&client, &teller, &mut balanced, &addresses, &mut waiting) => again,
+            again = settle(&client, &recorder, &mut balanced, &addresses, &mut waiting) => again,
             () = shutdown.cancelled() => return,
         };
         tokio::select! {
@@ -128,7 +125,7 @@ fn waiting<'a>(services: impl Iterator<Item = (&'a Key, &'a Balanced)>) -> BTree
 /// Writes what has to be written, and tells of those that wait. Whether something has to be tried again.
 async fn settle(
     client: &Client,
-    teller: &Teller,
+    recorder: &Recorder,
     services: &mut Mirror<Option<Balanced>>,
     nodes: &Mirror<Option<Ipv4Addr>>,
     known: &mut BTreeMap<Key, Taken>,
@@ -154,7 +151,7 @@ async fn settle(
             });
         }
         if let Some(taken) = taken.filter(|taken| known.get(&key) != Some(*taken)) {
-            teller.tell(reference(&key, &service), refusal(taken)).await;
+            recorder.record(reference(&key, &service), refusal(taken));
         }
         if service.ingress == ingress {
             continue;
@@ -162,7 +159,7 @@ async fn settle(
         match write(client, &key, &service, &ingress).await {
             Ok(()) => {
                 if taken.is_none() {
-                    teller.tell(reference(&key, &service), ensured()).await;
+                    recorder.record(reference(&key, &service), ensured());
                 }
                 service.ingress = ingress;
                 services.wrote(key, Some(service));
@@ -209,22 +206,15 @@ fn reference((namespace, name): &Key, service: &Balanced) -> ObjectReference {
 }
 
 fn ensured() -> Words {
-    Words {
-        type_: "Normal",
-        reason: "EnsuredLoadBalancer".into(),
-        message: "Ensured load balancer".into(),
-    }
+    Words::normal("EnsuredLoadBalancer", "Ensured load balancer")
 }
 
 fn refusal(taken: &Taken) -> Words {
     let ((port, protocol), (namespace, name)) = (&taken.port, &taken.by);
-    Words {
-        type_: "Warning",
-        reason: "SyncLoadBalancerFailed".into(),
-        message: format!(
-            "Error syncing load balancer: failed to ensure load balancer: Service {namespace}/{name} has port {port}/{protocol} of the node"
-        ),
-    }
+    let message = format!(
+        "Error syncing load balancer: failed to ensure load balancer: Service {namespace}/{name} has port {port}/{protocol} of the node"
+    );
+    Words::warning("SyncLoadBalancerFailed", message)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod balancer;
 mod conditions;
 mod disruption;
 mod endpoints;
-mod event;
 mod garbage;
 mod namespace;
 mod owners;
@@ -23,6 +22,9 @@ use std::sync::Arc;
 use kube::Client;
 use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
+
+/// Who tells of what no controller tells of by its own name.
+const MANAGER: &str = "controllermanager";
 
 /// What the controllers are told.
 #[derive(Debug, Clone, Default)]
@@ -50,17 +52,31 @@ impl Controllers {
 
     /// Runs every controller until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
+        let clock = self.clock.clone();
+        let now = Arc::new(move || clock.now());
+        let (recorder, poster) = events::new(self.client.clone(), now, MANAGER, None);
         tokio::join!(
+            poster.run(shutdown.clone()),
             namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             endpoints::run(self.client.clone(), shutdown.clone()),
             endpoints::mirroring::run(self.client.clone(), shutdown.clone()),
-            disruption::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            disruption::run(
+                self.client.clone(),
+                recorder.clone(),
+                self.clock.clone(),
+                shutdown.clone(),
+            ),
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
-            balancer::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
-            taints::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
-            owners::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
-            workload::run(self.client.clone(), self.clock, shutdown.clone()),
+            balancer::run(self.client.clone(), &recorder, shutdown.clone()),
+            taints::run(
+                self.client.clone(),
+                &recorder,
+                self.clock.clone(),
+                shutdown.clone(),
+            ),
+            owners::run(self.client.clone(), &recorder, shutdown.clone()),
+            workload::run(self.client.clone(), &recorder, self.clock, shutdown.clone(),),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
         );

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::fit::{self, Stay};
+use events::{Recorder, Words};
 use futures::StreamExt;
 use informer::{Watch, next_of, watch, watch_all};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
@@ -18,7 +19,6 @@ use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Teller, Words};
 use crate::pods;
 
 /// Who the events are from.
@@ -27,11 +27,16 @@ const COMPONENT: &str = "taint-eviction-controller";
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Evicts Pods until `shutdown`.
-pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    client: Client,
+    recorder: &Recorder,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
     let mut nodes: Watch<Node> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut evictions = Evictions {
-        teller: Teller::new(client.clone(), clock.clone(), COMPONENT),
+        recorder: recorder.of(COMPONENT),
         client,
         clock,
         tainted: BTreeMap::new(),
@@ -67,7 +72,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
 }
 
 struct Evictions {
-    teller: Teller,
+    recorder: Recorder,
     client: Client,
     clock: Arc<dyn Clock>,
     /// Nodes with a NoExecute taint.
@@ -129,7 +134,7 @@ impl Evictions {
         match stay {
             Stay::Forever => {
                 if self.due.remove(uid).is_some() && pod.metadata.deletion_timestamp.is_none() {
-                    self.tell(pod, "Cancelling deletion of Pod").await;
+                    self.tell(pod, "Cancelling deletion of Pod");
                 }
             }
             Stay::For(seconds) => {
@@ -151,7 +156,7 @@ impl Evictions {
             let Some(pod) = self.pods.get(&uid) else {
                 continue;
             };
-            self.tell(pod, "Marking for deletion Pod").await;
+            self.tell(pod, "Marking for deletion Pod");
             match self.delete(pod).await {
                 Ok(()) => {}
                 Err(error) if pods::is_moot(&error) => {}
@@ -176,13 +181,10 @@ impl Evictions {
         pods::delete(&self.client, &namespace, &pod.name_any(), uid, None).await
     }
 
-    async fn tell(&self, pod: &Pod, what: &str) {
+    fn tell(&self, pod: &Pod, what: &str) {
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-        let words = Words {
-            type_: "Normal",
-            reason: "TaintManagerEviction".into(),
-            message: format!("{what} {namespace}/{name}"),
-        };
+        let message = format!("{what} {namespace}/{name}");
+        let words = Words::normal("TaintManagerEviction", message);
         let about = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
@@ -190,7 +192,7 @@ impl Evictions {
             namespace: Some(namespace),
             ..ObjectReference::default()
         };
-        self.teller.tell(about, words).await;
+        self.recorder.record(about, words);
     }
 }
 

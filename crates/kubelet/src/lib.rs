@@ -62,8 +62,8 @@ use tokio_util::sync::CancellationToken;
 
 use agent::{Agent, Views};
 use allocations::Allocations;
+use events::Poster;
 use pulls::KeptPulls;
-use recorder::Poster;
 use users::Users;
 
 pub use config::{Capacity, Config, NodeInfo};

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::Recorder;
 use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, next_of, watch_all};
 use jiff::Timestamp;
@@ -28,19 +29,23 @@ use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Teller;
 use scale::{Change, News, Scales, Watches};
 
 /// A status that could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps the status of budgets until `shutdown`.
-pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    client: Client,
+    recorder: Recorder,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
     let mut changes: Watch<PodDisruptionBudget> = watch_all(&client);
     let mut pods: Option<Watch<Pod>> = None;
     let mut scales: Option<Watches> = None;
     let mut budgets = Budgets {
-        teller: Teller::new(client.clone(), clock.clone(), tell::COMPONENT),
+        recorder,
         client,
         clock,
         budgets: Mirror::default(),
@@ -90,7 +95,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
 }
 
 struct Budgets {
-    teller: Teller,
+    recorder: Recorder,
     client: Client,
     clock: Arc<dyn Clock>,
     budgets: Mirror<PodDisruptionBudget>,
@@ -181,7 +186,7 @@ impl Budgets {
                 self.due.insert(key.clone(), now + until(recheck, time));
             }
             let budget = budget.clone();
-            self.tell(&key, &budget, &seen).await;
+            self.tell(&key, &budget, &seen);
             if budget.status.as_ref() == Some(&seen.status) {
                 continue;
             }

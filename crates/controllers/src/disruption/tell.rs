@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use events::Words;
 use informer::Key;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -10,38 +11,31 @@ use kube::ResourceExt;
 use lifecycle::budget::Outlook;
 
 use super::Budgets;
-use crate::event::Words;
-
-/// Who the events are from.
-pub(super) const COMPONENT: &str = "controllermanager";
 
 impl Budgets {
     /// Tells how the budget is, as far as that was not so before, and which evictions have come to nothing.
-    pub(super) async fn tell(&mut self, key: &Key, budget: &PodDisruptionBudget, seen: &Outlook) {
+    pub(super) fn tell(&mut self, key: &Key, budget: &PodDisruptionBudget, seen: &Outlook) {
         let words = words(budget, seen);
         let reasons: BTreeSet<_> = words.iter().map(|words| words.reason.clone()).collect();
         let before = self.told.insert(key.clone(), reasons).unwrap_or_default();
         for words in words {
             if !before.contains(&words.reason) {
                 let about = reference(budget, "policy/v1", "PodDisruptionBudget", &key.1);
-                self.teller.tell(about, words).await;
+                self.recorder.record(about, words);
             }
         }
         for pod in &seen.overdue {
             // Upstream names the namespace twice.
-            let words = Words {
-                type_: "Warning",
-                reason: "NotDeleted".into(),
-                message: format!(
-                    "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
-                    key.0
-                ),
-            };
+            let message = format!(
+                "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
+                key.0
+            );
+            let words = Words::warning("NotDeleted", message);
             let pod_key = (key.0.clone(), pod.clone());
             let mut about = reference(budget, "v1", "Pod", pod);
             about.uid = self.pods.get(&pod_key).and_then(ResourceExt::uid);
             about.resource_version = None;
-            self.teller.tell(about, words).await;
+            self.recorder.record(about, words);
         }
     }
 }
@@ -66,19 +60,11 @@ fn reference(
 fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
     if let Some(why) = &seen.failed {
         let message = format!("Failed to calculate the number of expected pods: {why}");
-        return vec![Words {
-            type_: "Warning",
-            reason: "CalculateExpectedPodCountFailed".into(),
-            message,
-        }];
+        return vec![Words::warning("CalculateExpectedPodCountFailed", message)];
     }
     let mut words = Vec::new();
     if seen.selected == 0 {
-        words.push(Words {
-            type_: "Normal",
-            reason: "NoPods".into(),
-            message: "No matching pods found".to_owned(),
-        });
+        words.push(Words::normal("NoPods", "No matching pods found"));
     }
     if !seen.unmanaged.is_empty() {
         let selector = budget.spec.as_ref().and_then(|s| s.selector.as_ref());
@@ -88,11 +74,7 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
              \".spec.minAvailable\" field of the PDB to an integer value.",
             selector.map_or_else(|| "nil".to_owned(), shown)
         );
-        words.push(Words {
-            type_: "Warning",
-            reason: "UnmanagedPods".into(),
-            message,
-        });
+        words.push(Words::warning("UnmanagedPods", message));
     }
     words
 }

@@ -7,22 +7,19 @@
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
+use events::{Recorder, Words};
 use futures::StreamExt;
 use futures::stream::{BoxStream, FuturesUnordered, SelectAll};
 use informer::watch;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::watcher::{self, Config, Event};
-use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use work::{Known, Result};
 use workloads::garbage::{Graph, Key, Kind, Object};
-
-use crate::event::{Teller, Words};
 
 /// Works under way at once, as upstream's `--concurrent-gc-syncs`.
 const AT_ONCE: usize = 20;
@@ -35,13 +32,13 @@ const LONGEST: Duration = Duration::from_secs(300);
 type Watches = SelectAll<BoxStream<'static, (Kind, watcher::Result<Event<Known>>)>>;
 
 /// Collects garbage until `shutdown`.
-pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(crate) async fn run(client: Client, recorder: &Recorder, shutdown: CancellationToken) {
     let mut watches: Watches = Kind::followed().map(|kind| follow(&client, kind)).collect();
     let mut unlisted: BTreeSet<Kind> = Kind::followed().collect();
     let mut graph = Graph::default();
     let mut works = FuturesUnordered::new();
     let mut late = Late::default();
-    let teller = Teller::new(client.clone(), clock, "garbage-collector-controller");
+    let recorder = recorder.of("garbage-collector-controller");
     loop {
         while unlisted.is_empty()
             && works.len() < AT_ONCE
@@ -64,7 +61,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             }
             Some((key, done)) = works.next(), if !works.is_empty() => {
                 if let Key::Owner(owner) = &key && done.as_ref().is_ok_and(|done| done.is_elsewhere) {
-                    tell(&teller, &graph, owner).await;
+                    tell(&recorder, &graph, owner);
                 }
                 land(&mut graph, &mut late, key, done);
             }
@@ -111,7 +108,7 @@ fn land(graph: &mut Graph, late: &mut Late, key: Key, done: Result) {
 }
 
 /// Tells of those that name an object of another namespace as their owner.
-async fn tell(teller: &Teller, graph: &Graph, owner: &Object) {
+fn tell(recorder: &Recorder, graph: &Graph, owner: &Object) {
     for object in graph.naming(owner) {
         let resource = object.kind.resource();
         let namespace = &object.namespace;
@@ -123,18 +120,17 @@ async fn tell(teller: &Teller, graph: &Graph, owner: &Object) {
             uid: Some(object.uid.to_string()),
             ..ObjectReference::default()
         };
-        let words = Words {
-            type_: "Warning",
-            reason: "OwnerRefInvalidNamespace".into(),
-            message: format!(
+        let words = Words::warning(
+            "OwnerRefInvalidNamespace",
+            format!(
                 "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
                 owner.kind.resource().group_version(),
                 owner.kind.resource().gvk.kind,
                 owner.name,
                 owner.uid,
             ),
-        };
-        teller.tell(about, words).await;
+        );
+        recorder.record(about, words);
     }
 }
 

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::Recorder;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered, select, select_all};
@@ -101,7 +102,12 @@ fn follow_revisions(client: &Client) -> BoxStream<'static, Telling> {
 }
 
 /// Looks after workloads until `shutdown`.
-pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    client: Client,
+    recorder: &Recorder,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
     let mut workloads = select_all([
         follow::<Deployment>(&client),
         follow::<ReplicaSet>(&client),
@@ -114,13 +120,12 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
     let mut pods: Option<BoxStream<'static, Telling>> = None;
     let mut revisions: Option<BoxStream<'static, Telling>> = None;
     let mut keeper = Keeper {
-        hands: Hands::new(client.clone(), clock),
+        hands: Hands::new(client.clone(), clock, recorder.clone()),
         world: World::default(),
         due: BTreeMap::new(),
         busy: BTreeSet::new(),
         held: BTreeMap::new(),
         running: FuturesUnordered::new(),
-        telling: FuturesUnordered::new(),
     };
     loop {
         let next = keeper.next();
@@ -130,7 +135,6 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             Some(telling) = next_of(pods.as_mut()) => keeper.look_at(telling),
             Some(telling) = next_of(revisions.as_mut()) => keeper.look_at(telling),
             Some((id, outcome)) = keeper.running.next() => keeper.done(id, outcome),
-            Some(()) = keeper.telling.next() => {}
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         keeper.check_unseen().await;
@@ -172,8 +176,6 @@ struct Keeper {
     busy: BTreeSet<Id>,
     held: BTreeMap<Id, Hold>,
     running: FuturesUnordered<BoxFuture<'static, (Id, Outcome)>>,
-    /// Events that are being told.
-    telling: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl Keeper {
@@ -282,7 +284,7 @@ impl Keeper {
             self.world.forget_gone();
         }
         for news in outcome.news {
-            self.telling.push(self.hands.tell(news));
+            self.hands.tell(news);
         }
         let now = Instant::now();
         match outcome.failed {

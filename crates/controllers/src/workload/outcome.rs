@@ -1,11 +1,11 @@
 //! What comes of work.
 
+use events::Words;
 use informer::Key;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::kinds::Kept;
 use super::world::World;
-use crate::event::Words;
 
 /// What comes of work.
 #[derive(Default)]

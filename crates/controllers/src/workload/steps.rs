@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use events::{Recorder, Words};
+use futures::future::join_all;
 use informer::Key;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -20,7 +21,6 @@ use workloads::owner::Handover;
 
 use super::kinds::Kept;
 use super::outcome::{Failed, News, Outcome, Trouble, is_namespace_ending, is_taken, words_of};
-use crate::event::{Teller, Words};
 use crate::pods::is_moot;
 
 /// A kind of objects in namespaces.
@@ -53,6 +53,7 @@ impl<K> Stored for K where
 pub(super) struct Hands {
     pub(super) client: Client,
     clock: Arc<dyn Clock>,
+    recorder: Recorder,
 }
 
 /// How what is done to objects of a kind is told.
@@ -113,18 +114,21 @@ impl Subject {
         News {
             about: self.about.clone(),
             component: self.component,
-            words: Words {
-                type_,
-                reason: reason.into(),
-                message,
+            words: match type_ {
+                "Warning" => Words::warning(reason, message),
+                _ => Words::normal(reason, message),
             },
         }
     }
 }
 
 impl Hands {
-    pub(super) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Hands { client, clock }
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, recorder: Recorder) -> Self {
+        Hands {
+            client,
+            clock,
+            recorder,
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -144,9 +148,9 @@ impl Hands {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    pub(super) fn tell(&self, news: News) -> BoxFuture<'static, ()> {
-        let teller = Teller::new(self.client.clone(), self.clock.clone(), news.component);
-        Box::pin(async move { teller.tell(news.about, news.words).await })
+    pub(super) fn tell(&self, news: News) {
+        let recorder = self.recorder.of(news.component);
+        recorder.record(news.about, news.words);
     }
 
     pub(super) async fn find<K: Stored>(&self, key: &Key) -> Result<Option<K>, kube::Error> {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use lifecycle::{Event, EventType};
+
+use crate::{Type, Words};
 
 /// Events an object may have at once; one more every [`REFILL_SECONDS`].
 const BURST: f64 = 25.0;
@@ -32,18 +33,20 @@ pub(crate) enum Post {
     },
 }
 
-type Object = (String, String, String);
+/// Who tells, and the object's kind, namespace, name and UID.
+type Object = [String; 5];
 
-fn object(about: &ObjectReference) -> Object {
-    let text = |t: &Option<String>| t.clone().unwrap_or_default();
-    (text(&about.namespace), text(&about.name), text(&about.uid))
+fn object(source: &str, about: &ObjectReference) -> Object {
+    let fields = [&about.kind, &about.namespace, &about.name, &about.uid];
+    let [kind, namespace, name, uid] = fields.map(|field| field.clone().unwrap_or_default());
+    [source.to_owned(), kind, namespace, name, uid]
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Same {
     object: Object,
     field: Option<String>,
-    warning: bool,
+    type_: Type,
     reason: String,
     message: String,
 }
@@ -69,26 +72,27 @@ struct Bucket {
 #[derive(Default)]
 pub(crate) struct Correlator {
     posted: Bounded<Same, Posted>,
-    groups: Bounded<(Object, bool, String), Group>,
-    buckets: Bounded<(Object, bool), Bucket>,
+    groups: Bounded<(Object, Type, String), Group>,
+    buckets: Bounded<(Object, Type), Bucket>,
     /// The time in the last name: names differ even if the clock stands still.
     named: i128,
 }
 
 impl Correlator {
-    /// Decides about an event that happened at `at`.
+    /// Decides about an event that `source` tells of, which happened at `at`.
     pub(crate) fn correlate(
         &mut self,
+        source: &str,
         about: &ObjectReference,
-        event: &Event,
+        event: &Words,
         at: Timestamp,
     ) -> Post {
-        let object = object(about);
-        let warning = event.event_type == EventType::Warning;
-        if !self.take_token(&object, warning, at) {
+        let object = object(source, about);
+        let type_ = event.type_;
+        if !self.take_token(&object, type_, at) {
             return Post::Drop;
         }
-        let combined = self.is_one_of_many(&object, warning, event, at);
+        let combined = self.is_one_of_many(&object, event, at);
         let message = if combined {
             format!("{COMBINED}{}", event.message)
         } else {
@@ -97,8 +101,8 @@ impl Correlator {
         let same = Same {
             object,
             field: about.field_path.clone(),
-            warning,
-            reason: event.reason.clone(),
+            type_,
+            reason: event.reason.to_string(),
             message: if combined {
                 COMBINED.to_owned()
             } else {
@@ -135,10 +139,10 @@ impl Correlator {
         }
     }
 
-    fn take_token(&mut self, object: &Object, warning: bool, at: Timestamp) -> bool {
+    fn take_token(&mut self, object: &Object, type_: Type, at: Timestamp) -> bool {
         let bucket = self
             .buckets
-            .entry((object.clone(), warning), || Bucket { tokens: BURST, at });
+            .entry((object.clone(), type_), || Bucket { tokens: BURST, at });
         let passed = at.duration_since(bucket.at).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + passed / REFILL_SECONDS).min(BURST);
         bucket.at = at;
@@ -149,15 +153,9 @@ impl Correlator {
         has
     }
 
-    fn is_one_of_many(
-        &mut self,
-        object: &Object,
-        warning: bool,
-        event: &Event,
-        at: Timestamp,
-    ) -> bool {
+    fn is_one_of_many(&mut self, object: &Object, event: &Words, at: Timestamp) -> bool {
         let group = self.groups.entry(
-            (object.clone(), warning, event.reason.clone()),
+            (object.clone(), event.type_, event.reason.to_string()),
             Group::default,
         );
         if at.duration_since(group.last).as_secs() > WINDOW_SECONDS {
@@ -226,8 +224,8 @@ mod tests {
         }
     }
 
-    fn event(message: &str) -> Event {
-        Event::warning("BackOff", message)
+    fn event(message: &str) -> Words {
+        Words::warning("BackOff", message)
     }
 
     fn at(second: i64) -> Timestamp {
@@ -237,12 +235,13 @@ mod tests {
     #[test]
     fn the_same_event_is_counted() {
         let mut correlator = Correlator::default();
-        let Post::Create { name, .. } = correlator.correlate(&about("p"), &event("m"), at(0))
+        let Post::Create { name, .. } =
+            correlator.correlate("kubelet", &about("p"), &event("m"), at(0))
         else {
             panic!("not created")
         };
         assert_eq!(name, format!("p.{:016x}", at(0).as_nanosecond()));
-        let again = correlator.correlate(&about("p"), &event("m"), at(5));
+        let again = correlator.correlate("kubelet", &about("p"), &event("m"), at(5));
         assert_eq!(
             again,
             Post::Count {
@@ -253,9 +252,22 @@ mod tests {
             }
         );
         assert!(matches!(
-            correlator.correlate(&about("q"), &event("m"), at(5)),
+            correlator.correlate("kubelet", &about("q"), &event("m"), at(5)),
             Post::Create { .. }
         ));
+    }
+
+    #[test]
+    fn each_tells_for_itself() {
+        let mut correlator = Correlator::default();
+        let pod = ObjectReference {
+            kind: Some("Pod".into()),
+            ..about("p")
+        };
+        for (source, about) in [("a", &about("p")), ("a", &pod), ("b", &pod)] {
+            let post = correlator.correlate(source, about, &event("m"), at(0));
+            assert!(matches!(post, Post::Create { .. }), "{source}");
+        }
     }
 
     #[test]
@@ -263,15 +275,16 @@ mod tests {
         let mut correlator = Correlator::default();
         for n in 0..9 {
             assert!(
-                matches!(correlator.correlate(&about("p"), &event(&n.to_string()), at(n)), Post::Create { message, .. } if message == n.to_string())
+                matches!(correlator.correlate("kubelet", &about("p"), &event(&n.to_string()), at(n)), Post::Create { message, .. } if message == n.to_string())
             );
         }
-        let Post::Create { name, message } = correlator.correlate(&about("p"), &event("x"), at(9))
+        let Post::Create { name, message } =
+            correlator.correlate("kubelet", &about("p"), &event("x"), at(9))
         else {
             panic!("not created")
         };
         assert_eq!(message, format!("{COMBINED}x"));
-        let next = correlator.correlate(&about("p"), &event("y"), at(10));
+        let next = correlator.correlate("kubelet", &about("p"), &event("y"), at(10));
         assert_eq!(
             next,
             Post::Count {
@@ -288,20 +301,20 @@ mod tests {
         let mut correlator = Correlator::default();
         for _ in 0..25 {
             assert_ne!(
-                correlator.correlate(&about("p"), &event("m"), at(0)),
+                correlator.correlate("kubelet", &about("p"), &event("m"), at(0)),
                 Post::Drop
             );
         }
         assert_eq!(
-            correlator.correlate(&about("p"), &event("m"), at(0)),
+            correlator.correlate("kubelet", &about("p"), &event("m"), at(0)),
             Post::Drop
         );
         assert_eq!(
-            correlator.correlate(&about("p"), &event("m"), at(299)),
+            correlator.correlate("kubelet", &about("p"), &event("m"), at(299)),
             Post::Drop
         );
         assert_ne!(
-            correlator.correlate(&about("p"), &event("m"), at(300)),
+            correlator.correlate("kubelet", &about("p"), &event("m"), at(300)),
             Post::Drop
         );
     }
@@ -313,16 +326,16 @@ mod tests {
             Post::Count { count, .. } => count,
             _ => 1,
         };
-        correlator.correlate(&about("old"), &event("m"), at(0));
+        correlator.correlate("kubelet", &about("old"), &event("m"), at(0));
         for n in 0..REMEMBERED {
-            correlator.correlate(&about(&n.to_string()), &event("m"), at(1));
+            correlator.correlate("kubelet", &about(&n.to_string()), &event("m"), at(1));
             if n % 1000 == 0 {
-                correlator.correlate(&about("old"), &event("m"), at(1));
+                correlator.correlate("kubelet", &about("old"), &event("m"), at(1));
             }
         }
-        let again = correlator.correlate(&about("old"), &event("m"), at(2));
+        let again = correlator.correlate("kubelet", &about("old"), &event("m"), at(2));
         assert_eq!(count(again), 7);
-        let forgotten = correlator.correlate(&about("0"), &event("m"), at(2));
+        let forgotten = correlator.correlate("kubelet", &about("0"), &event("m"), at(2));
         assert!(matches!(forgotten, Post::Create { .. }));
     }
 }
