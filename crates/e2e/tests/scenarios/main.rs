@@ -26,6 +26,7 @@ mod rollouts;
 mod running;
 mod security;
 mod services;
+mod sets;
 mod shared;
 mod sidecar;
 mod streams;
@@ -80,6 +81,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         disruption::SCENARIOS,
         priority::SCENARIOS,
         rollouts::SCENARIOS,
+        sets::SCENARIOS,
     ]
     .concat()
 }

@@ -1,0 +1,508 @@
+//! StatefulSets, whose Pods have names of their own, and DaemonSets, which have a Pod on each node.
+
+use anyhow::{Context, ensure};
+use e2e::user::{User, Watching};
+use serde_json::Value;
+
+use crate::Scenario;
+
+pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+    ("sets::pods_keep_their_names", pods_keep_their_names),
+    ("sets::sizes_change_from_the_end", sizes_change_from_the_end),
+    (
+        "sets::the_last_pod_is_updated_first",
+        the_last_pod_is_updated_first,
+    ),
+    ("sets::deletions_are_waited_for", deletions_are_waited_for),
+    ("sets::pods_need_not_wait", pods_need_not_wait),
+    ("sets::claims_that_cannot_be", claims_that_cannot_be),
+    ("sets::daemons_come_and_go", daemons_come_and_go),
+    ("sets::nodes_are_chosen", nodes_are_chosen),
+    ("sets::what_they_have_made_goes", what_they_have_made_goes),
+    ("sets::orphans_are_taken_over", orphans_are_taken_over),
+];
+
+const OLD: &str = "busybox:1.36";
+const NEW: &str = "busybox:1.37";
+const WITHIN: &str = "--timeout=60s";
+
+/// Pods that end as soon as they are told to.
+fn template(label: &str, image: &str) -> String {
+    format!(
+        r#"
+  selector: {{matchLabels: {{app: {label}}}}}
+  template:
+    metadata: {{labels: {{app: {label}}}}}
+    spec:
+      terminationGracePeriodSeconds: 10
+      containers:
+      - name: main
+        image: "{image}"
+        command: [sh, -c, 'trap "exit 0" TERM; while :; do sleep 3600 & wait $!; done']
+"#
+    )
+}
+
+/// A StatefulSet `db` of Service `peers`.
+fn db(spec: &str, image: &str) -> String {
+    let (head, template) = (
+        "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: peers",
+        template("db", image),
+    );
+    format!("{head}\n  {spec}{template}")
+}
+
+/// A DaemonSet `agent`.
+fn agent(spec: &str, image: &str) -> String {
+    let (head, template) = (
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: agent}\nspec:",
+        template("agent", image),
+    );
+    format!("{head}\n  {spec}{template}")
+}
+
+/// The Service, and a Pod that asks for names.
+const PEERS: &str = r#"
+---
+apiVersion: v1
+kind: Service
+metadata: {name: peers}
+spec: {clusterIP: None, selector: {app: db}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: "debian:12", command: [sleep, "3600"]}]
+"#;
+
+/// `db-0 new` before it is bound, `db-0 ready`, `db-0 going` when its deletion was asked for; otherwise its name.
+fn state(pod: &Value) -> String {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let word = if !pod["metadata"]["deletionTimestamp"].is_null() {
+        " going"
+    } else if pod["spec"]["nodeName"].is_null() {
+        " new"
+    } else if conditions.any(|c| c["type"] == "Ready" && c["status"] == "True") {
+        " ready"
+    } else {
+        ""
+    };
+    format!("{name}{word}")
+}
+
+/// Follows the set's Pods: each of the states comes after the one before it, or is not found.
+fn follow(pods: &mut Watching, states: &[&str]) -> anyhow::Result<()> {
+    for wanted in states {
+        pods.until(wanted, state)
+            .with_context(|| format!("{wanted} in {states:?}"))?;
+    }
+    Ok(())
+}
+
+fn get(user: &User, objects: &str, path: &str) -> anyhow::Result<String> {
+    let output = format!("jsonpath={path}");
+    user.run(&["get", objects, "-o", &output])
+}
+
+/// Waits until a field of an object is this.
+fn until(user: &User, object: &str, field: &str, value: &str) -> anyhow::Result<()> {
+    let condition = format!("--for=jsonpath={{{field}}}={value}");
+    user.run(&["wait", &condition, object, WITHIN]).map(drop)
+}
+
+/// UIDs of all Pods, in the order of their names; those that are going say since when.
+fn uids(user: &User) -> anyhow::Result<String> {
+    let each = "{range .items[*]}{.metadata.uid}{.metadata.deletionTimestamp} {end}";
+    get(user, "pods", each)
+}
+
+/// Images of all Pods, in the order of their names.
+fn images(user: &User) -> anyhow::Result<String> {
+    get(user, "pods", "{.items[*].spec.containers[0].image}")
+}
+
+/// The rollout is over, and its last line is this.
+fn rolled_out(user: &User, set: &str, done: &str) -> anyhow::Result<()> {
+    let said = user.run(&["rollout", "status", set, WITHIN])?;
+    ensure!(said.lines().last() == Some(done), "{said}");
+    Ok(())
+}
+
+fn says(user: &User, arguments: &[&str], line: &str) -> anyhow::Result<()> {
+    let said = user.run(arguments)?;
+    ensure!(said.trim_end() == line, "{arguments:?}: {said}");
+    Ok(())
+}
+
+fn refused(user: &User, arguments: &[&str], words: &str) -> anyhow::Result<()> {
+    let refused = user.fails(arguments)?;
+    ensure!(
+        refused.code == 1 && refused.stderr.trim_end() == format!("error: {words}"),
+        "{arguments:?} was refused with {refused:?}"
+    );
+    Ok(())
+}
+
+/// The numbers that `rollout history` tells.
+fn revisions(user: &User, set: &str) -> anyhow::Result<Vec<String>> {
+    let history = user.run(&["rollout", "history", set])?;
+    let rows = history.lines().filter(|line| !line.is_empty()).skip(2);
+    let numbers = rows.filter_map(|row| row.split_whitespace().next());
+    Ok(numbers.map(str::to_owned).collect())
+}
+
+fn pods_keep_their_names(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    let made = user.apply(&(db("replicas: 2", OLD) + PEERS))?;
+    ensure!(
+        made == "statefulset.apps/db created\nservice/peers created\npod/client created\n",
+        "{made}"
+    );
+    follow(&mut pods, &["db-0 ready", "db-1 new", "db-1 ready"])?;
+    until(user, "sts/db", ".status.availableReplicas", "2")?;
+    let row = user.run(&["get", "sts", "db", "--no-headers"])?;
+    ensure!(row.starts_with("db ") && row.contains(" 2/2 "), "{row}");
+    user.wait_event("Normal SuccessfulCreate db: Create Pod db-1 in StatefulSet db successful")?;
+    for (ordinal, pod) in ["db-0", "db-1"].iter().enumerate() {
+        let revision = get(user, "sts/db", "{.status.currentRevision}")?;
+        let labels = &user.pod(pod)?["metadata"]["labels"];
+        ensure!(
+            labels["statefulset.kubernetes.io/pod-name"] == *pod
+                && labels["apps.kubernetes.io/pod-index"] == ordinal.to_string()
+                && labels["controller-revision-hash"] == revision,
+            "{labels}"
+        );
+        says(user, &["exec", pod, "--", "hostname"], pod)?;
+    }
+    user.wait("client", "Running", "1/1")?;
+    let whole = format!("db-1.peers.{}.svc.cluster.local", user.namespace());
+    for name in ["db-1.peers", &whole] {
+        leads_to(user, name, &user.pod_ip("db-1")?)?;
+    }
+
+    let before = user.pod("db-0")?;
+    user.run(&["delete", "pod", "db-0"])?;
+    follow(&mut pods, &["db-0 going", "db-0 new", "db-0 ready"])?;
+    let after = user.pod("db-0")?;
+    ensure!(before["metadata"]["uid"] != after["metadata"]["uid"]);
+    says(user, &["exec", "db-0", "--", "hostname"], "db-0")?;
+    leads_to(user, "db-0.peers", &user.pod_ip("db-0")?)
+}
+
+/// Waits until the name leads to the address: the name server hears of changes on watches of its own.
+fn leads_to(user: &User, name: &str, address: &str) -> anyhow::Result<()> {
+    let asks = format!("until getent ahostsv4 {name} | grep -qwF {address}; do sleep 0.1; done");
+    let asks = ["exec", "client", "--", "timeout", "20", "sh", "-c", &asks];
+    user.run(&asks).map(drop)
+}
+
+fn sizes_change_from_the_end(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    user.apply(&db("replicas: 1", OLD))?;
+    follow(&mut pods, &["db-0 ready"])?;
+    let first = uids(user)?;
+    let scale = ["scale", "sts/db", "--replicas=3", WITHIN];
+    says(user, &scale, "statefulset.apps/db scaled")?;
+    follow(&mut pods, &["db-1 ready", "db-2 new", "db-2 ready"])?;
+    says(
+        user,
+        &["scale", "sts", "db", "--replicas=1"],
+        "statefulset.apps/db scaled",
+    )?;
+    follow(&mut pods, &["db-2 going"])?;
+    pods.until_gone()?;
+    follow(&mut pods, &["db-1 going"])?;
+    pods.until_gone()?;
+    until(user, "sts/db", ".status.replicas", "1")?;
+    ensure!(uids(user)? == first, "the first stays as it was");
+    let wrong = ["scale", "sts/db", "--replicas=2", "--current-replicas=5"];
+    refused(user, &wrong, "Expected replicas to be 5, was 1")
+}
+
+/// With a partition, then without.
+fn the_last_pod_is_updated_first(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    user.apply(&db("replicas: 3", OLD))?;
+    let done =
+        |pods: i32| format!("partitioned roll out complete: {pods} new pods have been updated...");
+    rolled_out(user, "sts/db", &done(3))?;
+    follow(&mut pods, &["db-0 ready", "db-1 ready", "db-2 ready"])?;
+    let partition = |first: i32| {
+        format!(r#"{{"spec":{{"updateStrategy":{{"rollingUpdate":{{"partition":{first}}}}}}}}}"#)
+    };
+    user.run(&["patch", "sts", "db", "-p", &partition(2)])?;
+    let main = format!("main={NEW}");
+    let image = ["set", "image", "sts/db", &main];
+    says(user, &image, "statefulset.apps/db image updated")?;
+    rolled_out(user, "sts/db", &done(1))?;
+    let seen = images(user)?;
+    ensure!(seen == format!("{OLD} {OLD} {NEW}"), "{seen}");
+    // Those before the partition stay what they were.
+    user.run(&["delete", "pod", "db-1"])?;
+    let last = ["db-2 going", "db-2 new", "db-2 ready"];
+    follow(&mut pods, &last)?;
+    follow(&mut pods, &["db-1 going", "db-1 new", "db-1 ready"])?;
+    let seen = images(user)?;
+    ensure!(seen == format!("{OLD} {OLD} {NEW}"), "{seen}");
+
+    user.run(&["patch", "sts", "db", "-p", &partition(0)])?;
+    rolled_out(user, "sts/db", &done(3))?;
+    let others = ["db-1 going", "db-1 new", "db-1 ready"];
+    follow(&mut pods, &others)?;
+    follow(&mut pods, &["db-0 going", "db-0 new", "db-0 ready"])?;
+    until(user, "sts/db", ".status.currentReplicas", "3")?;
+    ensure!(revisions(user, "sts/db")? == ["1", "2"]);
+    let shown = user.run(&["rollout", "history", "sts/db", "--revision=1"])?;
+    let image = format!("    Image:\t{OLD}\n");
+    ensure!(
+        shown.starts_with("statefulset.apps/db with revision #1\n") && shown.contains(&image),
+        "{shown}"
+    );
+
+    let undo = ["rollout", "undo", "sts/db"];
+    says(user, &undo, "statefulset.apps/db rolled back")?;
+    rolled_out(user, "sts/db", &done(3))?;
+    follow(&mut pods, &last)?;
+    follow(&mut pods, &others)?;
+    follow(&mut pods, &["db-0 going", "db-0 new", "db-0 ready"])?;
+    ensure!(images(user)? == [OLD; 3].join(" "));
+    // What is there again has another number.
+    ensure!(revisions(user, "sts/db")? == ["2", "3"]);
+    Ok(())
+}
+
+fn deletions_are_waited_for(user: &User) -> anyhow::Result<()> {
+    let spec = "replicas: 2\n  updateStrategy: {type: OnDelete}";
+    user.apply(&db(spec, OLD))?;
+    until(user, "sts/db", ".status.readyReplicas", "2")?;
+    let before = uids(user)?;
+    user.apply(&db(spec, NEW))?;
+    until(user, "sts/db", ".status.observedGeneration", "2")?;
+    ensure!(revisions(user, "sts/db")? == ["1", "2"]);
+    refused(
+        user,
+        &["rollout", "status", "sts/db"],
+        "rollout status is only available for RollingUpdate strategy type",
+    )?;
+    ensure!(uids(user)? == before, "nobody has deleted them");
+    user.run(&["delete", "pod", "db-0"])?;
+    until(user, "sts/db", ".status.updatedReplicas", "1")?;
+    until(user, "sts/db", ".status.readyReplicas", "2")?;
+    let seen = images(user)?;
+    ensure!(seen == format!("{NEW} {OLD}"), "{seen}");
+    let (before, after) = (before, uids(user)?);
+    ensure!(
+        before.split(' ').nth(1) == after.split(' ').nth(1),
+        "{before} became {after}"
+    );
+    Ok(())
+}
+
+/// None of them can start, and all of them are there.
+fn pods_need_not_wait(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    let spec = "replicas: 3\n  podManagementPolicy: Parallel";
+    let set = db(spec, "busybox:no-such-tag");
+    user.apply(&set)?;
+    until(user, "sts/db", ".status.replicas", "3")?;
+    ensure!(get(user, "sts/db", "{.status.readyReplicas}")?.is_empty());
+    for pod in ["db-0", "db-1", "db-2"] {
+        user.pod(pod)?;
+    }
+    let none = ["scale", "sts/db", "--replicas=0"];
+    says(user, &none, "statefulset.apps/db scaled")?;
+    for _ in 0..3 {
+        pods.until_gone()?;
+    }
+    until(user, "sts/db", ".status.replicas", "0")?;
+    ensure!(uids(user)?.is_empty());
+    Ok(())
+}
+
+/// Claims are not served.
+fn claims_that_cannot_be(user: &User) -> anyhow::Result<()> {
+    let claims = "replicas: 1\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]";
+    user.apply(&db(claims, OLD))?;
+    for start in [
+        "Warning FailedCreate db: Create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: ",
+        "Warning FailedCreate db: Create Pod db-0 in StatefulSet db failed error: failed to create PVC data-db-0: ",
+    ] {
+        user.wait_event(start)?;
+    }
+    ensure!(uids(user)?.is_empty(), "it is no Pod without its claim");
+    Ok(())
+}
+
+const AGENT_DONE: &str = "daemon set \"agent\" successfully rolled out";
+
+/// The UID of the only Pod, which runs this image.
+fn only_pod(user: &User, image: &str) -> anyhow::Result<String> {
+    let (uid, seen) = (uids(user)?, images(user)?);
+    ensure!(seen == image, "images {seen:?} of Pods {uid:?}");
+    Ok(uid)
+}
+
+fn node(user: &User) -> anyhow::Result<String> {
+    get(user, "nodes", "{.items[0].metadata.name}")
+}
+
+fn daemons_come_and_go(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    let ready = |pods: &mut Watching| {
+        pods.until("ready", |pod| {
+            let state = state(pod);
+            let word = state.split_whitespace().nth(1);
+            word.unwrap_or_default().to_owned()
+        })
+    };
+    let made = user.apply(&agent("", OLD))?;
+    ensure!(made == "daemonset.apps/agent created\n", "{made}");
+    ready(&mut pods)?;
+    rolled_out(user, "ds/agent", AGENT_DONE)?;
+    let first = only_pod(user, OLD)?;
+    let on = get(user, "pods", "{.items[*].spec.nodeName}")?;
+    ensure!(on == node(user)?, "{on}");
+    user.wait_event("Normal SuccessfulCreate agent: Created pod: agent-")?;
+    let row = user.run(&["get", "ds", "agent", "--no-headers"])?;
+    let numbers: Vec<&str> = row.split_whitespace().skip(1).take(5).collect();
+    ensure!(numbers == ["1"; 5], "{row}");
+
+    user.run(&["delete", "pods", "--all"])?;
+    pods.until_gone()?;
+    ready(&mut pods)?;
+    let second = only_pod(user, OLD)?;
+    ensure!(first != second);
+
+    let main = format!("main={NEW}");
+    let image = ["set", "image", "ds/agent", &main];
+    says(user, &image, "daemonset.apps/agent image updated")?;
+    rolled_out(user, "ds/agent", AGENT_DONE)?;
+    let third = only_pod(user, NEW)?;
+    ensure!(revisions(user, "ds/agent")? == ["1", "2"]);
+    let undo = ["rollout", "undo", "ds/agent", "--to-revision=1"];
+    says(user, &undo, "daemonset.apps/agent rolled back")?;
+    rolled_out(user, "ds/agent", AGENT_DONE)?;
+    let fourth = only_pod(user, OLD)?;
+    ensure!(third != fourth && second != fourth);
+    ensure!(revisions(user, "ds/agent")? == ["2", "3"]);
+    let restart = ["rollout", "restart", "ds/agent"];
+    says(user, &restart, "daemonset.apps/agent restarted")?;
+    rolled_out(user, "ds/agent", AGENT_DONE)?;
+    ensure!(only_pod(user, OLD)? != fourth);
+    ensure!(revisions(user, "ds/agent")? == ["2", "3", "4"]);
+    Ok(())
+}
+
+/// A label of the node that nobody else has, until it is dropped.
+struct Label<'a> {
+    user: &'a User,
+    node: String,
+    is_set: bool,
+}
+
+impl Label<'_> {
+    fn change(&mut self, is_set: bool) -> anyhow::Result<()> {
+        let sign = if is_set { "=yes" } else { "-" };
+        let change = format!("{}{sign}", self.user.namespace());
+        self.user.run(&["label", "node", &self.node, &change])?;
+        self.is_set = is_set;
+        Ok(())
+    }
+}
+
+impl Drop for Label<'_> {
+    fn drop(&mut self) {
+        if self.is_set
+            && let Err(error) = self.change(false)
+        {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+fn nodes_are_chosen(user: &User) -> anyhow::Result<()> {
+    let mut pods = user.watch("/api/v1", "pods");
+    let selected = agent("", OLD).replace(
+        "    spec:\n",
+        &format!(
+            "    spec:\n      nodeSelector: {{{}: \"yes\"}}\n",
+            user.namespace()
+        ),
+    );
+    user.apply(&selected)?;
+    until(user, "ds/agent", ".status.observedGeneration", "1")?;
+    rolled_out(user, "ds/agent", AGENT_DONE)?;
+    let wanted = "{.status.desiredNumberScheduled}";
+    ensure!(get(user, "ds/agent", wanted)? == "0");
+    ensure!(uids(user)?.is_empty());
+    let mut label = Label {
+        user,
+        node: node(user)?,
+        is_set: false,
+    };
+    label.change(true)?;
+    until(user, "ds/agent", ".status.numberAvailable", "1")?;
+    only_pod(user, OLD)?;
+    label.change(false)?;
+    pods.until_gone()?;
+    until(user, "ds/agent", ".status.desiredNumberScheduled", "0")?;
+    ensure!(uids(user)?.is_empty());
+    Ok(())
+}
+
+/// A set of each kind; waits for their three Pods.
+fn both(user: &User) -> anyhow::Result<()> {
+    user.apply(&db("replicas: 2", OLD))?;
+    user.apply(&agent("", OLD))?;
+    until(user, "sts/db", ".status.readyReplicas", "2")?;
+    until(user, "ds/agent", ".status.numberReady", "1")?;
+    let kept = get(user, "controllerrevisions", "{.items[*].metadata.name}")?;
+    ensure!(kept.split(' ').count() == 2, "{kept}");
+    Ok(())
+}
+
+fn what_they_have_made_goes(user: &User) -> anyhow::Result<()> {
+    both(user)?;
+    let mut pods = user.watch("/api/v1", "pods");
+    let mut kept = user.watch("/apis/apps/v1", "controllerrevisions");
+    let seen = |object: &Value| object["kind"].as_str().unwrap_or_default().to_owned();
+    pods.until("Pod", seen)?;
+    kept.until("ControllerRevision", seen)?;
+    user.run(&["delete", "sts/db", "ds/agent"])?;
+    for _ in 0..3 {
+        pods.until_gone()?;
+    }
+    for _ in 0..2 {
+        kept.until_gone()?;
+    }
+    let left = user.run(&["get", "pods,controllerrevisions", "-o", "name"])?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
+fn orphans_are_taken_over(user: &User) -> anyhow::Result<()> {
+    both(user)?;
+    let all = "pods,controllerrevisions";
+    let before = get(user, all, "{.items[*].metadata.uid}")?;
+    user.run(&["delete", "sts/db", "ds/agent", "--cascade=orphan"])?;
+    let owners = get(user, all, "{.items[*].metadata.ownerReferences[*].uid}")?;
+    ensure!(owners.is_empty(), "{owners}");
+    ensure!(get(user, all, "{.items[*].metadata.uid}")? == before);
+
+    user.apply(&db("replicas: 2", OLD))?;
+    user.apply(&agent("", OLD))?;
+    for (set, label) in [("sts/db", "app=db"), ("ds/agent", "app=agent")] {
+        let owner = get(user, set, "{.metadata.uid}")?;
+        let owned = format!("--for=jsonpath={{.metadata.ownerReferences[0].uid}}={owner}");
+        user.run(&["wait", &owned, all, "-l", label, WITHIN])?;
+    }
+    until(user, "sts/db", ".status.updatedReplicas", "2")?;
+    until(user, "ds/agent", ".status.updatedNumberScheduled", "1")?;
+    let after = get(user, all, "{.items[*].metadata.uid}")?;
+    ensure!(after == before, "{before} became {after}");
+    Ok(())
+}
