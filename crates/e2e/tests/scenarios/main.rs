@@ -2,6 +2,7 @@
 //! namespace of its own, once with each client: two versions of stock kubectl and `carob`.
 
 mod bad_input;
+mod daemons;
 mod debug;
 mod disruption;
 mod dns;
@@ -82,6 +83,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         priority::SCENARIOS,
         rollouts::SCENARIOS,
         sets::SCENARIOS,
+        daemons::SCENARIOS,
     ]
     .concat()
 }
