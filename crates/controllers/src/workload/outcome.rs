@@ -126,9 +126,12 @@ pub(super) fn is_namespace_ending(error: &kube::Error) -> bool {
         .any(|c| c.reason == "NamespaceTerminating")
 }
 
-/// An error as the API words it.
+/// An error as the API words it; of a kind that is not served, as upstream's clients do.
 pub(super) fn words_of(error: &kube::Error) -> String {
     match error {
+        kube::Error::Api(status) if status.code == 404 && status.details.is_none() => {
+            "the server could not find the requested resource".to_owned()
+        }
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     }
