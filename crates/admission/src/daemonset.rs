@@ -1,7 +1,6 @@
 //! DaemonSets.
 
 use api::field::{Error, ErrorList};
-use api::names;
 use api::selector::Selector;
 use serde_json::{Value, json};
 
@@ -15,11 +14,7 @@ pub(crate) const RULES: Rules = Rules {
     default,
     prepare_create,
     prepare_update,
-    validate_create: |set| {
-        let mut errors = meta::validate(set, true, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(set, "spec")));
-        errors
-    },
+    validate_create: |set| meta::validate_new(set, true, "spec", validate_spec),
     validate_update: |part, new, old| match part {
         Subresource::Status => {
             let status = At::field(new, "status");

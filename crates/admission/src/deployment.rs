@@ -1,7 +1,6 @@
 //! Deployments.
 
 use api::field::{Error, ErrorList};
-use api::names;
 use serde_json::{Value, json};
 
 use crate::pod::internal;
@@ -16,11 +15,7 @@ pub(crate) const RULES: Rules = Rules {
         object(deployment).insert("status".to_owned(), json!({}));
     },
     prepare_update,
-    validate_create: |deployment| {
-        let mut errors = meta::validate(deployment, true, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(deployment, "spec")));
-        errors
-    },
+    validate_create: |deployment| meta::validate_new(deployment, true, "spec", validate_spec),
     validate_update,
 };
 
@@ -66,11 +61,7 @@ fn validate_update(part: Subresource, new: &Value, old: &Value) -> ErrorList {
     if part == Subresource::Status {
         return validate_status(&At::field(new, "status"), old);
     }
-    let spec = At::field(new, "spec");
-    let mut errors = validate_spec(&spec);
-    let before = dig(old, &["spec", "selector"]);
-    errors.extend(workload::same_selector(&spec.get("selector"), before));
-    errors
+    workload::validate_changed(new, old, validate_spec)
 }
 
 fn validate_spec(spec: &At<'_>) -> ErrorList {

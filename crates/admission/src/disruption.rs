@@ -14,11 +14,7 @@ pub(crate) const RULES: Rules = Rules {
     default: generic::nothing,
     prepare_create,
     prepare_update: (generic::RULES).prepare_update,
-    validate_create: |object| {
-        let mut errors = meta::validate(object, true, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(object, "spec")));
-        errors
-    },
+    validate_create: |object| meta::validate_new(object, true, "spec", validate_spec),
     validate_update: |subresource, new, _| match subresource {
         Subresource::Status => validate_status(&At::field(new, "status")),
         _ => validate_spec(&At::field(new, "spec")),

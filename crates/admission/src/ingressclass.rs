@@ -19,11 +19,7 @@ pub(crate) const RULES: Rules = Rules {
     },
     prepare_create: (generic::RULES).prepare_create,
     prepare_update: (generic::RULES).prepare_update,
-    validate_create: |class| {
-        let mut errors = meta::validate(class, false, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(class, "spec")));
-        errors
-    },
+    validate_create: |class| meta::validate_new(class, false, "spec", validate_spec),
     validate_update,
 };
 

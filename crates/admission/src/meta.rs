@@ -29,6 +29,18 @@ fn of_prefix(rule: NameRule, prefix: &str) -> Vec<String> {
     }
 }
 
+/// Of a new object: its metadata, whose name is that of a subdomain, and the part that says what it is to be.
+pub(crate) fn validate_new(
+    object: &Value,
+    namespaced: bool,
+    part: &str,
+    validate_part: fn(&At<'_>) -> ErrorList,
+) -> ErrorList {
+    let mut errors = validate(object, namespaced, names::dns1123_subdomain);
+    errors.extend(validate_part(&At::field(object, part)));
+    errors
+}
+
 /// Validates the metadata of a new object.
 pub(crate) fn validate(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
     let meta = At::field(object, "metadata");

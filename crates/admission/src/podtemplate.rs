@@ -1,7 +1,6 @@
 //! PodTemplates, and the template within them that workloads have as well.
 
 use api::field::{Error, ErrorList};
-use api::names;
 use serde_json::Value;
 
 use crate::pod::{self, SpecContext};
@@ -15,11 +14,7 @@ pub(crate) const RULES: Rules = Rules {
         view::object(entry(object, "metadata")).insert("generation".to_owned(), 1.into());
     },
     prepare_update,
-    validate_create: |object| {
-        let mut errors = meta::validate(object, true, names::dns1123_subdomain);
-        errors.extend(validate(&At::field(object, "template")));
-        errors
-    },
+    validate_create: |object| meta::validate_new(object, true, "template", validate),
     validate_update: |_, new, _| validate(&At::field(new, "template")),
 };
 

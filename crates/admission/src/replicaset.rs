@@ -1,10 +1,9 @@
 //! ReplicaSets.
 
 use api::field::ErrorList;
-use api::names;
 use serde_json::{Value, json};
 
-use crate::view::{At, dig, entry, object, set_if_absent};
+use crate::view::{At, entry, object, set_if_absent};
 use crate::{Rules, Subresource, generic, meta, workload};
 
 pub(crate) const RULES: Rules = Rules {
@@ -19,11 +18,7 @@ pub(crate) const RULES: Rules = Rules {
         object(set).insert("status".to_owned(), json!({"replicas": 0}));
     },
     prepare_update: (generic::RULES).prepare_update,
-    validate_create: |set| {
-        let mut errors = meta::validate(set, true, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(set, "spec")));
-        errors
-    },
+    validate_create: |set| meta::validate_new(set, true, "spec", validate_spec),
     validate_update,
 };
 
@@ -40,11 +35,7 @@ fn validate_update(part: Subresource, new: &Value, old: &Value) -> ErrorList {
     if part == Subresource::Status {
         return validate_status(&At::field(new, "status"));
     }
-    let spec = At::field(new, "spec");
-    let mut errors = validate_spec(&spec);
-    let before = dig(old, &["spec", "selector"]);
-    errors.extend(workload::same_selector(&spec.get("selector"), before));
-    errors
+    workload::validate_changed(new, old, validate_spec)
 }
 
 fn validate_spec(spec: &At<'_>) -> ErrorList {

@@ -1,7 +1,6 @@
 //! ReplicationControllers.
 
 use api::field::{Error, ErrorList};
-use api::names;
 use api::selector::Selector;
 use serde_json::{Value, json};
 
@@ -16,11 +15,7 @@ pub(crate) const RULES: Rules = Rules {
         object(controller).insert("status".to_owned(), json!({"replicas": 0}));
     },
     prepare_update: (generic::RULES).prepare_update,
-    validate_create: |controller| {
-        let mut errors = meta::validate(controller, true, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(controller, "spec")));
-        errors
-    },
+    validate_create: |controller| meta::validate_new(controller, true, "spec", validate_spec),
     validate_update: |part, new, _| match part {
         Subresource::Status => replicaset::validate_status(&At::field(new, "status")),
         _ => validate_spec(&At::field(new, "spec")),

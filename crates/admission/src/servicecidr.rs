@@ -1,7 +1,6 @@
 //! ServiceCIDRs: ranges that the addresses of Services come from (KEP-1880, upstream's pkg/apis/networking/validation).
 
 use api::field::{Error, ErrorList};
-use api::names;
 use serde_json::{Value, json};
 
 use crate::pod::internal;
@@ -15,11 +14,7 @@ pub(crate) const RULES: Rules = Rules {
         object(range).insert("status".to_owned(), json!({}));
     },
     prepare_update,
-    validate_create: |range| {
-        let mut errors = meta::validate(range, false, names::dns1123_subdomain);
-        errors.extend(validate_spec(&At::field(range, "spec")));
-        errors
-    },
+    validate_create: |range| meta::validate_new(range, false, "spec", validate_spec),
     validate_update,
 };
 

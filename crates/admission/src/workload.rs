@@ -176,6 +176,19 @@ pub(crate) fn runs_always(template: &At<'_>, kind: &str) -> ErrorList {
     errors
 }
 
+/// Of a changed object: its spec, in which the selector stays what it was.
+pub(crate) fn validate_changed(
+    new: &Value,
+    old: &Value,
+    validate_spec: fn(&At<'_>) -> ErrorList,
+) -> ErrorList {
+    let spec = At::field(new, "spec");
+    let mut errors = validate_spec(&spec);
+    let before = dig(old, &["spec", "selector"]);
+    errors.extend(same_selector(&spec.get("selector"), before));
+    errors
+}
+
 /// A selector stays what it was.
 pub(crate) fn same_selector(new: &At<'_>, old: &Value) -> ErrorList {
     if same(new.value, old) {
