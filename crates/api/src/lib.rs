@@ -2,6 +2,7 @@
 //!
 //! Pure: no tokio, files or clock. Wire behaviour (texts, canonical forms) is upstream's at version 1.36.
 
+pub mod amount;
 pub mod apply;
 pub mod asks;
 pub mod cron;
@@ -13,7 +14,9 @@ pub mod gotext;
 pub mod gvk;
 pub mod names;
 pub mod openapi;
+pub mod owner;
 pub mod patch;
+pub mod pod;
 pub mod protobuf;
 pub mod quantity;
 pub mod resource;

@@ -192,7 +192,7 @@ impl Garbage {
 
     /// Says of a Pod that is not over that it has failed.
     async fn fail(&self, pod: &Pod) -> Result<(), kube::Error> {
-        if lifecycle::is_over(pod) {
+        if api::pod::is_over(pod) {
             return Ok(());
         }
         let why = ["DeletionByPodGC", "PodGC: node no longer exists"];

@@ -195,7 +195,7 @@ impl Dispatcher {
         !self.workers.contains_key(&uid)
             && !has_sandbox(&self.found)
             && status.is_none_or(|s| s.start_time.is_none())
-            && !lifecycle::is_over(pod)
+            && !api::pod::is_over(pod)
     }
 
     async fn upsert(&mut self, pod: Pod) {

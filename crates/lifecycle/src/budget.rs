@@ -10,6 +10,9 @@ mod eviction;
 
 use std::collections::BTreeMap;
 
+use api::amount;
+use api::owner::controller_of;
+use api::pod::{is_over, is_ready};
 use api::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -133,7 +136,7 @@ pub fn look<'a>(
 /// Until when a Pod is believed to be about to go because of its condition `DisruptionTarget` (§3.2); `None` if it goes, is over, or
 /// does not say so.
 pub fn target_until(pod: &Pod) -> Option<Timestamp> {
-    if pod.metadata.deletion_timestamp.is_some() || crate::is_over(pod) {
+    if pod.metadata.deletion_timestamp.is_some() || is_over(pod) {
         return None;
     }
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
@@ -200,8 +203,7 @@ fn expected(
     let mut unmanaged = Vec::new();
     let mut scales: BTreeMap<String, i32> = BTreeMap::new();
     for pod in pods {
-        let mut owners = pod.metadata.owner_references.iter().flatten();
-        let Some(controller) = owners.find(|owner| owner.controller == Some(true)) else {
+        let Some(controller) = controller_of(&pod.metadata) else {
             unmanaged.push(name(pod).to_owned());
             continue;
         };
@@ -219,15 +221,7 @@ fn expected(
 
 /// A number, or a percentage of `total`, rounded up.
 fn scaled(bound: &IntOrString, total: i32) -> Result<i32, SyncError> {
-    match bound {
-        IntOrString::Int(number) => Ok(*number),
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').ok_or(SyncError::Percentage)?;
-            let percent: i64 = percent.parse().map_err(|_| SyncError::Percentage)?;
-            let whole = percent.saturating_mul(i64::from(total)).saturating_add(99) / 100;
-            Ok(i32::try_from(whole).unwrap_or(i32::MAX))
-        }
-    }
+    amount::scaled(bound, total, true).ok_or(SyncError::Percentage)
 }
 
 /// Evictions that are still believed, and Pods whose are not any more.
@@ -257,7 +251,7 @@ fn ends(since: &Time) -> Timestamp {
 }
 
 fn is_healthy(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && crate::is_ready(pod)
+    pod.metadata.deletion_timestamp.is_none() && is_ready(pod)
 }
 
 fn selector(budget: &PodDisruptionBudget) -> Result<Selector, SyncError> {

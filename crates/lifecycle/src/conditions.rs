@@ -1,10 +1,11 @@
 //! The Pod's conditions (§3.2).
 
+use api::pod::is_final;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kinds;
-use crate::look::{self, Look};
+use crate::look::Look;
 use crate::observed::WorkerPhase;
 use crate::resize;
 use crate::restart_all;
@@ -78,7 +79,7 @@ pub(crate) fn build(
         .filter(|c| !is_own(&c.type_))
         .cloned()
         .collect();
-    if !look::is_terminal(phase) {
+    if !is_final(phase) {
         all.extend(resize::conditions(look, previous));
     }
     all.extend(
@@ -90,7 +91,7 @@ pub(crate) fn build(
         let finding = restarting_all(look, phase);
         all.push(condition(look, restart_all::CONDITION, finding, previous));
     }
-    if let Some(message) = disruption(look).filter(|_| look::is_terminal(phase)) {
+    if let Some(message) = disruption(look).filter(|_| is_final(phase)) {
         all.retain(|c| c.type_ != DISRUPTION_TARGET);
         let finding = Finding {
             holds: true,

@@ -1,9 +1,10 @@
 //! The plan: where in its life a Pod is, and which rules apply there (§1.1).
 
+use api::pod::is_final;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::look::{self, Look};
+use crate::look::Look;
 use crate::observed::{Observed, Termination};
 use crate::plan::{NodePolicy, Plan};
 use crate::status;
@@ -17,7 +18,7 @@ pub fn plan(pod: &Pod, seen: &Observed, now: Timestamp, policy: &NodePolicy) -> 
         return termination::plan(&look, end, policy);
     }
     let (init, apps) = status::containers(&look);
-    if look::is_terminal(&status::computed_phase(&look, &init, &apps)) {
+    if is_final(&status::computed_phase(&look, &init, &apps)) {
         return termination::plan(&look, done(&look), policy);
     }
     match sync::plan(&look, policy) {

@@ -49,7 +49,7 @@ pub mod text;
 pub use admit::{Rejection, admit, is_about_labels};
 pub use container_status::RUNTIME_NAME;
 pub use decide::plan;
-pub use look::{is_over, is_ready};
+
 pub use observed::{
     BackOff, ContainerKind, Eviction, Memory, Observed, PreStopping, PullBackOff, Retry,
     StartError, Stopping, Termination, Verdict, VolumesSeen, WorkerPhase,

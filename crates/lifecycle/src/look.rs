@@ -1,5 +1,6 @@
 //! An indexed view of one look: records by container, newest first, and the sandbox that counts.
 
+use api::pod::is_final;
 use std::cmp::Reverse;
 
 use cri::{ContainerState, ContainerStatus, NamespaceMode, SandboxState, SandboxStatus};
@@ -136,7 +137,7 @@ impl<'a> Look<'a> {
 
     /// Whether the phase stored in the API is `Succeeded` or `Failed`.
     pub(crate) fn stored_terminal(&self) -> bool {
-        self.stored_phase().is_some_and(is_terminal)
+        self.stored_phase().is_some_and(is_final)
     }
 
     /// Whether every container is known to have stopped for good (§3.1).
@@ -153,22 +154,4 @@ impl<'a> Look<'a> {
             .get(kinds::HASH_ANNOTATION)
             .is_some_and(|hash| *hash != kinds::container_hash(member.spec))
     }
-}
-
-/// Whether the API has it that the Pod is over for good: its phase is final (spec `§3.1`).
-pub fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    phase.is_some_and(is_terminal)
-}
-
-/// Whether the API has it that the Pod is ready: its condition `Ready` is True (spec `§3.2`).
-pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref());
-    let mut ready = conditions.into_iter().flatten();
-    ready.any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-/// Whether a phase is final.
-pub(crate) fn is_terminal(phase: &str) -> bool {
-    matches!(phase, "Succeeded" | "Failed")
 }

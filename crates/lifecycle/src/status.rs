@@ -1,5 +1,6 @@
 //! The status to report (§3).
 
+use api::pod::is_final;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use crate::admit;
 use crate::conditions;
 use crate::container_status;
 use crate::kinds::{self, Member};
-use crate::look::{self, Look};
+use crate::look::Look;
 use crate::observed::{ContainerKind, Observed, Verdict, WorkerPhase};
 use crate::phase;
 use crate::resize;
@@ -37,7 +38,7 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
         .termination
         .as_ref()
         .and_then(|t| t.verdict.as_ref());
-    let phase = if released && !look::is_terminal(&computed) {
+    let phase = if released && !is_final(&computed) {
         "Failed".to_owned()
     } else {
         computed
@@ -147,7 +148,7 @@ pub(crate) fn computed_phase(
     init: &[core::ContainerStatus],
     apps: &[core::ContainerStatus],
 ) -> String {
-    if let Some(stored) = look.stored_phase().filter(|p| look::is_terminal(p)) {
+    if let Some(stored) = look.stored_phase().filter(|p| is_final(p)) {
         return stored.to_owned();
     }
     if let Some(verdict) = look
@@ -164,11 +165,11 @@ pub(crate) fn computed_phase(
 
 /// Writes phase, reason and message; a terminal phase waits until the worker has finished killing (§3.1).
 fn set_phase(out: &mut core::PodStatus, phase: &str, verdict: Option<&Verdict>, released: bool) {
-    let already = out.phase.as_deref().is_some_and(look::is_terminal);
+    let already = out.phase.as_deref().is_some_and(is_final);
     if already {
         return;
     }
-    if look::is_terminal(phase) && !released {
+    if is_final(phase) && !released {
         // A Pod whose containers ran and ended between two reports was running all the same.
         let held = if has_run(out) { "Running" } else { "Pending" };
         if out.phase.as_deref().is_none_or(|phase| phase == "Pending") {

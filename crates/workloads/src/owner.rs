@@ -1,16 +1,12 @@
 //! Who an object belongs to (upstream's controller references): what a controller owns, takes over and lets go.
 
+pub use api::owner::controller_of;
+
 use api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
 use crate::object::name;
-
-/// The reference of an object to its controller, of which there is at most one.
-pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
-    let owners = object.owner_references.iter().flatten();
-    owners.into_iter().find(|o| o.controller == Some(true))
-}
 
 /// A reference to the controller with this metadata, which its own deletion in the foreground waits for.
 pub fn reference(api_version: &str, kind: &str, controller: &ObjectMeta) -> OwnerReference {

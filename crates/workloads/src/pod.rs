@@ -1,7 +1,10 @@
 //! Pods as those see them who keep a number of them: made from a template, active, ready, available.
 
+pub use api::pod::{is_over, is_ready, phase};
+
+use api::pod::ready;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 /// A Pod made from a controller's template; the API gives it a name that begins with the controller's.
@@ -21,17 +24,6 @@ pub fn from_template(owner: &OwnerReference, template: &PodTemplateSpec) -> Pod 
     }
 }
 
-/// Its phase; empty as long as nobody has said any.
-pub fn phase(pod: &Pod) -> &str {
-    let status = pod.status.as_ref();
-    status.and_then(|s| s.phase.as_deref()).unwrap_or_default()
-}
-
-/// Whether all its containers have ended for good.
-pub fn is_over(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
-}
-
 /// Whether it runs, or is to run, and goes on.
 pub fn is_active(pod: &Pod) -> bool {
     !is_over(pod) && pod.metadata.deletion_timestamp.is_none()
@@ -42,20 +34,9 @@ pub fn is_terminating(pod: &Pod) -> bool {
     !is_over(pod) && pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether its condition `Ready` is True.
-pub fn is_ready(pod: &Pod) -> bool {
-    ready(pod).is_some()
-}
-
 /// Since when it is ready, as far as that is known.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     ready(pod)?.last_transition_time.as_ref().map(|t| t.0)
-}
-
-fn ready(pod: &Pod) -> Option<&PodCondition> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let is_ready = |c: &&PodCondition| c.type_ == "Ready" && c.status == "True";
-    conditions.iter().find(is_ready)
 }
 
 /// Whether it has been ready for so many seconds.
@@ -74,7 +55,7 @@ pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
+    use k8s_openapi::api::core::v1::{PodCondition, PodSpec, PodStatus};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! How many Pods controllers want, for budgets that are a share of them.
 
+use api::owner::controller_of;
 use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, watch_all};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
@@ -20,11 +21,11 @@ struct Sized {
 
 impl Sized {
     fn new(meta: ObjectMeta, replicas: Option<i32>) -> Self {
-        let owners = meta.owner_references.into_iter().flatten();
+        let owner = controller_of(&meta).cloned();
         Sized {
             uid: meta.uid,
             replicas: replicas.unwrap_or(1),
-            owner: owners.into_iter().find(|o| o.controller == Some(true)),
+            owner,
         }
     }
 }

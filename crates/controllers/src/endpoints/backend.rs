@@ -57,9 +57,9 @@ impl Backend {
                 .iter()
                 .filter_map(|ip| ip.ip.parse().ok())
                 .collect(),
-            is_ready: lifecycle::is_ready(pod),
+            is_ready: api::pod::is_ready(pod),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
-            is_over: lifecycle::is_over(pod),
+            is_over: api::pod::is_over(pod),
             ports: named_ports(pod),
         }
     }

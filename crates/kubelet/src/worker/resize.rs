@@ -36,7 +36,7 @@ impl Worker {
         if let Some(noted) = noted.filter(|noted| !noted.is_same(&wanted)) {
             noted.apply(Arc::make_mut(&mut self.pod));
         }
-        if lifecycle::is_over(&self.pod) {
+        if api::pod::is_over(&self.pod) {
             self.has_left = true;
         } else {
             self.agent.allocations.hold(&self.pod);

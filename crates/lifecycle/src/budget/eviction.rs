@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::condition;
 use super::{name, selects};
-use crate::{is_over, is_ready};
+use api::pod::{is_over, is_ready};
 
 /// So many evictions may be noted that nobody has seen come about; upstream's `MaxDisruptedPodSize`.
 const MOST_DISRUPTED: usize = 2000;

@@ -1,0 +1,9 @@
+//! Who an object belongs to.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// The reference of an object to its controller, of which there is at most one.
+pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
+    let mut owners = object.owner_references.iter().flatten();
+    owners.find(|owner| owner.controller == Some(true))
+}
