@@ -35,6 +35,14 @@ pub(crate) enum Written {
     Failed(kube::Error),
 }
 
+/// Whether an answer says that the Pod is not there any more, or that another has its name now. A conflict of changes says neither.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status.code == 404 || (status.code == 409 && status.message.contains("UID"))
+}
+
 /// Brings the API from the status it holds to `wanted`.
 pub(crate) fn write(
     client: &Client,
@@ -56,12 +64,7 @@ pub(crate) fn write(
             .await
         {
             Ok(_) => Written::Stored(wanted),
-            // Another Pod has the name now.
-            Err(kube::Error::Api(e))
-                if e.code == 404 || (e.code == 409 && e.message.contains("UID")) =>
-            {
-                Written::Gone
-            }
+            Err(error) if is_gone(&error) => Written::Gone,
             Err(kube::Error::Api(e)) if e.code == 422 => {
                 Written::Refused(wanted, kube::Error::Api(e))
             }

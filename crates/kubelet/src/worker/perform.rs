@@ -19,6 +19,7 @@ use crate::container::{self, Job, Outcome};
 use crate::links;
 use crate::mounting::SetUp;
 use crate::pull;
+use crate::report;
 use crate::sandbox;
 use crate::users::Lease;
 
@@ -199,7 +200,7 @@ impl Worker {
             Done::Deleted(match api.delete(&name, &params).await {
                 Ok(_) => Ok(!has_finalizers),
                 // Not there, or another Pod has the name.
-                Err(kube::Error::Api(e)) if e.code == 404 || e.code == 409 => Ok(true),
+                Err(error) if report::is_gone(&error) => Ok(true),
                 Err(error) => Err(error),
             })
         })
