@@ -121,16 +121,11 @@ fn validate_rolling(rolling: &At<'_>) -> ErrorList {
 
 fn validate_status(status: &At<'_>, old: &Value) -> ErrorList {
     let mut errors = workload::counts(status, &COUNTS);
-    for name in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-        let why = "cannot be greater than status.replicas";
-        errors.extend(workload::at_most(status, name, "replicas", why));
-    }
-    let why = "cannot be greater than readyReplicas";
-    errors.extend(workload::at_most(
+    let bounded = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+    errors.extend(workload::at_most_replicas(
         status,
-        "availableReplicas",
+        &bounded,
         "readyReplicas",
-        why,
     ));
     errors.extend(workload::collisions(status, old));
     errors

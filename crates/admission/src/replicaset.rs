@@ -47,16 +47,11 @@ fn validate_spec(spec: &At<'_>) -> ErrorList {
 /// Of a ReplicaSet and of a ReplicationController.
 pub(crate) fn validate_status(status: &At<'_>) -> ErrorList {
     let mut errors = workload::counts(status, &COUNTS);
-    for name in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-        let why = "cannot be greater than status.replicas";
-        errors.extend(workload::at_most(status, name, "replicas", why));
-    }
-    let why = "cannot be greater than readyReplicas";
-    errors.extend(workload::at_most(
+    let bounded = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    errors.extend(workload::at_most_replicas(
         status,
-        "availableReplicas",
+        &bounded,
         "readyReplicas",
-        why,
     ));
     errors
 }

@@ -286,21 +286,16 @@ fn made_of(template: &Value, spec: &At<'_>) -> Value {
 
 fn validate_status(status: &At<'_>, old: &Value) -> ErrorList {
     let mut errors = workload::counts(status, &COUNTS);
-    for name in [
+    let bounded = [
         "readyReplicas",
         "currentReplicas",
         "updatedReplicas",
         "availableReplicas",
-    ] {
-        let why = "cannot be greater than status.replicas";
-        errors.extend(workload::at_most(status, name, "replicas", why));
-    }
-    let why = "cannot be greater than status.readyReplicas";
-    errors.extend(workload::at_most(
+    ];
+    errors.extend(workload::at_most_replicas(
         status,
-        "availableReplicas",
-        "readyReplicas",
-        why,
+        &bounded,
+        "status.readyReplicas",
     ));
     errors.extend(workload::collisions(status, old));
     errors

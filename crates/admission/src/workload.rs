@@ -189,6 +189,18 @@ pub(crate) fn validate_changed(
     errors
 }
 
+/// Of a status: none of these counts is greater than `replicas`, nor are more Pods available than `ready`, as that field is called here.
+pub(crate) fn at_most_replicas(status: &At<'_>, counts: &[&str], ready: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for name in counts {
+        let why = "cannot be greater than status.replicas";
+        errors.extend(at_most(status, name, "replicas", why));
+    }
+    let why = format!("cannot be greater than {ready}");
+    errors.extend(at_most(status, "availableReplicas", "readyReplicas", &why));
+    errors
+}
+
 /// A selector stays what it was.
 pub(crate) fn same_selector(new: &At<'_>, old: &Value) -> ErrorList {
     if same(new.value, old) {
