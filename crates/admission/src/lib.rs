@@ -37,6 +37,8 @@ pub mod namespace;
 mod net;
 mod node;
 mod ownership;
+pub mod persistentvolume;
+pub mod persistentvolumeclaim;
 pub mod pod;
 pub mod podsecurity;
 mod podtemplate;
@@ -51,6 +53,7 @@ pub mod service;
 mod serviceaccount;
 mod servicecidr;
 mod statefulset;
+mod storageclass;
 mod view;
 pub mod workload;
 
@@ -97,6 +100,9 @@ pub fn rules(resource: &str) -> Rules {
         "pods" => pod::RULES,
         "podtemplates" => podtemplate::RULES,
         "namespaces" => namespace::RULES,
+        "persistentvolumeclaims" => persistentvolumeclaim::RULES,
+        "persistentvolumes" => persistentvolume::RULES,
+        "storageclasses.storage.k8s.io" => storageclass::RULES,
         "nodes" => node::RULES,
         "configmaps" => configmap::RULES,
         "secrets" => secret::RULES,
@@ -164,6 +170,16 @@ pub fn validate_update(
     );
     errors.extend((rules.validate_update)(subresource, new, old));
     without_repeats(errors)
+}
+
+/// What a client is told about an object besides the answer, when it is new or has changed.
+pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+    match resource {
+        "persistentvolumeclaims" => persistentvolumeclaim::warnings(new),
+        "persistentvolumes" => persistentvolume::warnings(new),
+        "storageclasses.storage.k8s.io" => storageclass::warnings(new),
+        _ => workload::warnings(resource, new, old),
+    }
 }
 
 /// Several checks see the same field on an update; clients drop repeats anyway.

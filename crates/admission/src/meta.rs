@@ -410,6 +410,18 @@ pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     get(dig(object, &["metadata", "annotations"]), key).as_str()
 }
 
+/// Adds a finalizer, unless it is there.
+pub(crate) fn protect(object: &mut Value, finalizer: &str) {
+    let finalizers = view::entry(view::entry(object, "metadata"), "finalizers");
+    if view::list(finalizers).iter().any(|f| f == finalizer) {
+        return;
+    }
+    match finalizers {
+        Value::Array(list) => list.push(finalizer.into()),
+        other => *other = Value::Array(vec![finalizer.into()]),
+    }
+}
+
 /// Whether the object is on its way out.
 pub(crate) fn is_deleting(object: &Value) -> bool {
     dig(object, &["metadata", "deletionTimestamp"]).is_string()

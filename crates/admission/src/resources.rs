@@ -153,6 +153,18 @@ pub(crate) fn quantity_value(path: &Path, name: &str, value: &Quantity) -> Error
     errors
 }
 
+/// A quantity of anything, not negative; parts of one are not looked at.
+pub(crate) fn not_negative(at: &At<'_>) -> ErrorList {
+    match quantity(at.value) {
+        Some(quantity) if quantity.value() < 0 => vec![Error::invalid(
+            &at.path,
+            quantity.value(),
+            "must be a valid resource quantity",
+        )],
+        _ => ErrorList::new(),
+    }
+}
+
 /// Whose requirements are being looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {

@@ -1,6 +1,6 @@
-//! Workloads against what the strategies of Kubernetes 1.36.3 make of the same objects: `data/workloads.json` holds, for each behaviour,
-//! the object (and the one before it), upstream's errors and warnings, repeats dropped, and where it says what is filled in, reset or
-//! counted, the object as upstream stores it.
+//! Workloads and storage against what the strategies of Kubernetes 1.36.3 make of the same objects: `data/workloads.json` and
+//! `data/storage.json` hold, for each behaviour, the object (and the one before it), upstream's errors and warnings, repeats dropped, and
+//! where it says what is filled in, reset or counted, the object as upstream stores it.
 
 use admission::Subresource;
 use serde_json::{Map, Value};
@@ -30,7 +30,7 @@ fn play(case: &Value) -> (Vec<String>, Vec<String>, Value) {
     let is_silent = !errors.is_empty() || case["subresource"].is_string();
     let warnings = match case.get("old") {
         _ if is_silent => Vec::new(),
-        old => admission::workload::warnings(resource, &new, old),
+        old => admission::warnings(resource, &new, old),
     };
     (errors, warnings, new)
 }
@@ -66,7 +66,15 @@ fn is_nothing(value: &Value) -> bool {
 
 #[test]
 fn workloads_are_what_upstream_makes_of_them() {
-    let cases = include_str!("data/workloads.json");
+    play_all(include_str!("data/workloads.json"));
+}
+
+#[test]
+fn storage_is_what_upstream_makes_of_it() {
+    play_all(include_str!("data/storage.json"));
+}
+
+fn play_all(cases: &str) {
     let cases: Vec<Value> = serde_json::from_str(cases).expect("cases are JSON");
     assert!(cases.len() > 100, "cases went missing");
     let mut wrong = String::new();

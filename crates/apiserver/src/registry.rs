@@ -9,6 +9,7 @@ mod priority;
 mod review;
 mod service;
 mod serviceaccount;
+mod storage;
 mod usage;
 
 use admission::Subresource;
@@ -105,6 +106,11 @@ pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusE
     match rest.kind.plural {
         "pods" => pod::admit(rest, object).await,
         "ingresses" => ingress::admit(rest, object),
+        "persistentvolumeclaims" => storage::admit(rest, object),
+        "persistentvolumes" => {
+            admission::persistentvolume::admit(object);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -122,10 +128,10 @@ pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusErr
     podsecurity::review(rest, Subresource::Main, object, None)
 }
 
-/// Tells the client what upstream warns of in objects that make Pods.
+/// Tells the client what upstream warns of.
 fn warn(rest: &Rest, new: &Value, old: Option<&Value>) {
     let resource = rest.group_resource().to_string();
-    let warnings = admission::workload::warnings(&resource, new, old);
+    let warnings = admission::warnings(&resource, new, old);
     warnings.into_iter().for_each(|text| rest.warn(text));
 }
 
@@ -146,6 +152,13 @@ pub(crate) fn review_update(
         warn(rest, new, Some(old));
     }
     podsecurity::review(rest, part, new, Some(old))
+}
+
+/// Notes when something changed that a kind keeps the time of.
+pub(crate) fn stamp(rest: &Rest, part: Subresource, new: &mut Value, old: &Value) {
+    if (rest.kind.plural, part) == ("persistentvolumes", Subresource::Status) {
+        admission::persistentvolume::stamp(new, old, &rest.now());
+    }
 }
 
 /// Gives an object what comes from a shared supply; what is returned must be held until the object is stored.

@@ -50,7 +50,7 @@ pub(crate) fn round_up_lists(resources: &mut Value) {
 }
 
 /// Upstream keeps no more than thousandths, and writes quantities in their canonical form.
-fn round_up(list: &mut Value) {
+pub(crate) fn round_up(list: &mut Value) {
     for value in list
         .as_object_mut()
         .into_iter()
@@ -123,9 +123,6 @@ fn volume(volume: &mut Value) {
             set_if_absent(source, "defaultMode", 0o644);
         }
     }
-    if let Some(path) = object_mut(volume, "hostPath") {
-        set_if_absent(path, "type", "");
-    }
     if let Some(image) = object_mut(volume, "image") {
         let policy = pull_policy(text(get(image, "reference")));
         set_if_zero(image, "pullPolicy", policy);
@@ -143,11 +140,15 @@ fn volume(volume: &mut Value) {
     {
         set_if_absent(entry(claim, "spec"), "volumeMode", "Filesystem");
     }
-    old_sources(volume);
+    source(volume);
 }
 
-/// Sources of old in-tree plugins; kept so that manifests read back as upstream would show them.
-fn old_sources(volume: &mut Value) {
+/// Fills in what sources leave open that volumes of Pods and of the cluster have in common. Those of old in-tree plugins are
+/// kept so that manifests read back as upstream would show them.
+pub(crate) fn source(volume: &mut Value) {
+    if let Some(path) = object_mut(volume, "hostPath") {
+        set_if_absent(path, "type", "");
+    }
     if let Some(iscsi) = object_mut(volume, "iscsi") {
         set_if_zero(iscsi, "iscsiInterface", "default");
     }

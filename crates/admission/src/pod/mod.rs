@@ -22,7 +22,7 @@ mod spec;
 mod status;
 mod strategy;
 mod update;
-mod volumes;
+pub(crate) mod volumes;
 mod volumes_projected;
 mod warnings;
 
@@ -31,14 +31,14 @@ pub use aggregate::qos_class;
 pub(crate) use condition::{Condition, set as set_condition};
 pub use condition::{evict, is_evicted};
 pub use defaults::pod_spec as default_spec;
-pub(crate) use defaults::round_up_lists;
+pub(crate) use defaults::{round_up, round_up_lists, source as default_source};
 pub use resize::{TooLarge, fits};
-pub(crate) use scheduling::{label_selector, tolerations};
+pub(crate) use scheduling::{label_selector, node_selector, tolerations};
 pub use spec::SpecContext;
 pub(crate) use spec::annotations as validate_annotations;
 pub use spec::validate_value as validate_spec;
 pub use warnings::of_pod as warnings;
-pub(crate) use warnings::of_template as template_warnings;
+pub(crate) use warnings::{deprecated_label, deprecated_terms, of_template as template_warnings};
 
 use api::field::{Error, ErrorList};
 use api::names;

@@ -57,7 +57,8 @@ fn weight(term: &At<'_>) -> ErrorList {
     )]
 }
 
-fn node_selector(selector: &At<'_>) -> ErrorList {
+/// A node selector of which one term has to hold.
+pub(crate) fn node_selector(selector: &At<'_>) -> ErrorList {
     let terms = selector.get("nodeSelectorTerms");
     if terms.len() == 0 {
         return vec![Error::required(

@@ -5,7 +5,7 @@ use api::names;
 use serde_json::{Value, json};
 
 use super::internal::{self, Kind};
-use super::{MIRROR, diff, scheduling, spec};
+use super::{MIRROR, scheduling, spec};
 use crate::view::{self, At, dig, get, list, object, restore, same, text};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -54,10 +54,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
     let mut munged = spec.value.clone();
     errors.extend(forget_allowed_changes(&mut munged, before));
     if !same(&munged, before) {
-        let changes = diff::unified(
-            &internal::pretty(Kind::PodSpec, before),
-            &internal::pretty(Kind::PodSpec, &munged),
-        );
+        let changes = internal::changes(Kind::PodSpec, before, &munged);
         errors.push(Error::forbidden(
             &spec.path,
             format!("pod updates may not change fields other than {UPDATABLE}\n{changes}"),

@@ -104,7 +104,6 @@ fn sources(volume: &At<'_>, pod_name: &str, is_pod: bool) -> ErrorList {
         found = true;
         errors.extend(match name {
             "emptyDir" => empty_dir(&source),
-            "hostPath" => host_path(&source),
             "secret" => keyed(&source, "secretName"),
             "configMap" => keyed(&source, "name"),
             "downwardAPI" => downward_api(&source),
@@ -112,15 +111,23 @@ fn sources(volume: &At<'_>, pod_name: &str, is_pod: bool) -> ErrorList {
             "ephemeral" => ephemeral(&source, volume, pod_name),
             "image" => image(&source, is_pod),
             "csi" => csi(&source),
-            "nfs" => nfs(&source),
             "gitRepo" => git_repo(&source),
-            _ => required(&source, required_fields(name)),
+            _ => self::source(name, &source),
         });
     }
     if !found {
         errors.push(Error::required(&volume.path, "must specify a volume type"));
     }
     errors
+}
+
+/// What is wrong with a source that volumes of Pods and of the cluster have in common.
+pub(crate) fn source(name: &str, source: &At<'_>) -> ErrorList {
+    match name {
+        "hostPath" => host_path(source),
+        "nfs" => nfs(source),
+        _ => required(source, required_fields(name)),
+    }
 }
 
 /// What sources of storage systems outside the node cannot do without.
@@ -309,7 +316,7 @@ pub(super) fn mode(at: &At<'_>) -> ErrorList {
 }
 
 /// A path without `..` elements.
-pub(super) fn no_backsteps(path: &Path, value: &str) -> ErrorList {
+pub(crate) fn no_backsteps(path: &Path, value: &str) -> ErrorList {
     if value.split('/').any(|element| element == "..") {
         return vec![Error::invalid(path, value, "must not contain '..'")];
     }

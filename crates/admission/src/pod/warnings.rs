@@ -181,9 +181,28 @@ fn of_spec(spec: &At<'_>, annotations: &At<'_>) -> Vec<String> {
     found
 }
 
+/// Why a label of nodes is of no use any more.
+pub(crate) fn deprecated_label(key: &str) -> Option<&'static str> {
+    outdated(key).map(|(_, why)| *why)
+}
+
+fn outdated(key: &str) -> Option<&'static (&'static str, &'static str)> {
+    OLD_LABELS.iter().find(|(old, _)| *old == key)
+}
+
+/// What is said in terms of a node selector of labels that are of no use any more.
+pub(crate) fn deprecated_terms(terms: &At<'_>) -> Vec<String> {
+    let terms = terms.items().map(|term| term.get("matchExpressions"));
+    let keys = terms.flat_map(|items| items.items().map(|item| item.get("key")));
+    let found = keys.filter_map(|key| {
+        let (old, why) = outdated(key.text())?;
+        Some(format!("{}: {old} is {why}", key.path))
+    });
+    found.collect()
+}
+
 /// What is said of nodes by names they have no more, and spreading without saying of what.
 fn of_nodes(spec: &At<'_>) -> Vec<String> {
-    let outdated = |key: &str| OLD_LABELS.iter().find(|(old, _)| *old == key);
     let mut found = Vec::new();
     for (key, value) in spec.get("nodeSelector").entries() {
         found.extend(outdated(key).map(|(_, why)| format!("{}: {why}", value.path)));

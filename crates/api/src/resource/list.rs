@@ -154,6 +154,17 @@ pub static RESOURCES: &[Resource] = &[
         .cluster()
         .sub(&[sub("status", v1("Node"), WRITE)])
         .fields(&["spec.unschedulable"]),
+    core(
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        "persistentvolumeclaim",
+    )
+    .short(&["pvc"])
+    .sub(&[sub("status", v1("PersistentVolumeClaim"), WRITE)]),
+    core("PersistentVolume", "persistentvolumes", "persistentvolume")
+        .short(&["pv"])
+        .cluster()
+        .sub(&[sub("status", v1("PersistentVolume"), WRITE)]),
     core("Pod", "pods", "pod")
         .short(&["po"])
         .in_all()
@@ -304,6 +315,15 @@ pub static RESOURCES: &[Resource] = &[
     .sub(&[sub("status", BUDGET, WRITE)])
     .conditional()
     .generation(),
+    Resource::new(
+        "storage.k8s.io",
+        "v1",
+        "StorageClass",
+        "storageclasses",
+        "storageclass",
+    )
+    .short(&["sc"])
+    .cluster(),
     Resource::new(
         "scheduling.k8s.io",
         "v1",

@@ -12,6 +12,7 @@ mod node;
 mod pod;
 mod service;
 mod simple;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod workloads;
@@ -122,6 +123,9 @@ fn printer(resource: &str) -> Printer {
         "pods" => pod::PRINTER,
         "nodes" => node::PRINTER,
         "podtemplates" => simple::POD_TEMPLATES,
+        "persistentvolumeclaims" => storage::CLAIMS,
+        "persistentvolumes" => storage::VOLUMES,
+        "storageclasses.storage.k8s.io" => storage::CLASSES,
         "services" => service::PRINTER,
         "endpoints" => endpoints::ENDPOINTS,
         "endpointslices.discovery.k8s.io" => endpoints::SLICES,

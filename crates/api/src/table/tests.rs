@@ -7,7 +7,7 @@ fn now() -> Timestamp {
 }
 
 /// Printed cells joined by `|`, strings without quotes.
-fn printed(resource: &str, object: &Value) -> String {
+pub(super) fn printed(resource: &str, object: &Value) -> String {
     let cells = cells(resource, object, now());
     assert_eq!(
         cells.len(),

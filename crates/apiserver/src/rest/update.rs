@@ -176,6 +176,7 @@ impl Rest {
             self.own_changes(part, Some(old), new)?;
         }
         admission::prepare_update(&resource, part, new, old);
+        registry::stamp(self, part, new, old);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod priorities;
 mod proxy;
 mod reviews;
 mod services;
+mod storage;
 mod support;
 mod watches;
 mod workloads;

@@ -1,6 +1,7 @@
 //! Values as upstream prints them in error texts: its in-memory structures encoded as JSON, field by field in their order, with
 //! `null` and zero values spelled out. Clients show these texts, so they are wire behaviour.
 
+mod persistent;
 mod spec;
 mod volumes;
 mod workloads;
@@ -9,6 +10,7 @@ use api::field::{Error, Path};
 use api::gotext;
 use serde_json::Value;
 
+use super::diff;
 use crate::resources;
 use crate::view::{self, get};
 
@@ -42,6 +44,10 @@ pub(crate) enum Kind {
     EphemeralContainer,
     /// A `seccompProfile`.
     SeccompProfile,
+    /// A PersistentVolumeClaim's `spec`.
+    ClaimSpec,
+    /// What a PersistentVolume is of.
+    PersistentVolumeSource,
     /// An entry of `spec.resourceClaims`.
     ResourceClaim,
     /// A node selector term.
@@ -75,6 +81,8 @@ impl Kind {
             Self::SecurityContext => spec::SECURITY_CONTEXT,
             Self::EphemeralContainer => spec::EPHEMERAL_CONTAINER,
             Self::SeccompProfile => spec::SECCOMP_PROFILE,
+            Self::ClaimSpec => volumes::PERSISTENT_VOLUME_CLAIM_SPEC,
+            Self::PersistentVolumeSource => persistent::SOURCE,
             Self::ResourceClaim => spec::POD_RESOURCE_CLAIM,
             Self::NodeSelectorTerm => spec::NODE_SELECTOR_TERM,
             Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,
@@ -96,6 +104,17 @@ pub(crate) fn pretty(kind: Kind, value: &Value) -> String {
     let mut out = String::new();
     tree(Shape::Struct(kind.layout()), value, value).pretty(0, &mut out);
     out
+}
+
+/// What changes from one structure to another, line by line.
+pub(crate) fn changes(kind: Kind, before: &Value, after: &Value) -> String {
+    diff::unified(&pretty(kind, before), &pretty(kind, after))
+}
+
+/// `Unsupported value: <amounts>: supported values: …`
+pub(crate) fn unsupported_amounts(path: &Path, amounts: &Value, supported: &[&str]) -> Error {
+    let shown = tree(Shape::Map(&Shape::Quantity), amounts, amounts);
+    show(Error::not_supported(path, Value::Null, supported), &shown)
 }
 
 /// `Invalid value: <structure>: detail`.

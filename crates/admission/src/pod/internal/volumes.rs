@@ -3,21 +3,22 @@
 use super::Layout;
 use super::Shape::{Bool, Int, Map, Pointer, Quantity, Raw, Slice, Struct, Text};
 
-const HOST_PATH_VOLUME_SOURCE: Layout = &[("Path", "path", Text), ("Type", "type", Pointer(&Text))];
+pub(super) const HOST_PATH_VOLUME_SOURCE: Layout =
+    &[("Path", "path", Text), ("Type", "type", Pointer(&Text))];
 
 const EMPTY_DIR_VOLUME_SOURCE: Layout = &[
     ("Medium", "medium", Text),
     ("SizeLimit", "sizeLimit", Pointer(&Quantity)),
 ];
 
-const GCE_PERSISTENT_DISK_VOLUME_SOURCE: Layout = &[
+pub(super) const GCE_PERSISTENT_DISK_VOLUME_SOURCE: Layout = &[
     ("PDName", "pdName", Text),
     ("FSType", "fsType", Text),
     ("Partition", "partition", Int),
     ("ReadOnly", "readOnly", Bool),
 ];
 
-const AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Layout = &[
+pub(super) const AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Layout = &[
     ("VolumeID", "volumeID", Text),
     ("FSType", "fsType", Text),
     ("Partition", "partition", Int),
@@ -43,7 +44,7 @@ const SECRET_VOLUME_SOURCE: Layout = &[
     ("Optional", "optional", Pointer(&Bool)),
 ];
 
-const NFS_VOLUME_SOURCE: Layout = &[
+pub(super) const NFS_VOLUME_SOURCE: Layout = &[
     ("Server", "server", Text),
     ("Path", "path", Text),
     ("ReadOnly", "readOnly", Bool),
@@ -95,7 +96,7 @@ const RBD_VOLUME_SOURCE: Layout = &[
     ("ReadOnly", "readOnly", Bool),
 ];
 
-const QUOBYTE_VOLUME_SOURCE: Layout = &[
+pub(super) const QUOBYTE_VOLUME_SOURCE: Layout = &[
     ("Registry", "registry", Text),
     ("Volume", "volume", Text),
     ("ReadOnly", "readOnly", Bool),
@@ -140,7 +141,7 @@ const CEPH_FS_VOLUME_SOURCE: Layout = &[
     ("ReadOnly", "readOnly", Bool),
 ];
 
-const FLOCKER_VOLUME_SOURCE: Layout = &[
+pub(super) const FLOCKER_VOLUME_SOURCE: Layout = &[
     ("DatasetName", "datasetName", Text),
     ("DatasetUUID", "datasetUUID", Text),
 ];
@@ -176,7 +177,7 @@ const DOWNWARD_API_VOLUME_SOURCE: Layout = &[
     ("DefaultMode", "defaultMode", Pointer(&Int)),
 ];
 
-const FC_VOLUME_SOURCE: Layout = &[
+pub(super) const FC_VOLUME_SOURCE: Layout = &[
     ("TargetWWNs", "targetWWNs", Slice(&Text)),
     ("Lun", "lun", Pointer(&Int)),
     ("FSType", "fsType", Text),
@@ -197,14 +198,14 @@ const CONFIG_MAP_VOLUME_SOURCE: Layout = &[
     ("Optional", "optional", Pointer(&Bool)),
 ];
 
-const VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE: Layout = &[
+pub(super) const VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE: Layout = &[
     ("VolumePath", "volumePath", Text),
     ("FSType", "fsType", Text),
     ("StoragePolicyName", "storagePolicyName", Text),
     ("StoragePolicyID", "storagePolicyID", Text),
 ];
 
-const AZURE_DISK_VOLUME_SOURCE: Layout = &[
+pub(super) const AZURE_DISK_VOLUME_SOURCE: Layout = &[
     ("DiskName", "diskName", Text),
     ("DataDiskURI", "diskURI", Text),
     ("CachingMode", "cachingMode", Pointer(&Text)),
@@ -213,7 +214,7 @@ const AZURE_DISK_VOLUME_SOURCE: Layout = &[
     ("Kind", "kind", Pointer(&Text)),
 ];
 
-const PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Layout =
+pub(super) const PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Layout =
     &[("PdID", "pdID", Text), ("FSType", "fsType", Text)];
 
 const SECRET_PROJECTION: Layout = &[
@@ -293,7 +294,7 @@ const PROJECTED_VOLUME_SOURCE: Layout = &[
     ("DefaultMode", "defaultMode", Pointer(&Int)),
 ];
 
-const PORTWORX_VOLUME_SOURCE: Layout = &[
+pub(super) const PORTWORX_VOLUME_SOURCE: Layout = &[
     ("VolumeID", "volumeID", Text),
     ("FSType", "fsType", Text),
     ("ReadOnly", "readOnly", Bool),
@@ -358,7 +359,7 @@ const TYPED_OBJECT_REFERENCE: Layout = &[
     ("Namespace", "namespace", Pointer(&Text)),
 ];
 
-const PERSISTENT_VOLUME_CLAIM_SPEC: Layout = &[
+pub(super) const PERSISTENT_VOLUME_CLAIM_SPEC: Layout = &[
     ("AccessModes", "accessModes", Slice(&Text)),
     ("Selector", "selector", Pointer(&Raw)),
     (
