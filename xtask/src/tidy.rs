@@ -22,6 +22,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("informer", Role::Ports),
     ("lifecycle", Role::Rules),
     ("workloads", Role::Rules),
+    ("claims", Role::Rules),
     ("admission", Role::Rules),
     ("netplan", Role::Rules),
     ("store", Role::Effects),

@@ -1,0 +1,52 @@
+//! What Pods do with claims (upstream's pvcprotection).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{Key, Use};
+
+/// What a Pod does with claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// Names of claims in the Pod's namespace.
+    pub claims: Vec<String>,
+    /// It is bound to a node.
+    pub is_placed: bool,
+    /// It will not run any more.
+    pub has_ended: bool,
+}
+
+impl Needs {
+    /// What a Pod needs, if it names claims at all.
+    pub fn of(pod: &Pod) -> Option<Needs> {
+        let spec = pod.spec.as_ref()?;
+        let volumes = spec.volumes.iter().flatten();
+        let claims: Vec<String> = volumes
+            .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+            .collect();
+        let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+        let needs = Needs {
+            claims,
+            is_placed: spec.node_name.as_ref().is_some_and(|node| !node.is_empty()),
+            has_ended: pod.metadata.deletion_timestamp.is_some()
+                || matches!(phase, Some("Succeeded" | "Failed")),
+        };
+        (!needs.claims.is_empty()).then_some(needs)
+    }
+}
+
+/// What is done with each claim, of Pods by the namespace they are in. A Pod that has ended holds its claims until it is gone, as
+/// upstream has it.
+pub fn uses<'a>(pods: impl IntoIterator<Item = (&'a str, &'a Needs)>) -> BTreeMap<Key, Use> {
+    let mut uses: BTreeMap<Key, Use> = BTreeMap::new();
+    for (namespace, needs) in pods {
+        for claim in &needs.claims {
+            let key = (namespace.to_owned(), claim.clone());
+            let found = uses.entry(key).or_default();
+            found.is_held |= needs.is_placed;
+            found.is_wanted |= !needs.has_ended;
+        }
+    }
+    uses
+}
