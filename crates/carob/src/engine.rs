@@ -92,6 +92,9 @@ impl Engine {
                 clock,
                 controllers,
             )
+            .with_directories(Arc::new(volumes::LocalDirectories::new(
+                paths.state.join("volumes"),
+            )))
             .run(shutdown.clone()),
         );
         let as_proxy = client(UserInfo::new("system:kube-proxy", &[]));

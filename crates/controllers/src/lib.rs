@@ -1,6 +1,7 @@
 //! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for; what a namespace is given when it is
 //! made, and its end; what disruption budgets allow; who is behind a Service, and which has the address of the node; who has to leave a
-//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; and which objects have lost their owners.
+//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; which claims have which volumes; and which
+//! objects have lost their owners.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
@@ -14,13 +15,16 @@ mod namespace;
 mod owners;
 mod pods;
 mod provision;
+mod storage;
 mod taints;
 mod workload;
 
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use kube::Client;
 use ports::clock::Clock;
+use ports::volumes::Directories;
 use tokio_util::sync::CancellationToken;
 
 /// Who tells of what no controller tells of by its own name.
@@ -38,6 +42,7 @@ pub struct Controllers {
     client: Client,
     clock: Arc<dyn Clock>,
     config: Config,
+    directories: Option<Arc<dyn Directories>>,
 }
 
 impl Controllers {
@@ -47,7 +52,15 @@ impl Controllers {
             client,
             clock,
             config,
+            directories: None,
         }
+    }
+
+    /// Makes volumes of directories, too, and gives them and others to claims. Without it, claims are left to somebody else.
+    #[must_use]
+    pub fn with_directories(mut self, directories: Arc<dyn Directories>) -> Self {
+        self.directories = Some(directories);
+        self
     }
 
     /// Runs every controller until `shutdown`.
@@ -55,8 +68,12 @@ impl Controllers {
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now());
         let (recorder, poster) = events::new(self.client.clone(), now, MANAGER, None);
+        let storage = self
+            .directories
+            .map(|made| storage::run(self.client.clone(), &recorder, made, shutdown.clone()));
         tokio::join!(
             poster.run(shutdown.clone()),
+            OptionFuture::from(storage),
             namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             endpoints::run(self.client.clone(), shutdown.clone()),
             endpoints::mirroring::run(self.client.clone(), shutdown.clone()),

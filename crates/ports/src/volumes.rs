@@ -132,3 +132,17 @@ pub trait Volumes: Send + Sync {
     /// UIDs of Pods that still have a directory.
     async fn pods(&self) -> Result<Vec<String>, VolumeError>;
 }
+
+/// Makes and removes directories that are volumes of the cluster, not of a Pod. Each is known by the volume's name, and both may be
+/// repeated.
+#[async_trait]
+pub trait Directories: Send + Sync {
+    /// Where the directory of a volume is, or would be.
+    fn path(&self, volume: &str) -> PathBuf;
+
+    /// Makes the directory of a volume, for everyone to write to, and returns where it is.
+    async fn make(&self, volume: &str) -> Result<PathBuf, VolumeError>;
+
+    /// Removes the directory of a volume and what is in it; one that is not there is fine.
+    async fn remove(&self, volume: &str) -> Result<(), VolumeError>;
+}

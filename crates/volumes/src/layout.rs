@@ -96,7 +96,7 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), VolumeError> {
 }
 
 /// Refuses names that are not one plain path component.
-fn component(name: &str) -> Result<&str, VolumeError> {
+pub(crate) fn component(name: &str) -> Result<&str, VolumeError> {
     let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
     plain.then_some(name).ok_or_else(|| VolumeError::Escapes {
         reason: format!("{name:?} is not a file name"),

@@ -10,6 +10,7 @@
 //! does its work on a blocking thread and returns. Invariants: a path given by a user is resolved without leaving its volume, and
 //! [`Volumes::teardown`] removes nothing that another file system or a link leads to.
 
+mod directories;
 mod empty_dir;
 mod files;
 mod host_path;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use ports::clock::Clock;
 use ports::volumes::{VolumeError, VolumeSpec, Volumes};
 
+pub use crate::directories::LocalDirectories;
 use crate::layout::Layout;
 
 /// Volumes below one directory of this machine. Needs root for mounts and ownership.
