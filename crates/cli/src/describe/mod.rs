@@ -5,6 +5,7 @@ mod other;
 mod pod;
 mod service;
 mod sets;
+mod storage;
 mod tabs;
 mod volumes;
 mod workload;
@@ -24,7 +25,7 @@ const LONGEST_ANNOTATION: usize = 140;
 pub(crate) struct Beside {
     /// Its events; `None` shows none.
     pub(crate) events: Option<Vec<Value>>,
-    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods itself.
+    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods itself and of claims.
     pub(crate) parts: Vec<Value>,
 }
 
@@ -48,6 +49,9 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         ("apps/v1", "ReplicaSet") => workload::replica_set(&mut out, object, &beside.parts),
         ("apps/v1", "StatefulSet") => sets::stateful_set(&mut out, object, &beside.parts),
         ("apps/v1", "DaemonSet") => sets::daemon_set(&mut out, object, &beside.parts),
+        ("v1", "PersistentVolumeClaim") => storage::claim(&mut out, object, &beside.parts, now),
+        ("v1", "PersistentVolume") => storage::volume(&mut out, object, now),
+        ("storage.k8s.io/v1", "StorageClass") => storage::class(&mut out, object),
         ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
         ("scheduling.k8s.io/v1", "PriorityClass") => other::priority_class(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),

@@ -2,12 +2,10 @@
 
 use serde_json::Value;
 
+use super::storage::OLD_CLASS;
 use super::tabs::Tabs;
 use super::workload::{count, phases, selector};
 use super::{labels_and_annotations, list, name_and_namespace, pairs, pod, shown, text, time};
-
-/// Names a claim's class where the field is older than the API.
-const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// A StatefulSet, with the Pods it controls.
 pub(super) fn stateful_set(out: &mut Tabs, set: &Value, pods: &[Value]) {

@@ -1,4 +1,4 @@
-//! Volumes of a Pod (§15.1).
+//! Volumes of a Pod (§15.1), and what those of the cluster are of.
 
 use serde_json::Value;
 
@@ -119,6 +119,34 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
+/// What is told of a source that only volumes of the cluster have.
+fn driver(csi: &Value) -> Vec<(&'static str, String)> {
+    vec![
+        ("Driver", text(&csi["driver"]).to_owned()),
+        ("FSType", text(&csi["fsType"]).to_owned()),
+        ("VolumeHandle", text(&csi["volumeHandle"]).to_owned()),
+        ("ReadOnly", yes_or_no(&csi["readOnly"]).into()),
+    ]
+}
+
+/// Adds what a volume of the cluster is of.
+pub(super) fn persistent(out: &mut Tabs, spec: &Value) {
+    if spec["local"].is_object() {
+        let name = "LocalVolume (a persistent volume backed by local storage on a node)";
+        out.field(2, "Type", name);
+        out.field(2, "Path", text(&spec["local"]["path"]));
+    } else if spec["csi"].is_object() {
+        let name = "CSI (a Container Storage Interface (CSI) volume source)";
+        out.field(2, "Type", name);
+        for (name, value) in driver(&spec["csi"]) {
+            out.field(2, name, value);
+        }
+        attributes(out, &spec["csi"]["volumeAttributes"]);
+    } else {
+        source(out, spec);
+    }
+}
+
 fn source(out: &mut Tabs, volume: &Value) {
     let known = KNOWN.iter().find(|(field, ..)| volume[*field].is_object());
     if let Some((field, name, fields)) = known {
@@ -151,7 +179,8 @@ fn attributes(out: &mut Tabs, map: &Value) {
         } else {
             ""
         };
-        out.line(0, format!("{head}\t{pair}"));
+        // kubectl indents what follows the column as well.
+        out.line(0, format!("{head}\t    {pair}"));
     }
 }
 

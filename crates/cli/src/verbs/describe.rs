@@ -121,16 +121,34 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
 }
 
 /// What an object is described with: the EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods
-/// itself.
+/// itself and of claims.
 async fn parts(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
         (Some("v1"), Some("Service")) => slices(server, object).await,
+        (Some("v1"), Some("PersistentVolumeClaim")) => users(server, object).await,
         (Some("apps/v1"), Some("Deployment")) => replica_sets(server, object).await,
         (Some("apps/v1"), Some("ReplicaSet" | "StatefulSet" | "DaemonSet")) => {
             controlled(server, object, "/api/v1", "pods").await
         }
         _ => Ok(Vec::new()),
     }
+}
+
+/// The Pods that name a claim, or own it.
+async fn users(server: &Server, claim: &Value) -> anyhow::Result<Vec<Value>> {
+    let text = |field: &str| claim["metadata"][field].as_str().unwrap_or_default();
+    let path = format!("/api/v1/namespaces/{}/pods", text("namespace"));
+    let mut list = server.list(&path, "", JSON).await?;
+    let pods = list["items"].as_array_mut().map(std::mem::take);
+    let uses = |pod: &Value| {
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let mut named = volumes.map(|volume| &volume["persistentVolumeClaim"]["claimName"]);
+        let owners = claim["metadata"]["ownerReferences"].as_array();
+        let mut owners = owners.into_iter().flatten();
+        named.any(|named| named == text("name"))
+            || owners.any(|o| o["kind"] == "Pod" && o["uid"] == pod["metadata"]["uid"])
+    };
+    Ok(pods.unwrap_or_default().into_iter().filter(uses).collect())
 }
 
 async fn slices(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
