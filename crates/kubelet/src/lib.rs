@@ -10,6 +10,7 @@
 mod agent;
 mod allocations;
 mod blocking;
+mod claims;
 mod config;
 mod container;
 mod disk;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::Agent;
+use crate::claims;
 use crate::fields::Source;
 use crate::objects::{self, ObjectRef, Objects};
 use crate::sources::{self, Tokens};
@@ -66,18 +67,15 @@ pub(crate) async fn set_up(
         allocatable: &agent.allocatable,
     };
     let work = volumes.iter().map(|volume| {
-        let spec = sources::spec(volume, &source, &read, &done.tokens);
-        let (agent, uid) = (&agent, &uid);
+        let (agent, uid, source, read, tokens) = (&agent, &uid, &source, &read, &done.tokens);
         async move {
-            let place = match spec {
-                Ok(spec) => agent
-                    .volumes
-                    .ensure(uid, &volume.name, &spec)
-                    .await
-                    .map_err(|e| e.to_string()),
-                Err(error) => Err(error),
+            let place = async {
+                let found = claims::resolved(&agent.client, namespace, volume, read).await?;
+                let spec = sources::spec(&found, source, read, tokens)?;
+                let place = agent.volumes.ensure(uid, &volume.name, &spec).await;
+                place.map_err(|e| e.to_string())
             };
-            (volume.name.clone(), place)
+            (volume.name.clone(), place.await)
         }
     });
     for (name, place) in futures::future::join_all(work).await {

@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets that Pods refer to: read when needed, watched one by one while someone waits or mounts.
+//! ConfigMaps, Secrets and claims for storage that Pods refer to: read when needed, watched one by one while someone waits or mounts.
 //!
 //! One task per referenced object, shared by all Pods that refer to it, watches that single object and tells their workers when
 //! it changes. It ends with the last subscription. Reads always go to the API, so a Pod never starts with old contents.
@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The kinds of object a container's files and environment come from.
+/// The kinds of object a container's files and environment come from, or its storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
     Secret,
+    /// A claim for storage.
+    Claim,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
         match self {
             Kind::ConfigMap => "ConfigMap",
             Kind::Secret => "Secret",
+            Kind::Claim => "PersistentVolumeClaim",
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
         match self {
             Kind::ConfigMap => "configmap",
             Kind::Secret => "secret",
+            Kind::Claim => "persistentvolumeclaim",
         }
     }
 }
@@ -64,7 +68,7 @@ impl ObjectRef {
 }
 
 /// What an object holds.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Content {
     /// `data` of a ConfigMap.
     text: BTreeMap<String, String>,
@@ -78,6 +82,8 @@ pub(crate) struct Content {
     type_: String,
     /// `metadata.uid` of a Secret.
     uid: String,
+    /// A claim, which holds nothing by itself.
+    claim: Option<PersistentVolumeClaim>,
 }
 
 impl Content {
@@ -110,6 +116,14 @@ impl Content {
             version: object.metadata.resource_version,
             type_: object.type_.unwrap_or_default(),
             uid: object.metadata.uid.unwrap_or_default(),
+            ..Content::default()
+        }
+    }
+
+    pub(crate) fn of_claim(object: PersistentVolumeClaim) -> Self {
+        Content {
+            version: object.metadata.resource_version.clone(),
+            claim: Some(object),
             ..Content::default()
         }
     }
@@ -171,6 +185,11 @@ impl Content {
     /// `metadata.uid` of a Secret.
     pub(crate) fn uid(&self) -> &str {
         &self.uid
+    }
+
+    /// The claim, if it is one.
+    pub(crate) fn claim(&self) -> Option<&PersistentVolumeClaim> {
+        self.claim.as_ref()
     }
 
     /// Every key that can be a file.
@@ -240,6 +259,11 @@ pub(crate) async fn read(
                 api.get_opt(&reference.name)
                     .await
                     .map(|o| o.map(Content::of_secret))
+            }
+            Kind::Claim => {
+                let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+                let found = api.get_opt(&reference.name).await;
+                found.map(|o| o.map(Content::of_claim))
             }
         };
         content
@@ -340,6 +364,11 @@ impl Watches {
             )),
             Kind::Secret => tokio::spawn(follow(
                 Api::<Secret>::namespaced(client, &namespace),
+                only,
+                sender,
+            )),
+            Kind::Claim => tokio::spawn(follow(
+                Api::<PersistentVolumeClaim>::namespaced(client, &namespace),
                 only,
                 sender,
             )),

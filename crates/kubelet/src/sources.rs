@@ -63,13 +63,15 @@ pub(crate) fn used(pod: &Pod) -> Vec<&Volume> {
 
 /// Whether the volume is mounted read-only whatever the mount says (spec `§10.4`).
 pub(crate) fn always_read_only(volume: &Volume) -> bool {
-    volume.config_map.is_some()
+    let claim = volume.persistent_volume_claim.as_ref();
+    claim.is_some_and(|claim| claim.read_only == Some(true))
+        || volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.projected.is_some()
         || volume.downward_api.is_some()
 }
 
-/// ConfigMaps and Secrets these volumes are made from.
+/// ConfigMaps and Secrets these volumes are made from, and claims for those that are made already.
 pub(crate) fn references(volumes: &[&Volume]) -> Vec<ObjectRef> {
     let mut refs = Vec::new();
     for volume in volumes {
@@ -86,6 +88,8 @@ pub(crate) fn references(volumes: &[&Volume]) -> Vec<ObjectRef> {
                 .and_then(|s| s.secret_name.as_ref())
                 .map(|name| ObjectRef::new(Kind::Secret, name)),
         );
+        let claim = volume.persistent_volume_claim.as_ref();
+        refs.extend(claim.map(|claim| ObjectRef::new(Kind::Claim, &claim.claim_name)));
         for source in projections(volume) {
             refs.extend(
                 source
@@ -366,6 +370,7 @@ fn missing_key(kind: Kind, key: &str) -> String {
     match kind {
         Kind::ConfigMap => format!("configmap references non-existent config key: {key}"),
         Kind::Secret => format!("references non-existent secret key: {key}"),
+        Kind::Claim => format!("references non-existent key of a claim: {key}"),
     }
 }
 

@@ -46,14 +46,21 @@ pub fn choose<'a>(
         };
         *preemption.entry(victims.to_owned()).or_insert(0) += 1;
     }
-    if count == 0 {
-        return Err("no nodes available to schedule pods".into());
+    Err(refusal(count, &counted(&reasons), &counted(&preemption)))
+}
+
+/// Why no node can take a Pod, whichever it is.
+pub(crate) fn on_none(nodes: usize, why: &str) -> String {
+    refusal(nodes, why, &format!("{nodes} {HOPELESS}"))
+}
+
+fn refusal(nodes: usize, reasons: &str, preemption: &str) -> String {
+    if nodes == 0 {
+        return "no nodes available to schedule pods".into();
     }
-    Err(format!(
-        "0/{count} nodes are available: {}. no new claims to deallocate, preemption: 0/{count} nodes are available: {}.",
-        counted(&reasons),
-        counted(&preemption)
-    ))
+    format!(
+        "0/{nodes} nodes are available: {reasons}. no new claims to deallocate, preemption: 0/{nodes} nodes are available: {preemption}."
+    )
 }
 
 fn counted(reasons: &BTreeMap<String, usize>) -> String {

@@ -1,10 +1,12 @@
 //! The scheduler: gives every waiting Pod of `default-scheduler` the node that can take it, or says why none can.
 //!
 //! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring and preemption to larger clusters. One
-//! task watches Nodes, waiting Pods, and what Pods hold of the nodes; a Pod is looked at when it appears or changes, all of them when
-//! a node changes or something is left. Bindings are written side by side, so that the next Pod does not wait for the disk; what is
-//! being bound holds its share already. A refusal is written once: the same words are not repeated until they change.
+//! task watches Nodes, waiting Pods, the claims for storage they name, and what Pods hold of the nodes; a Pod is looked at when it
+//! appears or changes, or a claim of it does, all of them when a node changes or something is left. Bindings are written side by side, so
+//! that the next Pod does not wait for the disk; what is being bound holds its share already. A refusal is written once: the same words
+//! are not repeated until they change.
 
+mod claims;
 pub mod fit;
 mod report;
 
@@ -16,8 +18,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use informer::{Watch, watch, watch_all};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use informer::{Heard, Watch, watch, watch_all};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
@@ -25,6 +28,8 @@ use lifecycle::room::Room;
 use lifecycle::share::Share;
 use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
+
+use self::claims::{Claim, Claims, Storage, is_delayed};
 
 /// The name Pods ask for in `spec.schedulerName`, and the component of its events.
 pub const NAME: &str = "default-scheduler";
@@ -37,6 +42,7 @@ pub struct Scheduler {
     client: Client,
     clock: Arc<dyn Clock>,
     nodes: BTreeMap<String, Node>,
+    claims: Claims,
     /// What is held of each node, also of one that is not known yet.
     rooms: BTreeMap<String, Room>,
     /// Where each Pod that has a node holds how much, by UID.
@@ -74,6 +80,7 @@ impl Scheduler {
             client,
             clock,
             nodes: BTreeMap::new(),
+            claims: Claims::default(),
             rooms: BTreeMap::new(),
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -87,6 +94,8 @@ impl Scheduler {
         let alive = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let mut nodes: Watch<Node> = watch_all(&self.client);
         let mut pods: Watch<Pod> = watch(Api::all(self.client.clone()), alive);
+        let mut claims: Watch<PersistentVolumeClaim> = watch_all(&self.client);
+        let mut classes: Watch<StorageClass> = watch_all(&self.client);
         let (mut nodes_known, mut pods_known) = (false, false);
         loop {
             tokio::select! {
@@ -116,10 +125,57 @@ impl Scheduler {
                     }
                     Err(error) => tracing::warn!(%error, "watching pods"),
                 },
+                Some(event) = claims.next() => match event {
+                    Ok(event) => {
+                        let heard = self.claims.claims.hear(event, |claim| Claim::of(&claim));
+                        self.storage_changed(heard, nodes_known && pods_known).await;
+                    }
+                    Err(error) => tracing::warn!(%error, "watching claims"),
+                },
+                Some(event) = classes.next() => match event {
+                    Ok(event) => {
+                        let heard = self.claims.classes.hear(event, |class| is_delayed(&class));
+                        self.storage_changed(heard, nodes_known && pods_known).await;
+                    }
+                    Err(error) => tracing::warn!(%error, "watching classes of storage"),
+                },
                 Some(bound) = self.binding.next(), if !self.binding.is_empty() => self.bound(bound),
                 else => return,
             }
         }
+    }
+
+    /// Looks at those again that may have waited for a claim.
+    async fn storage_changed<T>(&mut self, heard: Heard<T>, is_known: bool) {
+        if matches!(heard, Heard::Nothing) || !is_known || !self.claims.is_synced() {
+            return;
+        }
+        let waiting = self.waiting.iter();
+        let waiting = waiting.filter(|(_, waiting)| claims::named(&waiting.pod).next().is_some());
+        let mut keys: Vec<_> = waiting
+            .map(|(key, w)| (turn(&w.pod), key.clone()))
+            .collect();
+        keys.sort();
+        for (_, key) in keys {
+            self.schedule(&key).await;
+        }
+    }
+
+    /// Where a Pod can go, if its storage is there; nothing where that is about to be.
+    fn choose(&self, pod: &Pod) -> Option<Result<String, String>> {
+        if claims::named(pod).next().is_some() {
+            if !self.claims.is_synced() {
+                return None;
+            }
+            match self.claims.look(pod) {
+                Storage::Ready => {}
+                Storage::Coming => return None,
+                Storage::Missing(why) => return Some(Err(fit::on_none(self.nodes.len(), &why))),
+            }
+        }
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter_map(|(name, node)| Some((node, self.rooms.get(name)?)));
+        Some(fit::choose(pod, nodes))
     }
 
     /// Takes in a node event; true if Pods should be looked at again.
@@ -220,13 +276,14 @@ impl Scheduler {
     }
 
     async fn schedule(&mut self, key: &str) {
-        let Some(waiting) = self.waiting.get_mut(key).filter(|w| !w.is_binding) else {
+        let waiting = self.waiting.get(key).filter(|w| !w.is_binding);
+        let Some(choice) = waiting.and_then(|waiting| self.choose(&waiting.pod)) else {
             return;
         };
-        let rooms = &self.rooms;
-        let nodes = self.nodes.iter();
-        let nodes = nodes.filter_map(|(name, node)| Some((node, rooms.get(name)?)));
-        match fit::choose(&waiting.pod, nodes) {
+        let Some(waiting) = self.waiting.get_mut(key) else {
+            return;
+        };
+        match choice {
             Ok(node) => {
                 waiting.is_binding = true;
                 let (client, pod) = (self.client.clone(), waiting.pod.clone());

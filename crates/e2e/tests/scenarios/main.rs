@@ -30,6 +30,7 @@ mod services;
 mod sets;
 mod shared;
 mod sidecar;
+mod storage;
 mod streams;
 mod taints;
 mod terminal;
@@ -60,6 +61,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         jobs::SCENARIOS,
         prepare::SCENARIOS,
         sidecar::SCENARIOS,
+        storage::SCENARIOS,
         proxies::SCENARIOS,
         services::SCENARIOS,
         dns::SCENARIOS,

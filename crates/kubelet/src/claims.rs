@@ -1,0 +1,194 @@
+//! What is behind the claims that a Pod's volumes name (upstream's desired_state_of_world_populator).
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{
+    HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Volume,
+};
+use kube::{Api, Client};
+
+use crate::objects::{Kind, ObjectRef, Objects};
+
+const PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+/// The volume as a Pod would have it that does not ask for it by a claim.
+///
+/// # Errors
+/// Upstream's words, as for a volume that cannot be set up.
+pub(crate) async fn resolved<'v>(
+    client: &Client,
+    namespace: &str,
+    volume: &'v Volume,
+    objects: &Objects,
+) -> Result<Cow<'v, Volume>, String> {
+    let Some(asked) = &volume.persistent_volume_claim else {
+        return Ok(Cow::Borrowed(volume));
+    };
+    let name = &asked.claim_name;
+    let failed = |why: String| format!("error processing PVC {namespace}/{name}: {why}");
+    let content = objects.get(&ObjectRef::new(Kind::Claim, name), true)?;
+    let claim = bound(name, content.and_then(|content| content.claim())).map_err(failed)?;
+    let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref());
+    let named = named.unwrap_or_default();
+    let api: Api<PersistentVolume> = Api::all(client.clone());
+    let found = api.get(named).await;
+    let found = found.map_err(|error| {
+        failed(format!(
+            "failed to fetch PV {named} from API server: {error}"
+        ))
+    })?;
+    behind(&volume.name, claim, &found)
+        .map(Cow::Owned)
+        .map_err(failed)
+}
+
+/// The claim, if it has a volume.
+fn bound<'c>(
+    name: &str,
+    claim: Option<&'c PersistentVolumeClaim>,
+) -> Result<&'c PersistentVolumeClaim, String> {
+    let Some(claim) = claim else {
+        return Err(format!(
+            "failed to fetch PVC from API server: persistentvolumeclaims {name:?} not found"
+        ));
+    };
+    let meta = &claim.metadata;
+    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+    let is_protected = finalizers.iter().any(|f| f == PROTECTION);
+    let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref());
+    let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref());
+    if meta.deletion_timestamp.is_some() && !is_protected {
+        Err("PVC is being deleted".into())
+    } else if phase != Some("Bound") {
+        Err("PVC is not bound".into())
+    } else if named.unwrap_or_default().is_empty() {
+        Err("PVC has empty pvc.Spec.VolumeName".into())
+    } else {
+        Ok(claim)
+    }
+}
+
+/// A volume of the same source, where that is one of this node.
+fn behind(
+    name: &str,
+    claim: &PersistentVolumeClaim,
+    found: &PersistentVolume,
+) -> Result<Volume, String> {
+    let spec = found.spec.as_ref();
+    let named = found.metadata.name.as_deref().unwrap_or_default();
+    let Some(held) = spec.and_then(|s| s.claim_ref.as_ref()) else {
+        return Err(format!(
+            "found PV object {named} but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim"
+        ));
+    };
+    if held.uid != claim.metadata.uid {
+        let uid = |uid: &Option<String>| uid.clone().unwrap_or_default();
+        let (theirs, ours) = (uid(&held.uid), uid(&claim.metadata.uid));
+        return Err(format!(
+            "found PV object {named} but its pv.Spec.ClaimRef.UID {theirs} does not point to claim.UID {ours}"
+        ));
+    }
+    let local = spec.and_then(|s| s.local.as_ref());
+    let host_path = spec.and_then(|s| s.host_path.clone());
+    let of_local = || {
+        local.map(|local| HostPathVolumeSource {
+            path: local.path.clone(),
+            type_: Some("Directory".into()),
+        })
+    };
+    Ok(Volume {
+        name: name.to_owned(),
+        host_path: host_path.or_else(of_local),
+        ..Volume::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn claim(more: Value) -> PersistentVolumeClaim {
+        let mut claim = json!({"metadata": {"name": "c", "uid": "u"}, "spec": {"volumeName": "v"}, "status": {"phase": "Bound"}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            claim[field] = value.clone();
+        }
+        serde_json::from_value(claim).expect("a claim")
+    }
+
+    #[test]
+    fn claims_that_have_nothing_are_told_of() {
+        let leaving = "2026-01-02T03:04:05Z";
+        for (more, expected) in [
+            (json!({}), Ok(())),
+            (
+                json!({"status": {"phase": "Pending"}}),
+                Err("PVC is not bound"),
+            ),
+            (
+                json!({"status": {"phase": "Lost"}}),
+                Err("PVC is not bound"),
+            ),
+            (
+                json!({"spec": {}}),
+                Err("PVC has empty pvc.Spec.VolumeName"),
+            ),
+            (
+                json!({"metadata": {"deletionTimestamp": leaving}}),
+                Err("PVC is being deleted"),
+            ),
+            (
+                json!({"metadata": {"deletionTimestamp": leaving, "finalizers": [PROTECTION]}}),
+                Ok(()),
+            ),
+        ] {
+            let claim = claim(more);
+            let found = bound("c", Some(&claim)).map(drop);
+            assert_eq!(found, expected.map_err(str::to_owned));
+        }
+        let none = "failed to fetch PVC from API server: persistentvolumeclaims \"c\" not found";
+        assert_eq!(bound("c", None).err().as_deref(), Some(none));
+    }
+
+    #[test]
+    fn volumes_are_of_what_the_claim_has() {
+        let held = json!({"namespace": "d", "name": "c", "uid": "u"});
+        let directory = json!({"path": "/a", "type": "Directory"});
+        for (spec, expected) in [
+            (
+                json!({"claimRef": held, "hostPath": {"path": "/a", "type": "Directory"}}),
+                Ok(directory.clone()),
+            ),
+            (
+                json!({"claimRef": held, "local": {"path": "/a"}}),
+                Ok(directory),
+            ),
+            (
+                json!({"claimRef": held, "nfs": {"server": "s", "path": "/p"}}),
+                Ok(Value::Null),
+            ),
+            (
+                json!({}),
+                Err(
+                    "found PV object v but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim",
+                ),
+            ),
+            (
+                json!({"claimRef": {"uid": "w"}}),
+                Err(
+                    "found PV object v but its pv.Spec.ClaimRef.UID w does not point to claim.UID u",
+                ),
+            ),
+        ] {
+            let volume = json!({"metadata": {"name": "v"}, "spec": spec});
+            let volume = serde_json::from_value(volume).expect("a volume");
+            let found = behind("data", &claim(json!({})), &volume);
+            let found = found.map(|found| {
+                assert_eq!(found.name, "data");
+                serde_json::to_value(found.host_path).expect("JSON")
+            });
+            assert_eq!(found, expected.map_err(str::to_owned));
+        }
+    }
+}
