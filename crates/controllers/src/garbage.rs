@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use informer::{Heard, Key, Mirror, Watch, next_of, watch, watch_all};
+use informer::{Heard, Key, Mirror, Wanted, Watch, watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher::{Config, Event};
@@ -35,7 +35,7 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
     let over = Config::default().fields(over);
     let mut over: Watch<Pod> = watch(Api::all(client.clone()), over);
     // Opened anew whenever there are other nodes.
-    let mut strays: Option<Watch<Pod>> = None;
+    let mut strays = Wanted::default();
     let mut garbage = Garbage {
         client,
         clock,
@@ -51,11 +51,11 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: Cancell
             () = shutdown.cancelled() => return,
             Some(event) = nodes.next() => match event {
                 Ok(event) => if garbage.node(event) {
-                    strays = Some(garbage.watch_strays());
+                    strays.follow(garbage.watch_strays());
                 },
                 Err(error) => tracing::warn!(%error, "watching nodes"),
             },
-            Some(event) = next_of(strays.as_mut()) => match event {
+            Some(event) = strays.next() => match event {
                 Ok(event) => garbage.stray(event),
                 Err(error) => tracing::warn!(%error, "watching pods of no node"),
             },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use api::fit::{self, Stay};
 use events::{Recorder, Words};
 use futures::StreamExt;
-use informer::{Watch, next_of, watch, watch_all};
+use informer::{Wanted, Watch, watch, watch_all};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut nodes: Watch<Node> = watch_all(&client);
-    let mut pods: Option<Watch<Pod>> = None;
+    let mut pods = Wanted::default();
     let mut evictions = Evictions {
         recorder: recorder.of(COMPONENT),
         client,
@@ -51,22 +51,18 @@ pub(crate) async fn run(
                 Ok(event) => evictions.node(event).await,
                 Err(error) => tracing::warn!(%error, "watching nodes"),
             },
-            Some(event) = next_of(pods.as_mut()) => match event {
+            Some(event) = pods.next() => match event {
                 Ok(event) => evictions.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => evictions.evict().await,
         }
-        match (evictions.tainted.is_empty(), pods.is_some()) {
-            (false, false) => {
-                let bound = Config::default().fields("spec.nodeName!=");
-                pods = Some(watch(Api::all(evictions.client.clone()), bound));
-            }
-            (true, true) => {
-                pods = None;
-                evictions.pods.clear();
-            }
-            _ => {}
+        let bound = || {
+            let bound = Config::default().fields("spec.nodeName!=");
+            watch(Api::<Pod>::all(evictions.client.clone()), bound)
+        };
+        if pods.follow_if(!evictions.tainted.is_empty(), bound) {
+            evictions.pods.clear();
         }
     }
 }

@@ -39,11 +39,44 @@ where
     watch(Api::all(client.clone()), Config::default())
 }
 
-/// The next event of a watch that may not be open: then none ever.
-pub async fn next_of<K>(watch: Option<&mut Watch<K>>) -> Option<Result<Event<K>, watcher::Error>> {
-    match watch {
-        Some(watch) => watch.next().await,
-        None => std::future::pending().await,
+/// What is followed only while it is needed: a [`Watch`], or several of them as one.
+pub struct Wanted<E>(Option<BoxStream<'static, E>>);
+
+impl<E> Default for Wanted<E> {
+    fn default() -> Self {
+        Wanted(None)
+    }
+}
+
+impl<E> Wanted<E> {
+    /// Follows this from now on, instead of what it has followed.
+    pub fn follow(&mut self, stream: BoxStream<'static, E>) {
+        self.0 = Some(stream);
+    }
+
+    /// Begins to follow it, or stops; whether it stopped, so that what was heard is to be forgotten.
+    pub fn follow_if(
+        &mut self,
+        is_needed: bool,
+        open: impl FnOnce() -> BoxStream<'static, E>,
+    ) -> bool {
+        match (is_needed, &self.0) {
+            (true, None) => self.follow(open()),
+            (false, Some(_)) => {
+                self.0 = None;
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The next there is to hear; while nothing is followed none ever.
+    pub async fn next(&mut self) -> Option<E> {
+        match &mut self.0 {
+            Some(stream) => stream.next().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

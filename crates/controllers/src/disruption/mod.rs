@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use events::Recorder;
 use futures::StreamExt;
-use informer::{Heard, Key, Mirror, Watch, next_of, watch_all};
+use informer::{Heard, Key, Mirror, Wanted, Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
@@ -29,7 +29,7 @@ use ports::clock::Clock;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use scale::{Change, News, Scales, Watches};
+use scale::{Change, News, Scales};
 
 /// A status that could not be written is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -42,8 +42,8 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut changes: Watch<PodDisruptionBudget> = watch_all(&client);
-    let mut pods: Option<Watch<Pod>> = None;
-    let mut scales: Option<Watches> = None;
+    let mut pods = Wanted::default();
+    let mut scales = Wanted::default();
     let mut budgets = Budgets {
         recorder,
         client,
@@ -64,11 +64,11 @@ pub(crate) async fn run(
                 Ok(event) => budgets.budget(event),
                 Err(error) => tracing::warn!(%error, "watching disruption budgets"),
             },
-            Some(event) = next_of(pods.as_mut()) => match event {
+            Some(event) = pods.next() => match event {
                 Ok(event) => budgets.pod(event),
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
-            change = scale::next_of(scales.as_mut()) => match change {
+            Some(change) = scales.next() => match change {
                 Ok(change) => budgets.scaled(change),
                 Err(error) => tracing::warn!(%error, "watching controllers of pods"),
             },
@@ -77,19 +77,13 @@ pub(crate) async fn run(
                 budgets.unmark().await;
             }
         }
-        match (budgets.budgets.is_empty(), pods.is_some()) {
-            (false, false) => {
-                pods = Some(watch_all(&budgets.client));
-                scales = Some(Watches::open(&budgets.client));
-            }
-            (true, true) => {
-                pods = None;
-                scales = None;
-                budgets.scales = Scales::default();
-                budgets.pods = Mirror::default();
-                budgets.targets.clear();
-            }
-            _ => {}
+        let is_needed = !budgets.budgets.is_empty();
+        if scales.follow_if(is_needed, || scale::follow(&budgets.client)) {
+            budgets.scales = Scales::default();
+        }
+        if pods.follow_if(is_needed, || watch_all(&budgets.client)) {
+            budgets.pods = Mirror::default();
+            budgets.targets.clear();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use api::owner::controller_of;
 use futures::StreamExt;
+use futures::stream::{BoxStream, select_all};
 use informer::{Heard, Key, Mirror, Watch, watch_all};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -30,25 +31,6 @@ impl Sized {
     }
 }
 
-/// The watches; there are some while there is a budget.
-pub(super) struct Watches {
-    deployments: Watch<Deployment>,
-    replica_sets: Watch<ReplicaSet>,
-    stateful_sets: Watch<StatefulSet>,
-    controllers: Watch<ReplicationController>,
-}
-
-impl Watches {
-    pub(super) fn open(client: &Client) -> Self {
-        Watches {
-            deployments: watch_all(client),
-            replica_sets: watch_all(client),
-            stateful_sets: watch_all(client),
-            controllers: watch_all(client),
-        }
-    }
-}
-
 /// What a watch has told.
 pub(super) enum Change {
     Deployment(Event<Deployment>),
@@ -57,17 +39,21 @@ pub(super) enum Change {
     Controller(Event<ReplicationController>),
 }
 
-/// The next that one of the watches tells, while they are open.
-pub(super) async fn next_of(watches: Option<&mut Watches>) -> Result<Change, watcher::Error> {
-    let Some(watches) = watches else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Some(event) = watches.deployments.next() => event.map(Change::Deployment),
-        Some(event) = watches.replica_sets.next() => event.map(Change::ReplicaSet),
-        Some(event) = watches.stateful_sets.next() => event.map(Change::StatefulSet),
-        Some(event) = watches.controllers.next() => event.map(Change::Controller),
+/// What happens to controllers.
+pub(super) fn follow(client: &Client) -> BoxStream<'static, Result<Change, watcher::Error>> {
+    fn told<K: Send + 'static>(
+        watch: Watch<K>,
+        change: fn(Event<K>) -> Change,
+    ) -> BoxStream<'static, Result<Change, watcher::Error>> {
+        watch.map(move |event| event.map(change)).boxed()
     }
+    let all = [
+        told(watch_all(client), Change::Deployment),
+        told(watch_all(client), Change::ReplicaSet),
+        told(watch_all(client), Change::StatefulSet),
+        told(watch_all(client), Change::Controller),
+    ];
+    select_all(all).boxed()
 }
 
 /// What is known of controllers.

@@ -16,11 +16,12 @@ mod state;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use informer::{Key, Watch, key_of, next_of, revision_of, watch};
+use informer::{Key, Wanted, Watch, key_of, revision_of, watch};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Endpoints, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -40,26 +41,38 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
     let mut state = State::default();
     let mut services = informer::watch_services(&client);
-    let mut pods: Option<Watch<Pod>> = None;
-    let mut kept: Option<(Watch<EndpointSlice>, Watch<Endpoints>)> = None;
+    let mut pods = Wanted::default();
+    let mut slices = Wanted::default();
+    let mut endpoints = Wanted::default();
     let mut writes = FuturesUnordered::new();
     let mut again: BTreeMap<Key, Instant> = BTreeMap::new();
     loop {
-        open_and_close(&client, &mut state, &mut pods, &mut kept);
+        // Those that are on no node have no address.
+        let bound = || those::<Pod>(&client, Config::default().fields("spec.nodeName!="));
+        if pods.follow_if(state.wants_pods(), bound) {
+            state.forget_pods();
+        }
+        let wants = state.wants_slices();
+        let ours = |label, manager| Config::default().labels(&format!("{label}={manager}"));
+        let new = || those::<EndpointSlice>(&client, ours(slices::MANAGED_BY, slices::MANAGER));
+        let old = || those::<Endpoints>(&client, ours(legacy::MANAGED_BY, legacy::MANAGER));
+        let ends = [
+            slices.follow_if(wants, new),
+            endpoints.follow_if(wants, old),
+        ];
+        if ends.contains(&true) {
+            state.forget_slices();
+        }
         for (key, work) in state.take() {
             writes.push(write(client.clone(), key, work));
         }
-        let (slices, endpoints) = match &mut kept {
-            Some((slices, endpoints)) => (Some(slices), Some(endpoints)),
-            None => (None, None),
-        };
         let next = again.values().min().copied();
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(event) = services.next() => hear("Services", event, |event| state.service(event)),
-            Some(event) = next_of(pods.as_mut()) => hear("Pods", event, |event| state.pod(event)),
-            Some(event) = next_of(slices) => hear("EndpointSlices", event, |event| state.slice(event)),
-            Some(event) = next_of(endpoints) => hear("Endpoints", event, |event| state.endpoints(event)),
+            Some(event) = pods.next() => hear("Pods", event, |event| state.pod(event)),
+            Some(event) = slices.next() => hear("EndpointSlices", event, |event| state.slice(event)),
+            Some(event) = endpoints.next() => hear("Endpoints", event, |event| state.endpoints(event)),
             Some((key, written)) = writes.next(), if !writes.is_empty() => {
                 if written.failed {
                     again.insert(key.clone(), Instant::now() + AGAIN);
@@ -82,45 +95,11 @@ pub(crate) async fn run(client: Client, shutdown: CancellationToken) {
     }
 }
 
-/// Watches what matters now, and nothing else.
-fn open_and_close(
-    client: &Client,
-    state: &mut State,
-    pods: &mut Option<Watch<Pod>>,
-    kept: &mut Option<(Watch<EndpointSlice>, Watch<Endpoints>)>,
-) {
-    match (state.wants_pods(), pods.is_some()) {
-        // Those that are on no node have no address.
-        (true, false) => {
-            let bound = Config::default().fields("spec.nodeName!=");
-            *pods = Some(watch(Api::all(client.clone()), bound));
-        }
-        (false, true) => {
-            *pods = None;
-            state.forget_pods();
-        }
-        _ => {}
-    }
-    match (state.wants_slices(), kept.is_some()) {
-        (true, false) => {
-            let ours = |label, manager| Config::default().labels(&format!("{label}={manager}"));
-            *kept = Some((
-                watch(
-                    Api::all(client.clone()),
-                    ours(slices::MANAGED_BY, slices::MANAGER),
-                ),
-                watch(
-                    Api::all(client.clone()),
-                    ours(legacy::MANAGED_BY, legacy::MANAGER),
-                ),
-            ));
-        }
-        (false, true) => {
-            *kept = None;
-            state.forget_slices();
-        }
-        _ => {}
-    }
+fn those<K>(client: &Client, which: Config) -> Watch<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watch(Api::all(client.clone()), which)
 }
 
 fn hear<K>(kind: &str, event: Result<Event<K>, watcher::Error>, tell: impl FnOnce(Event<K>)) {

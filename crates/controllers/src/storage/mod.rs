@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use claims::{Needs, Step, World, uses};
 use futures::StreamExt;
-use informer::{Heard, Key, Mirror, Watch, key_of, revision_of, watch_all};
+use informer::{Heard, Key, Mirror, Wanted, Watch, key_of, revision_of, watch_all};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::PostParams;
@@ -33,7 +33,9 @@ struct Known {
     claims: Mirror<PersistentVolumeClaim>,
     volumes: Mirror<PersistentVolume>,
     classes: Mirror<StorageClass>,
+    /// What Pods need, while there are claims.
     pods: Mirror<Option<Needs>>,
+    /// The nodes, while there are claims.
     nodes: Mirror<()>,
 }
 
@@ -47,8 +49,8 @@ pub(crate) async fn run(
     let mut claims: Watch<PersistentVolumeClaim> = watch_all(&client);
     let mut volumes: Watch<PersistentVolume> = watch_all(&client);
     let mut classes: Watch<StorageClass> = watch_all(&client);
-    let mut pods: Watch<Pod> = watch_all(&client);
-    let mut nodes: Watch<Node> = watch_all(&client);
+    let mut pods = Wanted::default();
+    let mut nodes = Wanted::default();
     let mut hands = Hands::new(client.clone(), recorder, directories);
     let mut known = Known::default();
     let mut has_standard = false;
@@ -56,6 +58,13 @@ pub(crate) async fn run(
     let mut pause = AGAIN;
     let mut is_dirty = false;
     loop {
+        let has_claims = !known.claims.is_empty();
+        if pods.follow_if(has_claims, || watch_all::<Pod>(&client)) {
+            known.pods = Mirror::default();
+        }
+        if nodes.follow_if(has_claims, || watch_all::<Node>(&client)) {
+            known.nodes = Mirror::default();
+        }
         if is_dirty && known.is_synced() {
             let is_done = tokio::select! {
                 is_done = settle(&mut hands, &mut known) => is_done,
@@ -123,11 +132,11 @@ fn is_old<K: Resource>(known: &Mirror<K>, object: &K) -> bool {
 
 impl Known {
     fn is_synced(&self) -> bool {
+        let users = self.pods.is_synced() && self.nodes.is_synced();
         self.claims.is_synced()
             && self.volumes.is_synced()
             && self.classes.is_synced()
-            && self.pods.is_synced()
-            && self.nodes.is_synced()
+            && (users || self.claims.is_empty())
     }
 
     fn hear_pod(&mut self, event: Result<Event<Pod>, watcher::Error>) -> bool {
