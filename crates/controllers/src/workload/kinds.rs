@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use workloads::{job, owner, pod, replicaset, replication, statefulset};
 
@@ -203,6 +203,40 @@ impl Kept for ControllerRevision {
             ids.extend(world.selecting::<DaemonSet>(meta));
             ids
         })
+    }
+}
+
+impl Kept for PersistentVolumeClaim {
+    const KIND: Option<Kind> = None;
+
+    fn known(world: &World) -> &Known<Self> {
+        &world.claims
+    }
+
+    fn known_mut(world: &mut World) -> &mut Known<Self> {
+        &mut world.claims
+    }
+
+    /// Whose it is and whether it stays; what it is bound to is its Pod's concern.
+    fn is_news(old: Option<&Self>, now: Option<&Self>) -> bool {
+        let marks = |claim: &Self| {
+            let meta = &claim.metadata;
+            (
+                meta.uid.clone(),
+                meta.owner_references.clone(),
+                meta.deletion_timestamp.is_some(),
+            )
+        };
+        old.map(marks) != now.map(marks)
+    }
+
+    /// The sets of whose Pods it is by its name, whoever owns it.
+    fn concerns(&self, world: &World) -> Vec<Id> {
+        let (namespace, name) = informer::key_of(self);
+        let sets = world.stateful_sets.of_namespace(&namespace);
+        let sets = sets.filter(|set| statefulset::is_claim_of(set, &name));
+        sets.map(|set| (Kind::StatefulSet, informer::key_of(set)))
+            .collect()
     }
 }
 

@@ -3,7 +3,8 @@
 //! One task follows all kinds, since their Pods are the same. An object is planned for when it or something of it has changed, and never
 //! twice at a time; others go on meanwhile. What a plan has made, changed and deleted is known here before the watch tells of it, so that
 //! no plan is made from what has been outdated by the one before. Pods are watched only while there is a workload, or a Pod
-//! that has not been counted, revisions and nodes only while there is a StatefulSet or a DaemonSet.
+//! that has not been counted, revisions and nodes only while there is a StatefulSet or a DaemonSet, claims only while a StatefulSet's
+//! Pods have some.
 
 mod cronjobs;
 mod daemons;
@@ -26,13 +27,13 @@ use events::Recorder;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered, select, select_all};
-use informer::{Watch, watch_all};
+use informer::{Wanted, Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, ReplicationController};
 use kube::runtime::watcher::Event;
 use kube::{Client, Resource};
 use ports::clock::Clock;
@@ -117,8 +118,9 @@ pub(crate) async fn run(
         follow::<Job>(&client),
         follow::<CronJob>(&client),
     ]);
-    let mut pods: Option<BoxStream<'static, Telling>> = None;
-    let mut revisions: Option<BoxStream<'static, Telling>> = None;
+    let mut pods = Wanted::default();
+    let mut revisions = Wanted::default();
+    let mut claims = Wanted::default();
     let mut keeper = Keeper {
         hands: Hands::new(client.clone(), clock, recorder.clone()),
         world: World::default(),
@@ -132,38 +134,26 @@ pub(crate) async fn run(
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(telling) = workloads.next() => keeper.look_at(telling),
-            Some(telling) = next_of(pods.as_mut()) => keeper.look_at(telling),
-            Some(telling) = next_of(revisions.as_mut()) => keeper.look_at(telling),
+            Some(telling) = pods.next() => keeper.look_at(telling),
+            Some(telling) = revisions.next() => keeper.look_at(telling),
+            Some(telling) = claims.next() => keeper.look_at(telling),
             Some((id, outcome)) = keeper.running.next() => keeper.done(id, outcome),
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         keeper.check_unseen().await;
-        match (keeper.world.needs_pods(), pods.is_some()) {
-            (true, false) => pods = Some(follow::<Pod>(&client)),
-            (false, true) => {
-                pods = None;
-                keeper.world.pods = Known::default();
-            }
-            _ => {}
+        let world = &mut keeper.world;
+        if pods.follow_if(world.needs_pods(), || follow::<Pod>(&client)) {
+            world.pods = Known::default();
         }
-        match (keeper.world.needs_revisions(), revisions.is_some()) {
-            (true, false) => revisions = Some(follow_revisions(&client)),
-            (false, true) => {
-                revisions = None;
-                keeper.world.revisions = Known::default();
-                keeper.world.nodes = Known::default();
-            }
-            _ => {}
+        if revisions.follow_if(world.needs_revisions(), || follow_revisions(&client)) {
+            world.revisions = Known::default();
+            world.nodes = Known::default();
+        }
+        let follow_claims = || follow::<PersistentVolumeClaim>(&client);
+        if claims.follow_if(world.needs_claims(), follow_claims) {
+            world.claims = Known::default();
         }
         keeper.begin();
-    }
-}
-
-/// The next of what may not be followed: then none ever.
-async fn next_of(stream: Option<&mut BoxStream<'static, Telling>>) -> Option<Telling> {
-    match stream {
-        Some(stream) => stream.next().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -206,6 +196,7 @@ impl Keeper {
         self.check::<StatefulSet>().await;
         self.check::<DaemonSet>().await;
         self.check::<ControllerRevision>().await;
+        self.check::<PersistentVolumeClaim>().await;
         self.check::<Job>().await;
         self.check::<CronJob>().await;
     }

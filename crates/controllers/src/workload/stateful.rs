@@ -10,6 +10,7 @@ use workloads::owner;
 use workloads::statefulset::{self, Failure, Seen, Step};
 
 use super::Work;
+use super::kinds::Kept;
 use super::outcome::{Failed, Outcome, Trouble, is_namespace_ending, is_taken, words_of};
 use super::steps::{Hands, Subject};
 use super::world::World;
@@ -30,11 +31,11 @@ pub(super) fn plan(
     let reference = owner::reference("apps/v1", "StatefulSet", &set.metadata);
     let pods: Vec<&Pod> = world.pods.of_namespace(&key.0).collect();
     let revisions: Vec<_> = world.revisions.of_namespace(&key.0).collect();
+    let claims: Vec<_> = world.claims.of_namespace(&key.0).collect();
     let seen = Seen {
         pods: &pods,
         revisions: &revisions,
-        // The kind is not served; a set that needs claims is told so by the Event of the first it makes.
-        claims: &[],
+        claims: &claims,
         failure,
     };
     let plan = statefulset::plan(&set, &reference, seen, hands.now());
@@ -81,14 +82,9 @@ async fn take(hands: &Hands, subject: &Subject, step: Step, collisions: i32) -> 
         Step::CreateClaim { claim, .. } => {
             let claims: Api<PersistentVolumeClaim> = hands.api(&subject.namespace);
             let made = claims.create(&PostParams::default(), claim).await;
-            made.map(|_| Outcome::default())
+            made.map(written)
         }
-        Step::UpdateClaim { claim, .. } => {
-            let claims: Api<PersistentVolumeClaim> = hands.api(&subject.namespace);
-            let name = claim.metadata.name.as_deref().unwrap_or_default();
-            let changed = claims.replace(name, &PostParams::default(), claim).await;
-            changed.map(|_| Outcome::default())
-        }
+        Step::UpdateClaim { claim, .. } => hands.replace(subject, &**claim).await.map(written),
         Step::CreatePod(pod) => {
             let pods: Api<Pod> = hands.api(&subject.namespace);
             let made = pods.create(&PostParams::default(), pod).await;
@@ -108,9 +104,9 @@ async fn take(hands: &Hands, subject: &Subject, step: Step, collisions: i32) -> 
     told(subject, &step, done)
 }
 
-fn written(pod: Pod) -> Outcome {
+fn written<K: Kept>(object: K) -> Outcome {
     let mut outcome = Outcome::default();
-    outcome.wrote(pod);
+    outcome.wrote(object);
     outcome
 }
 

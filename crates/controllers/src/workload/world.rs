@@ -7,11 +7,11 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::runtime::watcher::Event;
 use workloads::daemonset::{self, Memory};
-use workloads::{job, owner};
+use workloads::{job, owner, statefulset};
 
 use super::kinds::{KINDS, Kept, Kind};
 use super::known::{Holding, Known};
@@ -28,6 +28,7 @@ pub(super) struct World {
     pub(super) daemon_sets: Known<DaemonSet>,
     pub(super) revisions: Known<ControllerRevision>,
     pub(super) nodes: Known<Node>,
+    pub(super) claims: Known<PersistentVolumeClaim>,
     /// What plans of DaemonSets remember.
     pub(super) memories: BTreeMap<Key, Memory>,
     pub(super) jobs: Known<Job>,
@@ -68,8 +69,17 @@ impl World {
         kinds.any(|kind| !self.of(kind).is_empty())
     }
 
+    /// Whether claims have to be known: Pods of a StatefulSet have some.
+    pub(super) fn needs_claims(&self) -> bool {
+        let mut sets = self.stateful_sets.iter();
+        sets.any(|(_, set)| statefulset::has_claims(set))
+    }
+
     /// Whether all that a kind is planned from has been listed.
     pub(super) fn is_synced(&self, kind: Kind) -> bool {
+        if kind == Kind::StatefulSet && self.needs_claims() && !self.claims.is_synced() {
+            return false;
+        }
         if kind.has_revisions() && !(self.revisions.is_synced() && self.nodes.is_synced()) {
             return false;
         }

@@ -15,7 +15,7 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ),
     ("sets::deletions_are_waited_for", deletions_are_waited_for),
     ("sets::pods_need_not_wait", pods_need_not_wait),
-    ("sets::claims_that_cannot_be", claims_that_cannot_be),
+    ("sets::pods_keep_their_claims", pods_keep_their_claims),
 ];
 
 pub(crate) const OLD: &str = "busybox:1.36";
@@ -310,16 +310,48 @@ fn pods_need_not_wait(user: &User) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Claims are not served.
-fn claims_that_cannot_be(user: &User) -> anyhow::Result<()> {
-    let claims = "replicas: 1\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]";
-    user.apply(&db(claims, OLD))?;
-    for start in [
-        "Warning FailedCreate db: Create Claim data-db-0 for Pod db-0 in StatefulSet db failed error: ",
-        "Warning FailedCreate db: Create Pod db-0 in StatefulSet db failed error: failed to create PVC data-db-0: ",
-    ] {
-        user.wait_event(start)?;
+/// The claim of a Pod is there before it, and stays for the next Pod of its name, unless the set says otherwise.
+fn pods_keep_their_claims(user: &User) -> anyhow::Result<()> {
+    let sized = |replicas: usize, scaled: &str| {
+        let policy = format!("{{whenScaled: {scaled}, whenDeleted: Delete}}");
+        let spec = format!(
+            "replicas: {replicas}\n  persistentVolumeClaimRetentionPolicy: {policy}\n  volumeClaimTemplates: [{{metadata: {{name: data}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}]"
+        );
+        let mount =
+            format!("image: \"{OLD}\"\n        volumeMounts: [{{name: data, mountPath: /data}}]");
+        db(&spec, OLD).replace(&format!("image: \"{OLD}\""), &mount)
+    };
+    let in_pod = |pod: &str, command: &str| user.run(&["exec", pod, "--", "sh", "-c", command]);
+    let claims = || user.run(&["get", "pvc", "--output=jsonpath={.items[*].metadata.name}"]);
+    let gone = |what: &str| user.run(&["wait", "--for=delete", what, WITHIN]);
+    user.apply(&sized(2, "Retain"))?;
+    user.run(&["rollout", "status", "sts/db", WITHIN])?;
+    ensure!(claims()? == "data-db-0 data-db-1");
+    user.wait_event(
+        "Normal SuccessfulCreate db: Create Claim data-db-0 Pod db-0 in StatefulSet db success",
+    )?;
+    in_pod("db-1", "echo kept > /data/file")?;
+
+    user.run(&["scale", "sts/db", "--replicas=1"])?;
+    gone("pod/db-1")?;
+    ensure!(claims()? == "data-db-0 data-db-1", "kept for another");
+    user.run(&["scale", "sts/db", "--replicas=2"])?;
+    user.run(&["rollout", "status", "sts/db", WITHIN])?;
+    ensure!(in_pod("db-1", "cat /data/file")? == "kept\n");
+
+    user.apply(&sized(1, "Delete"))?;
+    gone("pvc/data-db-1")?;
+    ensure!(claims()? == "data-db-0");
+    user.apply(&sized(2, "Delete"))?;
+    user.run(&["rollout", "status", "sts/db", WITHIN])?;
+    ensure!(
+        in_pod("db-1", "ls /data")?.is_empty(),
+        "it is another claim"
+    );
+
+    user.run(&["delete", "sts", "db"])?;
+    for claim in ["pvc/data-db-0", "pvc/data-db-1"] {
+        gone(claim)?;
     }
-    ensure!(uids(user)?.is_empty(), "it is no Pod without its claim");
     Ok(())
 }

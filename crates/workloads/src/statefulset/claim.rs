@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::pods;
 use crate::object::name;
 use crate::owner;
 
@@ -18,6 +19,17 @@ pub(super) fn names<'a>(
     templates.map(move |template| {
         let volume = name(&template.metadata);
         (volume, format!("{volume}-{set}-{ordinal}"))
+    })
+}
+
+/// Whether a claim of this name is one of a Pod of the set, if it has such a Pod.
+pub fn is_of(set: &StatefulSet, claim: &str) -> bool {
+    let spec = set.spec.as_ref();
+    let templates = spec.and_then(|spec| spec.volume_claim_templates.as_ref());
+    templates.into_iter().flatten().any(|template| {
+        let pod = claim.strip_prefix(name(&template.metadata));
+        let pod = pod.and_then(|rest| rest.strip_prefix('-'));
+        pod.is_some_and(|pod| pods::ordinal(name(&set.metadata), pod).is_some())
     })
 }
 

@@ -25,6 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use crate::object::name;
 use crate::owner::{self, Claim, Handover};
 use crate::pod;
+pub use claim::is_of as is_claim_of;
 use order::Order;
 use revision::{Newest, Pair};
 
@@ -201,6 +202,12 @@ pub fn selector(set: &StatefulSet) -> Option<Selector> {
     let selector = set.spec.as_ref().map(|spec| &spec.selector)?;
     let selector = Selector::from_object(Some(selector)).ok()?;
     Some(selector).filter(|s| !s.is_everything())
+}
+
+/// Whether its Pods have claims to storage of their own.
+pub fn has_claims(set: &StatefulSet) -> bool {
+    let templates = set.spec.as_ref().map(|s| &s.volume_claim_templates);
+    templates.is_some_and(|t| t.as_ref().is_some_and(|t| !t.is_empty()))
 }
 
 /// How many Pods there should be.

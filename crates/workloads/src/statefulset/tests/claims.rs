@@ -37,6 +37,28 @@ fn mounted(ordinal: i32) -> Pod {
 }
 
 #[test]
+fn a_claim_tells_by_its_name_whose_it_is() {
+    let set = set(1, stored(("Retain", "Retain")));
+    let own = ["data-web-0", "data-web-12"];
+    assert!(own.iter().all(|claim| rules::is_of(&set, claim)));
+    let others = [
+        "data-web",
+        "data-web-",
+        "data-web-x",
+        "data-web-1-2",
+        "data-webs-0",
+        "date-web-0",
+        "web-0",
+        "a-data-web-0",
+        "dataweb-0",
+        "",
+    ];
+    for claim in others {
+        assert!(!rules::is_of(&set, claim), "{claim:?}");
+    }
+}
+
+#[test]
 fn claims_go_with_whom_the_policy_says() {
     let (own, of_pod) = (vec![reference()], vec![pod_reference(1, "p1")]);
     type Row<'a> = (
