@@ -20,6 +20,7 @@ pub mod binding;
 mod configmap;
 mod controllerrevision;
 mod cronjob;
+mod csi;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -55,6 +56,8 @@ mod servicecidr;
 mod statefulset;
 mod storageclass;
 mod view;
+mod volumeattachment;
+mod volumeattributesclass;
 pub mod workload;
 
 pub use meta::validate_field_manager;
@@ -102,7 +105,12 @@ pub fn rules(resource: &str) -> Rules {
         "namespaces" => namespace::RULES,
         "persistentvolumeclaims" => persistentvolumeclaim::RULES,
         "persistentvolumes" => persistentvolume::RULES,
+        "csidrivers.storage.k8s.io" => csi::DRIVER_RULES,
+        "csinodes.storage.k8s.io" => csi::NODE_RULES,
+        "csistoragecapacities.storage.k8s.io" => csi::CAPACITY_RULES,
         "storageclasses.storage.k8s.io" => storageclass::RULES,
+        "volumeattachments.storage.k8s.io" => volumeattachment::RULES,
+        "volumeattributesclasses.storage.k8s.io" => volumeattributesclass::RULES,
         "nodes" => node::RULES,
         "configmaps" => configmap::RULES,
         "secrets" => secret::RULES,
@@ -178,6 +186,8 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
         "persistentvolumeclaims" => persistentvolumeclaim::warnings(new),
         "persistentvolumes" => persistentvolume::warnings(new),
         "storageclasses.storage.k8s.io" => storageclass::warnings(new),
+        "csidrivers.storage.k8s.io" => csi::driver_warnings(new, old),
+        "csistoragecapacities.storage.k8s.io" => csi::capacity_warnings(new),
         _ => workload::warnings(resource, new, old),
     }
 }

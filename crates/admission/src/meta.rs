@@ -5,6 +5,7 @@ use api::names;
 use serde_json::Value;
 
 use crate::Subresource;
+use crate::pod::internal;
 use crate::view::{self, At, dig, get, text};
 
 /// Says what is wrong with a name; empty when nothing is.
@@ -390,6 +391,12 @@ fn no_new_finalizers(at: &At<'_>, old: &Value) -> ErrorList {
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{found}}}"
         ),
     )]
+}
+
+/// `field is immutable` unless both structures mean the same; the error shows it as upstream holds it.
+pub(crate) fn immutable_struct(at: &At<'_>, old: &Value, kind: internal::Kind) -> Option<Error> {
+    let is_same = view::same(at.value, old);
+    (!is_same).then(|| internal::invalid(&at.path, kind, at.value, IMMUTABLE))
 }
 
 /// `field is immutable` unless both values mean the same.

@@ -9,10 +9,10 @@ use crate::persistentvolumeclaim::CLASS_ANNOTATION;
 use crate::pod::internal::{self, Kind};
 use crate::pod::{claim, default_source, deprecated_terms, node_selector, round_up, volumes};
 use crate::view::{
-    At, dig, entry, get, object, object_mut, remove, restore, same, set_if_absent, set_if_zero,
-    text,
+    At, dig, entry, get, is_zero, object, object_mut, remove, restore, same, set_if_absent,
+    set_if_zero, text,
 };
-use crate::{Rules, Subresource, resources};
+use crate::{Rules, Subresource, csi, resources};
 
 pub(crate) const RULES: Rules = Rules {
     namespaced: Some(false),
@@ -245,17 +245,71 @@ fn mount_options(volume: &Value) -> Option<Error> {
 
 fn validate_spec(volume: &Value) -> ErrorList {
     let spec = At::field(volume, "spec");
+    let mut errors = access_modes(&spec);
+    errors.extend(capacity(&spec.get("capacity")));
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if !policy.text().is_empty() && !POLICIES.contains(&policy.text()) {
+        errors.push(Error::not_supported(&policy.path, policy.text(), &POLICIES));
+    }
+    let name = text(dig(volume, &["metadata", "name"]));
+    errors.extend(place(&spec, name));
+    let class = spec.get("storageClassName");
+    if !class.text().is_empty() {
+        errors.extend(invalid_text(&class, names::dns1123_subdomain(class.text())));
+    }
+    errors.extend(claim::volume_mode(&spec.get("volumeMode")));
+    errors.extend(attributes(&spec));
+    errors
+}
+
+/// The specification of a volume that stands in a VolumeAttachment, for want of a PersistentVolume.
+pub(crate) fn validate_inline(spec: &At<'_>) -> ErrorList {
+    const INLINE: &str = "may not be specified in the context of inline volumes";
+    let mut errors = ErrorList::new();
+    for name in ["claimRef", "capacity"] {
+        let at = spec.get(name);
+        if !is_zero(at.value) {
+            errors.push(Error::forbidden(&at.path, INLINE));
+        }
+    }
+    let csi = spec.get("csi");
+    if !csi.given() {
+        let why = "has to be specified in the context of inline volumes";
+        errors.push(Error::required(&csi.path, why));
+    }
+    errors.extend(access_modes(spec));
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if !["", "Retain"].contains(&policy.text()) {
+        let why = "may only be Retain in the context of inline volumes";
+        errors.push(Error::forbidden(&policy.path, why));
+    }
+    errors.extend(place(spec, ""));
+    let class = spec.get("storageClassName");
+    if !class.text().is_empty() {
+        errors.push(Error::forbidden(&class.path, INLINE));
+    }
+    let mode = spec.get("volumeMode");
+    if mode.given() && mode.text() != "Filesystem" {
+        let why =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.push(Error::forbidden(&mode.path, why));
+    }
+    errors
+}
+
+fn access_modes(spec: &At<'_>) -> ErrorList {
     let modes = spec.get("accessModes");
     let mut errors = ErrorList::new();
     if modes.len() == 0 {
         errors.push(Error::required(&modes.path, ""));
     }
     errors.extend(claim::modes(&modes));
-    errors.extend(capacity(&spec.get("capacity")));
-    let policy = spec.get("persistentVolumeReclaimPolicy");
-    if !policy.text().is_empty() && !POLICIES.contains(&policy.text()) {
-        errors.push(Error::not_supported(&policy.path, policy.text(), &POLICIES));
-    }
+    errors
+}
+
+/// Where the storage is, and from which nodes it is reached.
+fn place(spec: &At<'_>, volume: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
     let affinity = spec.get("nodeAffinity");
     let required = affinity.get("required");
     if required.given() {
@@ -264,19 +318,13 @@ fn validate_spec(volume: &Value) -> ErrorList {
         let why = "must specify required node constraints";
         errors.push(Error::required(&required.path, why));
     }
-    let name = text(dig(volume, &["metadata", "name"]));
-    errors.extend(sources(&spec, name));
+    errors.extend(sources(spec, volume));
+    let policy = spec.get("persistentVolumeReclaimPolicy");
     let path = spec.get("hostPath").get("path");
     if is_root(path.text()) && policy.text() == "Recycle" {
         let why = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(Error::forbidden(&policy.path, why));
     }
-    let class = spec.get("storageClassName");
-    if !class.text().is_empty() {
-        errors.extend(invalid_text(&class, names::dns1123_subdomain(class.text())));
-    }
-    errors.extend(claim::volume_mode(&spec.get("volumeMode")));
-    errors.extend(attributes(&spec));
     errors
 }
 
@@ -342,7 +390,7 @@ fn sources(spec: &At<'_>, volume: &str) -> ErrorList {
         is_found = true;
         errors.extend(match name {
             "local" => local(&source, spec),
-            "csi" => csi(&source),
+            "csi" => of_driver(&source),
             // Upstream names this one otherwise where something in it is wrong.
             "gcePersistentDisk" => {
                 volumes::source(name, &source.reported_at(spec.path.child("persistentDisk")))
@@ -386,18 +434,8 @@ fn local(source: &At<'_>, spec: &At<'_>) -> ErrorList {
     errors
 }
 
-fn csi(source: &At<'_>) -> ErrorList {
-    let driver = source.get("driver");
-    let mut errors = ErrorList::new();
-    if driver.text().is_empty() {
-        errors.push(Error::required(&driver.path, ""));
-    } else {
-        if driver.text().len() > 63 {
-            errors.push(Error::too_long(&driver.path, 63));
-        }
-        let name = driver.text().to_lowercase();
-        errors.extend(invalid_text(&driver, names::dns1123_subdomain(&name)));
-    }
+fn of_driver(source: &At<'_>) -> ErrorList {
+    let mut errors = csi::driver_name(&source.get("driver"));
     let handle = source.get("volumeHandle");
     if handle.text().is_empty() {
         errors.push(Error::required(&handle.path, ""));

@@ -139,10 +139,7 @@ fn pod_resource_name(path: &Path, name: &str) -> ErrorList {
 
 /// A quantity of the named resource: not negative, whole where only whole ones make sense.
 pub(crate) fn quantity_value(path: &Path, name: &str, value: &Quantity) -> ErrorList {
-    let mut errors = ErrorList::new();
-    if value.signum() < 0 {
-        errors.push(Error::invalid(path, value.canonical(), NEGATIVE));
-    }
+    let mut errors: ErrorList = not_below_zero(path, value).into_iter().collect();
     if (COUNTED.contains(&name) || is_extended(name)) && value.milli_value() % 1000 != 0 {
         errors.push(Error::invalid(
             path,
@@ -151,6 +148,16 @@ pub(crate) fn quantity_value(path: &Path, name: &str, value: &Quantity) -> Error
         ));
     }
     errors
+}
+
+fn not_below_zero(path: &Path, value: &Quantity) -> Option<Error> {
+    let is_below = value.signum() < 0;
+    is_below.then(|| Error::invalid(path, value.canonical(), NEGATIVE))
+}
+
+/// A quantity of anything, not negative.
+pub(crate) fn non_negative_quantity(at: &At<'_>) -> Option<Error> {
+    not_below_zero(&at.path, &quantity(at.value)?)
 }
 
 /// A quantity of anything, not negative; parts of one are not looked at.

@@ -61,14 +61,7 @@ pub(crate) fn warnings(class: &Value) -> Vec<String> {
 
 fn validate(class: &Value) -> ErrorList {
     let mut errors = meta::validate(class, false, names::dns1123_subdomain);
-    let provisioner = At::field(class, "provisioner");
-    if provisioner.text().is_empty() {
-        errors.push(Error::required(&provisioner.path, ""));
-    } else {
-        let name = provisioner.text().to_lowercase();
-        let wrong = names::qualified_name(&name).into_iter();
-        errors.extend(wrong.map(|why| Error::invalid(&provisioner.path, &*name, why)));
-    }
+    errors.extend(provisioner(&At::field(class, "provisioner")));
     errors.extend(parameters(&At::field(class, "parameters")));
     let policy = At::field(class, "reclaimPolicy");
     if !["", "Delete", "Retain"].contains(&policy.text()) {
@@ -97,7 +90,20 @@ fn validate_update(_: Subresource, new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-fn parameters(given: &At<'_>) -> ErrorList {
+/// Who makes or changes volumes.
+pub(crate) fn provisioner(at: &At<'_>) -> ErrorList {
+    if at.text().is_empty() {
+        return vec![Error::required(&at.path, "")];
+    }
+    let name = at.text().to_lowercase();
+    let wrong = names::qualified_name(&name).into_iter();
+    wrong
+        .map(|why| Error::invalid(&at.path, &*name, why))
+        .collect()
+}
+
+/// What a provisioner is told.
+pub(crate) fn parameters(given: &At<'_>) -> ErrorList {
     if given.len() > MAX_PARAMETERS {
         return vec![Error::too_long(&given.path, MAX_PARAMETERS)];
     }

@@ -49,8 +49,6 @@ pub struct Resource {
     pub update_needs_revision: bool,
     /// Whether its objects have a status of their own, which only `/status` writes.
     pub has_status: bool,
-    /// Whether `metadata.generation` counts changes of its objects' desired state.
-    pub has_generation: bool,
     /// Whether its objects are measured when they are asked for. They have no schema: upstream has another server for them.
     pub is_measured: bool,
 }
@@ -111,7 +109,6 @@ impl Resource {
             create_on_update: false,
             update_needs_revision: false,
             has_status: false,
-            has_generation: false,
             is_measured: false,
         }
     }
@@ -160,11 +157,6 @@ impl Resource {
 
     const fn conditional(mut self) -> Self {
         self.update_needs_revision = true;
-        self
-    }
-
-    const fn generation(mut self) -> Self {
-        self.has_generation = true;
         self
     }
 

@@ -38,7 +38,9 @@ pub use spec::SpecContext;
 pub(crate) use spec::annotations as validate_annotations;
 pub use spec::validate_value as validate_spec;
 pub use warnings::of_pod as warnings;
-pub(crate) use warnings::{deprecated_label, deprecated_terms, of_template as template_warnings};
+pub(crate) use warnings::{
+    deprecated_label, deprecated_requirements, deprecated_terms, of_template as template_warnings,
+};
 
 use api::field::{Error, ErrorList};
 use api::names;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::mounts::Volumes;
 use super::volumes_projected::{downward_file, key_to_path, projected};
 use super::{PULL_POLICIES, word};
+use crate::csi::driver_name;
 use crate::meta::invalid_text;
 use crate::resources;
 use crate::view::{At, get, text};
@@ -249,18 +250,7 @@ fn image(source: &At<'_>, is_pod: bool) -> ErrorList {
 }
 
 fn csi(source: &At<'_>) -> ErrorList {
-    let driver = source.get("driver");
-    let mut errors = ErrorList::new();
-    match driver.text() {
-        "" => errors.push(Error::required(&driver.path, "")),
-        name => errors.extend(invalid_text(
-            &driver,
-            names::dns1123_subdomain(&name.to_lowercase()),
-        )),
-    }
-    if driver.text().len() > 63 {
-        errors.push(Error::too_long(&driver.path, 63));
-    }
+    let mut errors = driver_name(&source.get("driver"));
     let secret = source.get("nodePublishSecretRef");
     if secret.given() {
         match secret.get("name").text() {

@@ -193,7 +193,14 @@ fn outdated(key: &str) -> Option<&'static (&'static str, &'static str)> {
 /// What is said in terms of a node selector of labels that are of no use any more.
 pub(crate) fn deprecated_terms(terms: &At<'_>) -> Vec<String> {
     let terms = terms.items().map(|term| term.get("matchExpressions"));
-    let keys = terms.flat_map(|items| items.items().map(|item| item.get("key")));
+    terms
+        .flat_map(|items| deprecated_requirements(&items))
+        .collect()
+}
+
+/// What is said of such labels in requirements.
+pub(crate) fn deprecated_requirements(items: &At<'_>) -> Vec<String> {
+    let keys = items.items().map(|item| item.get("key"));
     let found = keys.filter_map(|key| {
         let (old, why) = outdated(key.text())?;
         Some(format!("{}: {old} is {why}", key.path))

@@ -53,6 +53,11 @@ const BUDGET: Gvk = Gvk {
     version: "v1",
     kind: "PodDisruptionBudget",
 };
+const ATTACHMENT: Gvk = Gvk {
+    group: "storage.k8s.io",
+    version: "v1",
+    kind: "VolumeAttachment",
+};
 const INGRESS: Gvk = Gvk {
     group: "networking.k8s.io",
     version: "v1",
@@ -169,9 +174,8 @@ pub static RESOURCES: &[Resource] = &[
         .short(&["po"])
         .in_all()
         .sub(POD_SUBRESOURCES)
-        .fields(POD_FIELDS)
-        .generation(),
-    core("PodTemplate", "podtemplates", "podtemplate").generation(),
+        .fields(POD_FIELDS),
+    core("PodTemplate", "podtemplates", "podtemplate"),
     core(
         "ReplicationController",
         "replicationcontrollers",
@@ -180,8 +184,7 @@ pub static RESOURCES: &[Resource] = &[
     .short(&["rc"])
     .in_all()
     .sub(&[SCALE, sub("status", v1("ReplicationController"), WRITE)])
-    .fields(&["status.replicas"])
-    .generation(),
+    .fields(&["status.replicas"]),
     core("Secret", "secrets", "secret").fields(&["type"]),
     core("ServiceAccount", "serviceaccounts", "serviceaccount")
         .short(&["sa"])
@@ -205,24 +208,20 @@ pub static RESOURCES: &[Resource] = &[
     Resource::new("apps", "v1", "DaemonSet", "daemonsets", "daemonset")
         .short(&["ds"])
         .in_all()
-        .sub(&[sub("status", apps("DaemonSet"), WRITE)])
-        .generation(),
+        .sub(&[sub("status", apps("DaemonSet"), WRITE)]),
     Resource::new("apps", "v1", "Deployment", "deployments", "deployment")
         .short(&["deploy"])
         .in_all()
-        .sub(&[SCALE, sub("status", apps("Deployment"), WRITE)])
-        .generation(),
+        .sub(&[SCALE, sub("status", apps("Deployment"), WRITE)]),
     Resource::new("apps", "v1", "ReplicaSet", "replicasets", "replicaset")
         .short(&["rs"])
         .in_all()
         .sub(&[SCALE, sub("status", apps("ReplicaSet"), WRITE)])
-        .fields(&["status.replicas"])
-        .generation(),
+        .fields(&["status.replicas"]),
     Resource::new("apps", "v1", "StatefulSet", "statefulsets", "statefulset")
         .short(&["sts"])
         .in_all()
-        .sub(&[SCALE, sub("status", apps("StatefulSet"), WRITE)])
-        .generation(),
+        .sub(&[SCALE, sub("status", apps("StatefulSet"), WRITE)]),
     Resource::new("events.k8s.io", "v1", "Event", "events", "event")
         .short(&["ev"])
         .fields(EVENTS_FIELDS)
@@ -266,17 +265,14 @@ pub static RESOURCES: &[Resource] = &[
     Resource::new("batch", "v1", "CronJob", "cronjobs", "cronjob")
         .short(&["cj"])
         .in_all()
-        .sub(&[sub("status", batch("CronJob"), WRITE)])
-        .generation(),
+        .sub(&[sub("status", batch("CronJob"), WRITE)]),
     Resource::new("batch", "v1", "Job", "jobs", "job")
         .in_all()
         .sub(&[sub("status", batch("Job"), WRITE)])
-        .fields(&["status.successful"])
-        .generation(),
+        .fields(&["status.successful"]),
     Resource::new("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress")
         .short(&["ing"])
-        .sub(&[sub("status", INGRESS, WRITE)])
-        .generation(),
+        .sub(&[sub("status", INGRESS, WRITE)]),
     Resource::new(
         "networking.k8s.io",
         "v1",
@@ -284,8 +280,7 @@ pub static RESOURCES: &[Resource] = &[
         "ingressclasses",
         "ingressclass",
     )
-    .cluster()
-    .generation(),
+    .cluster(),
     Resource::new(
         "networking.k8s.io",
         "v1",
@@ -313,8 +308,27 @@ pub static RESOURCES: &[Resource] = &[
     )
     .short(&["pdb"])
     .sub(&[sub("status", BUDGET, WRITE)])
-    .conditional()
-    .generation(),
+    .conditional(),
+    Resource::new(
+        "storage.k8s.io",
+        "v1",
+        "CSIDriver",
+        "csidrivers",
+        "csidriver",
+    )
+    .cluster()
+    .conditional(),
+    Resource::new("storage.k8s.io", "v1", "CSINode", "csinodes", "csinode")
+        .cluster()
+        .conditional(),
+    Resource::new(
+        "storage.k8s.io",
+        "v1",
+        "CSIStorageCapacity",
+        "csistoragecapacities",
+        "csistoragecapacity",
+    )
+    .conditional(),
     Resource::new(
         "storage.k8s.io",
         "v1",
@@ -325,6 +339,25 @@ pub static RESOURCES: &[Resource] = &[
     .short(&["sc"])
     .cluster(),
     Resource::new(
+        "storage.k8s.io",
+        "v1",
+        "VolumeAttachment",
+        "volumeattachments",
+        "volumeattachment",
+    )
+    .cluster()
+    .sub(&[sub("status", ATTACHMENT, WRITE)])
+    .conditional(),
+    Resource::new(
+        "storage.k8s.io",
+        "v1",
+        "VolumeAttributesClass",
+        "volumeattributesclasses",
+        "volumeattributesclass",
+    )
+    .short(&["vac"])
+    .cluster(),
+    Resource::new(
         "scheduling.k8s.io",
         "v1",
         "PriorityClass",
@@ -332,8 +365,7 @@ pub static RESOURCES: &[Resource] = &[
         "priorityclass",
     )
     .short(&["pc"])
-    .cluster()
-    .generation(),
+    .cluster(),
     Resource::new("coordination.k8s.io", "v1", "Lease", "leases", "lease")
         .put_creates()
         .conditional(),
@@ -343,8 +375,7 @@ pub static RESOURCES: &[Resource] = &[
         "EndpointSlice",
         "endpointslices",
         "endpointslice",
-    )
-    .generation(),
+    ),
     Resource::new(
         "node.k8s.io",
         "v1",

@@ -4,6 +4,7 @@
 //! JSON objects; the time is an argument. Resources are named as `GroupResource` prints them (`pods`,
 //! `endpointslices.discovery.k8s.io`); those without a printer of their own show their name and when they were created.
 
+mod drivers;
 mod endpoints;
 mod event;
 mod jobs;
@@ -88,6 +89,15 @@ impl Column {
         }
     }
 
+    const fn boolean(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "boolean",
+            format: "",
+            priority: 0,
+        }
+    }
+
     const fn wide(name: &'static str) -> Self {
         Self {
             name,
@@ -126,6 +136,11 @@ fn printer(resource: &str) -> Printer {
         "persistentvolumeclaims" => storage::CLAIMS,
         "persistentvolumes" => storage::VOLUMES,
         "storageclasses.storage.k8s.io" => storage::CLASSES,
+        "csidrivers.storage.k8s.io" => drivers::DRIVERS,
+        "csinodes.storage.k8s.io" => drivers::NODES,
+        "csistoragecapacities.storage.k8s.io" => drivers::CAPACITIES,
+        "volumeattachments.storage.k8s.io" => drivers::ATTACHMENTS,
+        "volumeattributesclasses.storage.k8s.io" => drivers::ATTRIBUTES,
         "services" => service::PRINTER,
         "endpoints" => endpoints::ENDPOINTS,
         "endpointslices.discovery.k8s.io" => endpoints::SLICES,

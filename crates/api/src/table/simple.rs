@@ -72,12 +72,7 @@ pub(super) const PRIORITY_CLASSES: Printer = Printer {
     columns: &[
         Column::NAME,
         Column::integer("Value"),
-        Column {
-            name: "Global-Default",
-            kind: "boolean",
-            format: "",
-            priority: 0,
-        },
+        Column::boolean("Global-Default"),
         Column::AGE,
         Column::text("PreemptionPolicy"),
     ],

@@ -139,7 +139,7 @@ fn given<'a>(object: &'a Value, pointer: &str) -> &'a str {
     found.unwrap_or(UNSET)
 }
 
-fn amount(object: &Value, pointer: &str) -> String {
+pub(super) fn amount(object: &Value, pointer: &str) -> String {
     let quantity = object.pointer(pointer).map(Quantity::from_json);
     let quantity = quantity.and_then(Result::ok);
     quantity.map_or_else(|| "0".to_owned(), |quantity| quantity.to_string())

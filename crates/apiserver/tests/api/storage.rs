@@ -61,7 +61,20 @@ async fn the_kinds_are_discovered() {
         ),
         (
             GROUP,
-            vec![json!(["storageclasses", "StorageClass", false, ["sc"]])],
+            vec![
+                json!(["csidrivers", "CSIDriver", false, null]),
+                json!(["csinodes", "CSINode", false, null]),
+                json!(["csistoragecapacities", "CSIStorageCapacity", true, null]),
+                json!(["storageclasses", "StorageClass", false, ["sc"]]),
+                json!(["volumeattachments", "VolumeAttachment", false, null]),
+                json!(["volumeattachments/status", "VolumeAttachment", false, null]),
+                json!([
+                    "volumeattributesclasses",
+                    "VolumeAttributesClass",
+                    false,
+                    ["vac"]
+                ]),
+            ],
         ),
     ] {
         let listed = server.get(group).await;

@@ -48,6 +48,10 @@ pub(crate) enum Kind {
     ClaimSpec,
     /// What a PersistentVolume is of.
     PersistentVolumeSource,
+    /// An entry of a CSINode's `spec.drivers`.
+    NodeDriver,
+    /// A VolumeAttachment's `spec`.
+    AttachmentSpec,
     /// An entry of `spec.resourceClaims`.
     ResourceClaim,
     /// A node selector term.
@@ -83,6 +87,8 @@ impl Kind {
             Self::SeccompProfile => spec::SECCOMP_PROFILE,
             Self::ClaimSpec => volumes::PERSISTENT_VOLUME_CLAIM_SPEC,
             Self::PersistentVolumeSource => persistent::SOURCE,
+            Self::NodeDriver => persistent::NODE_DRIVER,
+            Self::AttachmentSpec => persistent::ATTACHMENT_SPEC,
             Self::ResourceClaim => spec::POD_RESOURCE_CLAIM,
             Self::NodeSelectorTerm => spec::NODE_SELECTOR_TERM,
             Self::DisruptionBudgetSpec => spec::DISRUPTION_BUDGET_SPEC,

@@ -1,7 +1,7 @@
-//! What PersistentVolumes are of, as upstream holds it in memory, in the order of its fields.
+//! What PersistentVolumes are of and how nodes reach them, as upstream holds it in memory, in the order of its fields.
 
 use super::Layout;
-use super::Shape::{Bool, Int, Map, Pointer, Slice, Struct, Text};
+use super::Shape::{Bool, Int, Map, Pointer, Raw, Slice, Struct, Text};
 use super::volumes as of_pods;
 
 pub(super) const SOURCE: Layout = &[
@@ -194,4 +194,27 @@ const CSI: Layout = &[
         "nodeExpandSecretRef",
         Pointer(&Struct(SECRET_REFERENCE)),
     ),
+];
+
+pub(super) const NODE_DRIVER: Layout = &[
+    ("Name", "name", Text),
+    ("NodeID", "nodeID", Text),
+    ("TopologyKeys", "topologyKeys", Slice(&Text)),
+    ("Allocatable", "allocatable", Pointer(&Raw)),
+];
+
+pub(super) const ATTACHMENT_SPEC: Layout = &[
+    ("Attacher", "attacher", Text),
+    ("Source", "source", Struct(ATTACHMENT_SOURCE)),
+    ("NodeName", "nodeName", Text),
+];
+
+const ATTACHMENT_SOURCE: Layout = &[
+    (
+        "PersistentVolumeName",
+        "persistentVolumeName",
+        Pointer(&Text),
+    ),
+    // Upstream spells out all of it.
+    ("InlineVolumeSpec", "inlineVolumeSpec", Pointer(&Raw)),
 ];
