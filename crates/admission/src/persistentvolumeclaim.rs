@@ -54,6 +54,35 @@ pub fn admit(claim: &mut Value, classes: &[Value]) {
     }
 }
 
+/// Whether a change asks for more storage.
+pub fn grows(new: &Value, old: &Value) -> bool {
+    let asked = |claim: &Value| {
+        let amount = dig(claim, &["spec", "resources", "requests", "storage"]);
+        resources::quantity(amount)
+    };
+    match (asked(new), asked(old)) {
+        (Some(new), Some(old)) => new > old,
+        (new, old) => new.is_some() && old.is_none(),
+    }
+}
+
+/// Why a claim may not grow, of all `classes` (the plugin PersistentVolumeClaimResize).
+pub fn must_not_grow(new: &Value, old: &Value, classes: &[Value]) -> Option<&'static str> {
+    if text(dig(old, &["status", "phase"])) != "Bound" {
+        return Some("Only bound persistent volume claims can be expanded");
+    }
+    let class = |claim| match annotation(claim, CLASS_ANNOTATION) {
+        Some(class) => class.to_owned(),
+        None => text(dig(claim, &["spec", "storageClassName"])).to_owned(),
+    };
+    let named = class(new);
+    let is_same = !named.is_empty() && named == class(old);
+    let mut classes = classes.iter();
+    let found = classes.find(|class| text(dig(class, &["metadata", "name"])) == named);
+    let expands = found.is_some_and(|class| get(class, "allowVolumeExpansion") == true);
+    (!is_same || !expands).then_some("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize")
+}
+
 /// What a client is told about a claim, new or changed, besides the answer.
 pub(crate) fn warnings(claim: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -246,4 +275,38 @@ fn resource_key(name: &str, path: &Path) -> ErrorList {
         return vec![Error::not_supported(path, name, &["storage"])];
     }
     ErrorList::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_grow_where_their_class_lets_them() {
+        let claim = |size: &str, class: &str, phase: &str| {
+            let requests = json!({"storage": size});
+            json!({"spec": {"storageClassName": class, "resources": {"requests": requests}}, "status": {"phase": phase}})
+        };
+        let class = |name: &str, expands: Value| json!({"metadata": {"name": name}, "allowVolumeExpansion": expands});
+        let classes = [
+            class("yes", json!(true)),
+            class("no", json!(false)),
+            class("unsaid", Value::Null),
+        ];
+        let old = claim("1Gi", "yes", "Bound");
+        assert!(grows(&claim("1025Mi", "yes", "Bound"), &old));
+        for size in ["1024Mi", "1Gi", "1"] {
+            assert!(!grows(&claim(size, "yes", "Bound"), &old), "{size}");
+        }
+        let refused = |class: &str, phase: &str| {
+            let old = claim("1Gi", class, phase);
+            let why = must_not_grow(&claim("2Gi", class, phase), &old, &classes);
+            why.map(|why| why.split(' ').next().unwrap_or_default())
+        };
+        assert_eq!(refused("yes", "Bound"), None);
+        assert_eq!(refused("yes", "Pending"), Some("Only"));
+        for class in ["no", "unsaid", "none", ""] {
+            assert_eq!(refused(class, "Bound"), Some("only"), "{class:?}");
+        }
+    }
 }

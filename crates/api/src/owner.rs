@@ -7,3 +7,8 @@ pub fn controller_of(object: &ObjectMeta) -> Option<&OwnerReference> {
     let mut owners = object.owner_references.iter().flatten();
     owners.find(|owner| owner.controller == Some(true))
 }
+
+/// Whether an object's controller is the one of this UID.
+pub fn is_controlled_by(object: &ObjectMeta, uid: Option<&str>) -> bool {
+    controller_of(object).is_some_and(|owner| Some(&*owner.uid) == uid)
+}

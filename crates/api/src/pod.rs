@@ -1,6 +1,8 @@
-//! What a Pod's status says to whoever looks at Pods.
+//! What Pods say of themselves to whoever looks at them.
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition, Volume};
 
 /// Its phase; empty as long as nobody has said any.
 pub fn phase(pod: &Pod) -> &str {
@@ -28,4 +30,19 @@ pub fn ready(pod: &Pod) -> Option<&PodCondition> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let is_ready = |c: &&PodCondition| c.type_ == "Ready" && c.status == "True";
     conditions.iter().find(is_ready)
+}
+
+/// The name of the claim behind a volume of the Pod of this name: one it names, or the one that is made with the Pod, for it alone
+/// (KEP-1698).
+pub fn claim_of<'v>(pod: &str, volume: &'v Volume) -> Option<Cow<'v, str>> {
+    match &volume.persistent_volume_claim {
+        Some(asked) => Some(Cow::Borrowed(&asked.claim_name)),
+        None => made_with(pod, volume).map(Cow::Owned),
+    }
+}
+
+/// The name of the claim that is made with the Pod of this name for a volume of it, if it is one of that kind.
+pub fn made_with(pod: &str, volume: &Volume) -> Option<String> {
+    let is_made = volume.ephemeral.is_some();
+    is_made.then(|| format!("{pod}-{}", volume.name))
 }

@@ -145,6 +145,9 @@ pub(crate) fn review_update(
     if (rest.kind.plural, part) == ("pods", Subresource::Resize) {
         pod::check_resize(rest, new, old)?;
     }
+    if (rest.kind.plural, part) == ("persistentvolumeclaims", Subresource::Main) {
+        storage::check_growth(rest, new, old)?;
+    }
     if rest.kind.plural == "priorityclasses" {
         priority::check(rest, new, false)?;
     }

@@ -171,7 +171,7 @@ fn bind(
     if is_changed {
         return Some(Step::Claim(Box::new(changed)));
     }
-    status(claim, "Bound", Some(found))
+    provision::grown(claim, found).or_else(|| status(claim, "Bound", Some(found)))
 }
 
 /// The claim with what it got, where it says something else.
@@ -183,12 +183,14 @@ fn status(
     let before = claim.status.clone().unwrap_or_default();
     let spec = volume.and_then(|volume| volume.spec.as_ref());
     let is_new = phase_of_claim(claim) != phase;
+    let is_directory = volume.is_some_and(provision::is_directory);
     let capacity = match spec {
         None => None,
-        // Once bound, what there is changes as the volume grows, which is not said here.
-        Some(_) if !is_new => before.capacity.clone(),
+        // Once bound, what there is changes as the volume grows, of which those tell who have it grow.
+        Some(_) if !is_new && !is_directory => before.capacity.clone(),
         Some(spec) => spec.capacity.clone(),
     };
+    let has_grown = !is_new && capacity != before.capacity;
     let class = match spec {
         None => None,
         Some(spec) if is_new && phase_of_claim(claim) == "Pending" => {
@@ -207,7 +209,15 @@ fn status(
         status: Some(after.clone()),
         ..claim.clone()
     };
-    (after != before).then(|| Step::ClaimStatus(Box::new(changed), None))
+    let words = has_grown.then(|| {
+        let key = [&claim.metadata.namespace, &claim.metadata.name];
+        let key = key
+            .map(|part| part.as_deref().unwrap_or_default())
+            .join("/");
+        let message = format!("ExpandVolume succeeded for volume {key}");
+        Words::normal("VolumeResizeSuccessful", message)
+    });
+    (after != before).then(|| Step::ClaimStatus(Box::new(changed), words))
 }
 
 fn tell(step: Step, words: Words) -> Step {

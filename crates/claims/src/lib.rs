@@ -5,6 +5,7 @@
 //! what has been decided stands in the objects, in upstream's annotations, so an engine that died in the middle goes on where it was.
 
 mod claim;
+mod ephemeral;
 mod find;
 mod object;
 mod provision;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 
+pub use ephemeral::{check_made_with, made_with, not_made_with};
 pub use object::{VOLUME_PROTECTION, is_claim_of};
 pub use provision::{PROVISIONER, standard_class};
 pub use usage::{Needs, uses};

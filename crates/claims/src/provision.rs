@@ -5,8 +5,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::object::{
-    BY_CONTROLLER, PROVISIONED_BY, SELECTED_NODE, annotate, annotation, claim_spec, class_of_claim,
-    mode, name, reference,
+    BY_CONTROLLER, PROVISIONED_BY, SELECTED_NODE, annotate, annotation, capacity, claim_spec,
+    class_of_claim, mode, name, reference, requested,
 };
 use crate::{Key, Step, Words, World};
 
@@ -37,6 +37,8 @@ pub fn standard_class() -> StorageClass {
         provisioner: PROVISIONER.to_owned(),
         reclaim_policy: Some("Delete".to_owned()),
         volume_binding_mode: Some("Immediate".to_owned()),
+        // Nothing is in the way of what is in a directory.
+        allow_volume_expansion: Some(true),
         ..StorageClass::default()
     }
 }
@@ -110,6 +112,22 @@ fn annotated(
         is_changed |= annotate(&mut changed.metadata, SELECTED_NODE, node);
     }
     is_changed.then(|| Step::Claim(Box::new(changed)))
+}
+
+/// Whether a volume is a directory made here.
+pub(crate) fn is_directory(volume: &PersistentVolume) -> bool {
+    annotation(&volume.metadata, PROVISIONED_BY) == Some(PROVISIONER)
+}
+
+/// The volume of a claim that asks for more than it has by now: a directory has as much as its disk.
+pub(crate) fn grown(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Option<Step> {
+    if !is_directory(volume) || requested(claim) <= capacity(volume) {
+        return None;
+    }
+    let mut changed = volume.clone();
+    let spec = changed.spec.get_or_insert_default();
+    spec.capacity = claim_spec(claim).resources.and_then(|r| r.requests);
+    Some(Step::Volume(Box::new(changed)))
 }
 
 /// Why no directory does.

@@ -1,5 +1,6 @@
 //! What Pods do with claims (upstream's pvcprotection).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -21,9 +22,11 @@ impl Needs {
     /// What a Pod needs, if it names claims at all.
     pub fn of(pod: &Pod) -> Option<Needs> {
         let spec = pod.spec.as_ref()?;
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
         let volumes = spec.volumes.iter().flatten();
         let claims: Vec<String> = volumes
-            .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+            .filter_map(|volume| api::pod::claim_of(name, volume))
+            .map(Cow::into_owned)
             .collect();
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
         let needs = Needs {

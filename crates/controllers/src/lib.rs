@@ -74,6 +74,7 @@ impl Controllers {
         tokio::join!(
             poster.run(shutdown.clone()),
             OptionFuture::from(storage),
+            storage::ephemeral::run(self.client.clone(), &recorder, shutdown.clone()),
             namespace::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             endpoints::run(self.client.clone(), shutdown.clone()),
             endpoints::mirroring::run(self.client.clone(), shutdown.clone()),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Volume,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
 use crate::objects::{Kind, ObjectRef, Objects};
@@ -17,17 +18,21 @@ const PROTECTION: &str = "kubernetes.io/pvc-protection";
 /// Upstream's words, as for a volume that cannot be set up.
 pub(crate) async fn resolved<'v>(
     client: &Client,
-    namespace: &str,
+    pod: &ObjectMeta,
     volume: &'v Volume,
     objects: &Objects,
 ) -> Result<Cow<'v, Volume>, String> {
-    let Some(asked) = &volume.persistent_volume_claim else {
+    let pod_name = pod.name.as_deref().unwrap_or_default();
+    let Some(name) = api::pod::claim_of(pod_name, volume) else {
         return Ok(Cow::Borrowed(volume));
     };
-    let name = &asked.claim_name;
+    let (name, namespace) = (&*name, pod.namespace.as_deref().unwrap_or_default());
     let failed = |why: String| format!("error processing PVC {namespace}/{name}: {why}");
     let content = objects.get(&ObjectRef::new(Kind::Claim, name), true)?;
     let claim = bound(name, content.and_then(|content| content.claim())).map_err(failed)?;
+    if volume.ephemeral.is_some() {
+        ::claims::check_made_with(pod, &claim.metadata)?;
+    }
     let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref());
     let named = named.unwrap_or_default();
     let api: Api<PersistentVolume> = Api::all(client.clone());

@@ -40,7 +40,8 @@ pub(crate) async fn set_up(
         return SetUp::default();
     }
     let mut done = SetUp::default();
-    let references = sources::references(&volumes);
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    let references = sources::references(pod_name, &volumes);
     let read = objects::read(&agent.client, namespace, references);
     let tokens = sources::tokens(&agent.client, &pod, held.clone(), agent.now());
     let (read, tokens) = tokio::join!(read, tokens);
@@ -70,7 +71,8 @@ pub(crate) async fn set_up(
         let (agent, uid, source, read, tokens) = (&agent, &uid, &source, &read, &done.tokens);
         async move {
             let place = async {
-                let found = claims::resolved(&agent.client, namespace, volume, read).await?;
+                let found =
+                    claims::resolved(&agent.client, &source.pod.metadata, volume, read).await?;
                 let spec = sources::spec(&found, source, read, tokens)?;
                 let place = agent.volumes.ensure(uid, &volume.name, &spec).await;
                 place.map_err(|e| e.to_string())

@@ -71,8 +71,8 @@ pub(crate) fn always_read_only(volume: &Volume) -> bool {
         || volume.downward_api.is_some()
 }
 
-/// ConfigMaps and Secrets these volumes are made from, and claims for those that are made already.
-pub(crate) fn references(volumes: &[&Volume]) -> Vec<ObjectRef> {
+/// ConfigMaps and Secrets these volumes of a Pod are made from, and claims for those that are made already.
+pub(crate) fn references(pod: &str, volumes: &[&Volume]) -> Vec<ObjectRef> {
     let mut refs = Vec::new();
     for volume in volumes {
         refs.extend(
@@ -88,8 +88,8 @@ pub(crate) fn references(volumes: &[&Volume]) -> Vec<ObjectRef> {
                 .and_then(|s| s.secret_name.as_ref())
                 .map(|name| ObjectRef::new(Kind::Secret, name)),
         );
-        let claim = volume.persistent_volume_claim.as_ref();
-        refs.extend(claim.map(|claim| ObjectRef::new(Kind::Claim, &claim.claim_name)));
+        let claim = api::pod::claim_of(pod, volume);
+        refs.extend(claim.map(|claim| ObjectRef::new(Kind::Claim, &claim)));
         for source in projections(volume) {
             refs.extend(
                 source

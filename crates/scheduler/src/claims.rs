@@ -1,5 +1,8 @@
 //! Whether the claims for storage that a Pod names have their volumes (upstream's filter plugin VolumeBinding), as a pure function.
 
+use std::borrow::Cow;
+
+use api::owner::controller_of;
 use informer::{Key, Mirror};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -13,6 +16,8 @@ pub(crate) struct Claim {
     volume: String,
     class: String,
     is_leaving: bool,
+    /// The UID of its controller.
+    controller: Option<String>,
 }
 
 /// Claims, and whether each class waits for a Pod.
@@ -42,6 +47,7 @@ impl Claim {
             volume: text(spec.and_then(|s| s.volume_name.as_ref())),
             class: text(spec.and_then(|s| s.storage_class_name.as_ref())),
             is_leaving: claim.metadata.deletion_timestamp.is_some(),
+            controller: controller_of(&claim.metadata).map(|owner| owner.uid.clone()),
         }
     }
 }
@@ -51,13 +57,22 @@ pub(crate) fn is_delayed(class: &StorageClass) -> bool {
     class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
 }
 
-/// The names of the claims a Pod asks for storage by.
-pub(crate) fn named(pod: &Pod) -> impl Iterator<Item = &str> {
+/// The names of the claims a Pod has storage by, each with whether it is made with the Pod.
+fn named(pod: &Pod) -> impl Iterator<Item = (Cow<'_, str>, bool)> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
     let volumes = pod
         .spec
         .iter()
         .flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| Some(&*volume.persistent_volume_claim.as_ref()?.claim_name))
+    volumes.filter_map(move |volume| {
+        let claim = api::pod::claim_of(name, volume)?;
+        Some((claim, volume.ephemeral.is_some()))
+    })
+}
+
+/// Whether a Pod has storage by claims.
+pub(crate) fn has_some(pod: &Pod) -> bool {
+    named(pod).next().is_some()
 }
 
 impl Claims {
@@ -68,12 +83,17 @@ impl Claims {
     pub(crate) fn look(&self, pod: &Pod) -> Storage {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let (mut is_coming, mut is_unbound) = (false, false);
-        for name in named(pod) {
-            let key: Key = (namespace.clone(), name.to_owned());
+        for (name, is_made) in named(pod) {
+            let key: Key = (namespace.clone(), name.clone().into_owned());
             let missing =
                 |why: &str| Storage::Missing(format!("persistentvolumeclaim {name:?} {why}"));
             let Some(claim) = self.claims.get(&key) else {
-                return missing("not found");
+                return match is_made {
+                    true => Storage::Missing(format!(
+                        "waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"
+                    )),
+                    false => missing("not found"),
+                };
             };
             if claim.phase == "Lost" {
                 let volume = &claim.volume;
@@ -83,6 +103,9 @@ impl Claims {
             }
             if claim.is_leaving {
                 return missing("is being deleted");
+            }
+            if is_made && claim.controller != pod.metadata.uid {
+                return Storage::Missing(::claims::not_made_with(&pod.metadata, &name));
             }
             let class: Key = (String::new(), claim.class.clone());
             if claim.phase != "Bound" {
@@ -168,6 +191,25 @@ mod tests {
             let pod = json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"containers": [], "volumes": volumes}});
             let pod = serde_json::from_value(pod).expect("a Pod");
             assert_eq!(claims.look(&pod), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn what_comes_with_a_pod_is_its_own() {
+        let mut own = claim("p-data", "Bound", "");
+        own["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true}]);
+        let claims = claims(&[own, claim("q-data", "Bound", "")]);
+        let waits = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"r-data\"";
+        let other = "PVC d/q-data was not created for pod d/q (pod is not owner)";
+        for (name, expected) in [
+            ("p", Storage::Ready),
+            ("q", Storage::Missing(other.to_owned())),
+            ("r", Storage::Missing(waits.to_owned())),
+        ] {
+            let volume = json!({"name": "data", "ephemeral": {}});
+            let pod = json!({"metadata": {"name": name, "namespace": "d", "uid": "u"}, "spec": {"containers": [], "volumes": [volume]}});
+            let pod = serde_json::from_value(pod).expect("a Pod");
+            assert_eq!(claims.look(&pod), expected, "{name}");
         }
     }
 }

@@ -151,7 +151,7 @@ impl Scheduler {
             return;
         }
         let waiting = self.waiting.iter();
-        let waiting = waiting.filter(|(_, waiting)| claims::named(&waiting.pod).next().is_some());
+        let waiting = waiting.filter(|(_, waiting)| claims::has_some(&waiting.pod));
         let mut keys: Vec<_> = waiting
             .map(|(key, w)| (turn(&w.pod), key.clone()))
             .collect();
@@ -163,7 +163,7 @@ impl Scheduler {
 
     /// Where a Pod can go, if its storage is there; nothing where that is about to be.
     fn choose(&self, pod: &Pod) -> Option<Result<String, String>> {
-        if claims::named(pod).next().is_some() {
+        if claims::has_some(pod) {
             if !self.claims.is_synced() {
                 return None;
             }

@@ -1,21 +1,36 @@
-//! Claims for storage: the class of those that name none.
+//! Claims for storage: the class of those that name none, and whether they may grow.
 
 use admission::persistentvolumeclaim;
-use api::status::StatusError;
+use api::status::{self, StatusError};
 use serde_json::Value;
 
-use crate::rest::{Rest, Stored};
+use crate::rest::{Rest, Stored, meta};
 
 /// What the keys of all classes begin with.
 const CLASSES: &str = "/registry/storageclasses/";
 
 /// Protects a new claim and gives it its class.
 pub(super) fn admit(rest: &Rest, claim: &mut Value) -> Result<(), StatusError> {
+    persistentvolumeclaim::admit(claim, &classes(rest)?);
+    Ok(())
+}
+
+/// Refuses a claim that asks for more than before where its class does not allow that.
+pub(super) fn check_growth(rest: &Rest, new: &Value, old: &Value) -> Result<(), StatusError> {
+    if !persistentvolumeclaim::grows(new, old) {
+        return Ok(());
+    }
+    let why = persistentvolumeclaim::must_not_grow(new, old, &classes(rest)?);
+    why.map_or(Ok(()), |why| {
+        let resource = rest.group_resource();
+        Err(status::forbidden(&resource, meta(new, "name"), why))
+    })
+}
+
+fn classes(rest: &Rest) -> Result<Vec<Value>, StatusError> {
     let (_, entries) = rest.inner.store.range(CLASSES, None, 0);
     let decoded = entries
         .into_iter()
         .map(|entry| Stored::decode(entry).map(|stored| stored.object));
-    let classes: Vec<Value> = decoded.collect::<Result<_, _>>()?;
-    persistentvolumeclaim::admit(claim, &classes);
-    Ok(())
+    decoded.collect()
 }

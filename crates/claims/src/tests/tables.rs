@@ -246,6 +246,42 @@ fn claims_that_wait_for_a_pod_are_bound_once_there_is_one() {
 }
 
 #[test]
+fn directories_grow_with_their_claims() {
+    let mut model = standard();
+    model.claim("c", json!({"storageClassName": "standard"}));
+    model.volume(
+        "other",
+        json!({"claimRef": {"namespace": "d", "name": "o"}}),
+    );
+    model.claim("o", json!({}));
+    model.settle();
+    for name in ["c", "o"] {
+        let claim = model.claims.get_mut(&key(name)).expect("a claim");
+        let spec = claim.spec.as_mut().expect("a spec");
+        let wanted = json!({"requests": {"storage": "2Gi"}});
+        spec.resources = serde_json::from_value(wanted).expect("resources");
+    }
+    model.settle();
+    let sizes = |name: &str, volume: &str| {
+        let claim = json!(model.claims[&key(name)]);
+        let got = claim["status"]["capacity"]["storage"].clone();
+        let volume = json!(model.volumes[volume]);
+        [got, volume["spec"]["capacity"]["storage"].clone()]
+    };
+    assert_eq!(sizes("c", "pvc-u1"), ["2Gi", "2Gi"]);
+    assert_eq!(
+        model.told_of("c"),
+        ["VolumeResizeSuccessful: ExpandVolume succeeded for volume d/c"]
+    );
+    assert_eq!(
+        sizes("o", "other"),
+        ["1Gi", "1Gi"],
+        "that is for others to do"
+    );
+    assert_eq!(model.told_of("o"), [""; 0]);
+}
+
+#[test]
 fn claims_without_a_class_get_the_one_that_comes_later() {
     let mut model = Model::default();
     model.claim("c", json!({"storageClassName": null}));

@@ -8,6 +8,8 @@ use crate::Scenario;
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("storage::outlives_pods", outlives_pods),
     ("storage::pods_wait_for_claims", pods_wait_for_claims),
+    ("storage::claims_grow", claims_grow),
+    ("storage::claims_come_with_pods", claims_come_with_pods),
 ];
 
 const CLAIM: &str = "
@@ -103,5 +105,68 @@ fn pods_wait_for_claims(user: &User) -> anyhow::Result<()> {
     user.apply(CLAIM)?;
     user.wait("early", "Running", "1/1")?;
     user.run(&["delete", "pod/early", "pvc/data"])?;
+    Ok(())
+}
+
+fn claims_grow(user: &User) -> anyhow::Result<()> {
+    user.apply(CLAIM)?;
+    let bound = "--for=jsonpath={.status.phase}=Bound";
+    user.run(&["wait", bound, "pvc/data", "--timeout=20s"])?;
+    user.apply(&CLAIM.replace("1Gi", "3Gi"))?;
+    let grown = "--for=jsonpath={.status.capacity.storage}=3Gi";
+    user.run(&["wait", grown, "pvc/data", "--timeout=20s"])?;
+    user.wait_event("Normal VolumeResizeSuccessful data: ExpandVolume succeeded for volume ")?;
+    let shown = user.run(&["get", "pv"])?;
+    ensure!(shown.contains(" 3Gi "), "{shown}");
+
+    let class = format!("fixed-{}", user.namespace());
+    user.apply(&format!(
+        "
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {{name: {class}}}
+provisioner: carob.dev/directory
+"
+    ))?;
+    let fixed = CLAIM.replace("name: data", "name: fixed");
+    user.apply(&fixed.replace("spec: {", &format!("spec: {{storageClassName: {class}, ")))?;
+    user.run(&["wait", bound, "pvc/fixed", "--timeout=20s"])?;
+    let more = r#"--patch={"spec":{"resources":{"requests":{"storage":"3Gi"}}}}"#;
+    let refused = user.fails(&["patch", "pvc", "fixed", more])?.stderr;
+    let why = "persistentvolumeclaims \"fixed\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+    ensure!(refused.contains(why), "{refused}");
+    user.run(&["delete", "pvc/data", "pvc/fixed", &format!("sc/{class}")])?;
+    Ok(())
+}
+
+/// A claim that a Pod brings along goes with it, and is nobody else's.
+fn claims_come_with_pods(user: &User) -> anyhow::Result<()> {
+    let template = "{spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}";
+    let brought = |name: &str| {
+        let pod = pod(name, "echo kept > /data/file", false);
+        let named = "persistentVolumeClaim: {claimName: data, readOnly: false}";
+        pod.replace(
+            named,
+            &format!("ephemeral: {{volumeClaimTemplate: {template}}}"),
+        )
+    };
+    user.apply(&brought("own"))?;
+    user.wait("own", "Running", "1/1")?;
+    let shown = user.run(&[
+        "get",
+        "pvc",
+        "own-data",
+        "--output=jsonpath={.metadata.ownerReferences[0].name} {.status.phase}",
+    ])?;
+    ensure!(shown == "own Bound", "{shown}");
+    user.run(&["delete", "pod", "own"])?;
+    user.run(&["wait", "--for=delete", "pvc/own-data", "--timeout=20s"])?;
+
+    user.apply(&CLAIM.replace("name: data", "name: other-data"))?;
+    user.apply(&brought("other"))?;
+    user.wait_event("Warning FailedBinding other: ephemeral volume data: PVC ")?;
+    user.wait_event("Warning FailedScheduling other: 0/1 nodes are available: PVC ")?;
+    user.run(&["delete", "pvc/other-data"])?;
+    user.wait("other", "Running", "1/1")?;
     Ok(())
 }
