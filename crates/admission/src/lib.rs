@@ -33,6 +33,7 @@ mod ingressclass;
 mod ipaddress;
 mod job;
 mod lease;
+mod limitrange;
 mod meta;
 pub mod namespace;
 mod net;
@@ -46,6 +47,7 @@ mod podtemplate;
 pub mod priority;
 mod replicaset;
 mod replicationcontroller;
+mod resourcequota;
 mod resources;
 pub mod runtimeclass;
 pub mod scale;
@@ -111,6 +113,8 @@ pub fn rules(resource: &str) -> Rules {
         "storageclasses.storage.k8s.io" => storageclass::RULES,
         "volumeattachments.storage.k8s.io" => volumeattachment::RULES,
         "volumeattributesclasses.storage.k8s.io" => volumeattributesclass::RULES,
+        "limitranges" => limitrange::RULES,
+        "resourcequotas" => resourcequota::RULES,
         "nodes" => node::RULES,
         "configmaps" => configmap::RULES,
         "secrets" => secret::RULES,
@@ -188,6 +192,7 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
         "storageclasses.storage.k8s.io" => storageclass::warnings(new),
         "csidrivers.storage.k8s.io" => csi::driver_warnings(new, old),
         "csistoragecapacities.storage.k8s.io" => csi::capacity_warnings(new),
+        "resourcequotas" if old.is_none() => resourcequota::warnings(new),
         _ => workload::warnings(resource, new, old),
     }
 }

@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::view::{self, At, get, text};
 
 const NEGATIVE: &str = "must be greater than or equal to 0";
-const STANDARD: [&str; 20] = [
+/// Amounts above this are compared in whole units.
+pub(crate) const MAX_MILLI: i64 = i64::MAX / 1000;
+pub(crate) const STANDARD: [&str; 20] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -65,7 +67,8 @@ pub(crate) fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-fn is_native(name: &str) -> bool {
+/// Whether Kubernetes itself knows the resource.
+pub(crate) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
@@ -74,7 +77,8 @@ pub(crate) fn is_overcommit_allowed(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 
-fn is_extended(name: &str) -> bool {
+/// What devices of a node are asked for by.
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()
@@ -85,7 +89,8 @@ pub(crate) fn is_pod_level(name: &str) -> bool {
     ["cpu", "memory"].contains(&name) || is_huge_page(name)
 }
 
-fn resource_name(path: &Path, name: &str) -> ErrorList {
+/// The name of a resource of any kind.
+pub(crate) fn resource_name(path: &Path, name: &str) -> ErrorList {
     let errors: ErrorList = names::qualified_name(name)
         .into_iter()
         .map(|message| Error::invalid(path, name, message))
@@ -105,7 +110,8 @@ fn resource_name(path: &Path, name: &str) -> ErrorList {
     errors
 }
 
-fn container_resource_name(path: &Path, name: &str) -> ErrorList {
+/// The name of a resource that containers may ask for.
+pub(crate) fn container_resource_name(path: &Path, name: &str) -> ErrorList {
     let mut errors = resource_name(path, name);
     if !name.contains('/') {
         if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge_page(name) {

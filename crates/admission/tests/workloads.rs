@@ -1,5 +1,5 @@
-//! Workloads and storage against what the strategies of Kubernetes 1.36.3 make of the same objects: `data/workloads.json` and
-//! `data/storage.json` hold, for each behaviour, the object (and the one before it), upstream's errors and warnings, repeats dropped, and
+//! Workloads, storage, limits and quotas against what the strategies of Kubernetes 1.36.3 make of the same objects: `data/workloads.json`,
+//! `data/storage.json` and `data/quotas.json` hold, for each behaviour, the object (and the one before it), upstream's errors and warnings, repeats dropped, and
 //! where it says what is filled in, reset or counted, the object as upstream stores it.
 
 use admission::Subresource;
@@ -72,6 +72,11 @@ fn workloads_are_what_upstream_makes_of_them() {
 #[test]
 fn storage_is_what_upstream_makes_of_it() {
     play_all(include_str!("data/storage.json"));
+}
+
+#[test]
+fn limits_and_quotas_are_what_upstream_makes_of_them() {
+    play_all(include_str!("data/quotas.json"));
 }
 
 fn play_all(cases: &str) {

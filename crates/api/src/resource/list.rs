@@ -143,6 +143,9 @@ pub static RESOURCES: &[Resource] = &[
         .short(&["ev"])
         .fields(EVENT_FIELDS)
         .put_creates(),
+    core("LimitRange", "limitranges", "limitrange")
+        .short(&["limits"])
+        .put_creates(),
     core("Namespace", "namespaces", "namespace")
         .short(&["ns"])
         .cluster()
@@ -185,6 +188,9 @@ pub static RESOURCES: &[Resource] = &[
     .in_all()
     .sub(&[SCALE, sub("status", v1("ReplicationController"), WRITE)])
     .fields(&["status.replicas"]),
+    core("ResourceQuota", "resourcequotas", "resourcequota")
+        .short(&["quota"])
+        .sub(&[sub("status", v1("ResourceQuota"), WRITE)]),
     core("Secret", "secrets", "secret").fields(&["type"]),
     core("ServiceAccount", "serviceaccounts", "serviceaccount")
         .short(&["sa"])

@@ -11,6 +11,7 @@ mod jobs;
 mod networking;
 mod node;
 mod pod;
+mod quotas;
 mod service;
 mod simple;
 mod storage;
@@ -141,6 +142,7 @@ fn printer(resource: &str) -> Printer {
         "csistoragecapacities.storage.k8s.io" => drivers::CAPACITIES,
         "volumeattachments.storage.k8s.io" => drivers::ATTACHMENTS,
         "volumeattributesclasses.storage.k8s.io" => drivers::ATTRIBUTES,
+        "resourcequotas" => quotas::QUOTAS,
         "services" => service::PRINTER,
         "endpoints" => endpoints::ENDPOINTS,
         "endpointslices.discovery.k8s.io" => endpoints::SLICES,
