@@ -17,9 +17,21 @@ pub(crate) enum Which {
     Limits,
 }
 
-type Amounts = BTreeMap<String, Quantity>;
+impl Which {
+    /// Its name in `resources`.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Limits => "limits",
+        }
+    }
+}
 
-fn add(total: &mut Amounts, more: &Amounts) {
+/// Amounts by resource.
+pub(crate) type Amounts = BTreeMap<String, Quantity>;
+
+/// Adds `more` to what there is.
+pub(crate) fn add(total: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let sum = total
             .get(name)
@@ -38,20 +50,21 @@ fn raise(total: &mut Amounts, other: &Amounts) {
 
 /// The sum over app containers and sidecars, or what init needs at its peak if that is more. Overhead is not included.
 pub(crate) fn containers(spec: &Value, which: Which) -> Amounts {
-    let field = if which == Which::Requests {
-        "requests"
-    } else {
-        "limits"
-    };
-    let amounts = |container: &Value| resources::list(dig(container, &["resources", field]));
+    let path = ["resources", which.field()];
+    sum(spec, |container, _| resources::list(dig(container, &path)))
+}
+
+/// As [`containers`], of other amounts; whether a container lasts, as app containers and sidecars do, is said with it.
+fn sum(spec: &Value, amounts: impl Fn(&Value, bool) -> Amounts) -> Amounts {
     let mut total = Amounts::new();
     for container in list(get(spec, "containers")) {
-        add(&mut total, &amounts(container));
+        add(&mut total, &amounts(container, true));
     }
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in list(get(spec, "initContainers")) {
-        let mut needed = amounts(container);
-        if super::is_sidecar(container) {
+        let is_sidecar = super::is_sidecar(container);
+        let mut needed = amounts(container, is_sidecar);
+        if is_sidecar {
             add(&mut total, &needed);
             add(&mut sidecars, &needed);
             needed = sidecars.clone();
@@ -62,6 +75,54 @@ pub(crate) fn containers(spec: &Value, which: Which) -> Amounts {
     }
     raise(&mut total, &peak);
     total
+}
+
+/// What a Pod stands for while it is resized: of each container the most of what it asks for, what it was granted and what is in
+/// force; with the Pod's own resources and overhead.
+pub(crate) fn effective(pod: &Value, which: Which) -> Amounts {
+    let (spec, status) = (get(pod, "spec"), get(pod, "status"));
+    let is_refused = list(get(status, "conditions")).iter().any(|condition| {
+        text(get(condition, "type")) == "PodResizePending"
+            && text(get(condition, "reason")) == "Infeasible"
+    });
+    let mut total = sum(spec, |container, lasts| {
+        let asked = resources::list(dig(container, &["resources", which.field()]));
+        let Some(seen) = seen(status, container).filter(|_| lasts) else {
+            return asked;
+        };
+        let mut most = match is_refused {
+            true => Amounts::new(),
+            false => asked,
+        };
+        raise(
+            &mut most,
+            &resources::list(dig(seen, &["resources", which.field()])),
+        );
+        if which == Which::Requests {
+            raise(&mut most, &resources::list(get(seen, "allocatedResources")));
+        }
+        most
+    });
+    let own = resources::list(dig(spec, &["resources", which.field()]));
+    total.extend(
+        own.into_iter()
+            .filter(|(name, _)| resources::is_pod_level(name)),
+    );
+    let mut overhead = resources::list(get(spec, "overhead"));
+    if which == Which::Limits {
+        overhead.retain(|name, _| total.get(name).is_some_and(|limit| !limit.is_zero()));
+    }
+    add(&mut total, &overhead);
+    total
+}
+
+/// The status of a container, if it says what is in force.
+fn seen<'a>(status: &'a Value, container: &Value) -> Option<&'a Value> {
+    let all = ["containerStatuses", "initContainerStatuses"].map(|field| list(get(status, field)));
+    let name = get(container, "name");
+    let mut all = all.into_iter().flatten();
+    all.find(|seen| get(seen, "name") == name)
+        .filter(|seen| !get(seen, "resources").is_null())
 }
 
 /// What the Pod as a whole asks for: its own requests, or those of its containers where it has none, and overhead.
@@ -115,7 +176,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
 }
 
 /// The class a Pod was given when it was made, or would be given now.
-pub(super) fn stored_qos_class(pod: &Value) -> &str {
+pub(crate) fn stored_qos_class(pod: &Value) -> &str {
     match text(dig(pod, &["status", "qosClass"])) {
         "" => qos_class(pod),
         class => class,

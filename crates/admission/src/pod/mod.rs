@@ -4,7 +4,7 @@
 //! `status` say what may change afterwards.
 
 mod admit;
-mod aggregate;
+pub(crate) mod aggregate;
 pub(crate) mod claim;
 mod condition;
 mod containers;
