@@ -40,6 +40,25 @@ pub enum Change {
     Delete(Encode),
 }
 
+/// A change to one key, made if the expectation holds.
+pub struct Write {
+    /// The key.
+    pub key: String,
+    /// What must hold.
+    pub expect: Expect,
+    /// What is done.
+    pub change: Change,
+}
+
+/// What must hold of many keys for changes to be made: none that is there and begins with `prefix` was written after `since`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchanged {
+    /// What the keys begin with.
+    pub prefix: String,
+    /// The revision at which they were looked at.
+    pub since: Revision,
+}
+
 /// How soon a change must be safe from a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -86,7 +105,7 @@ pub type Watch = tokio::sync::mpsc::Receiver<WatchItem>;
 /// Why the store refused.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The expectation did not hold; here is what is there instead.
+    /// An expectation did not hold; here is what is there instead.
     #[error("the key changed meanwhile")]
     Conflict {
         /// What the key holds now.
@@ -137,7 +156,24 @@ pub trait RevisionedStore: Send + Sync {
         expect: Expect,
         change: Change,
         durability: Durability,
-    ) -> Result<Entry, StoreError>;
+    ) -> Result<Entry, StoreError> {
+        let write = Write {
+            key: key.to_owned(),
+            expect,
+            change,
+        };
+        let made = self.commit_all(vec![write], None, durability).await?;
+        made.into_iter().next().ok_or(StoreError::Closed)
+    }
+
+    /// As [`RevisionedStore::commit`], of several changes to different keys: all of them, one after the other with nothing between,
+    /// or none if an expectation does not hold. The entries come in the order of the changes.
+    async fn commit_all(
+        &self,
+        writes: Vec<Write>,
+        unchanged: Option<Unchanged>,
+        durability: Durability,
+    ) -> Result<Vec<Entry>, StoreError>;
 
     /// Every change after `from` to keys that begin with `prefix`.
     fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError>;

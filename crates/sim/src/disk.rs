@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ports::store::{
-    Change, Durability, Entry, Expect, Revision, RevisionedStore, StoreError, Watch,
+    Change, Durability, Entry, Revision, RevisionedStore, StoreError, Unchanged, Watch, Write,
 };
 use store::Store;
 
@@ -35,22 +35,25 @@ impl RevisionedStore for Disk {
         self.store.range(prefix, after, limit)
     }
 
-    async fn commit(
+    async fn commit_all(
         &self,
-        key: &str,
-        expect: Expect,
-        change: Change,
+        writes: Vec<Write>,
+        unchanged: Option<Unchanged>,
         durability: Durability,
-    ) -> Result<Entry, StoreError> {
+    ) -> Result<Vec<Entry>, StoreError> {
         self.world.step(self.holder).await;
         let passed = self.world.clock.passed();
         if passed < self.world.lock().full_until {
             return Err(StoreError::Storage("database or disk is full".to_owned()));
         }
-        let is_deletion = matches!(change, Change::Delete(_));
+        let are_deletions: Vec<bool> = writes
+            .iter()
+            .map(|write| matches!(write.change, Change::Delete(_)))
+            .collect();
         let committed =
-            futures::executor::block_on(self.store.commit(key, expect, change, durability));
-        if let Ok(entry) = &committed {
+            futures::executor::block_on(self.store.commit_all(writes, unchanged, durability));
+        for (entry, is_deletion) in committed.iter().flatten().zip(are_deletions) {
+            let key = &*entry.key;
             let told = (!key.starts_with(CONFIG_MAPS)).then_some(&entry.value[..]);
             self.world.note((key, entry.mod_revision, told));
             if key.starts_with(PODS) {

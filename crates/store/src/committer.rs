@@ -1,11 +1,13 @@
 //! The committer thread: batches, checks, writes, applies and tells. Answers that wait for the disk are the syncer's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, RwLock};
 
 use ports::store::{
-    Change, Durability, Entry, Expect, Revision, StoreError, WatchEvent, WatchKind,
+    Change, Durability, Entry, Expect, Revision, StoreError, Unchanged, WatchEvent, WatchKind,
+    Write,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -28,31 +30,69 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct Request {
-    pub(crate) key: String,
-    pub(crate) expect: Expect,
-    pub(crate) change: Change,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) unchanged: Option<Unchanged>,
     pub(crate) durability: Durability,
-    pub(crate) reply: oneshot::Sender<Result<Entry, StoreError>>,
+    pub(crate) reply: Reply,
 }
 
 /// Changes of one transaction, in order, with what they leave behind.
 #[derive(Default)]
 struct Batch {
     rows: Vec<Row>,
-    replies: Vec<(Durability, Reply)>,
+    /// Who made them, with how many of the rows are theirs.
+    replies: Vec<(Durability, Reply, usize)>,
     /// Keys changed by this batch: their state after it.
-    overlay: HashMap<String, Option<Entry>>,
+    overlay: BTreeMap<String, Option<Entry>>,
     /// Answers to requests that came too late because of this batch; they wait until readers see it.
-    refusals: Vec<(Reply, Result<Entry, StoreError>)>,
+    refusals: Vec<(Reply, StoreError)>,
     pages: i64,
 }
 
-type Reply = oneshot::Sender<Result<Entry, StoreError>>;
+/// Where the entries go that came of a request.
+pub(crate) type Reply = oneshot::Sender<Result<Vec<Entry>, StoreError>>;
 
-fn refuse(refusals: Vec<(Reply, Result<Entry, StoreError>)>) {
+fn refuse(refusals: Vec<(Reply, StoreError)>) {
     for (reply, refusal) in refusals {
         // The caller may have gone.
-        let _ = reply.send(refusal);
+        let _ = reply.send(Err(refusal));
+    }
+}
+
+impl Batch {
+    /// What a key holds after this batch.
+    fn current(&self, memory: &Memory, key: &str) -> Option<Entry> {
+        match self.overlay.get(key) {
+            Some(entry) => entry.clone(),
+            None => memory.get(key).cloned(),
+        }
+    }
+
+    /// Something under a prefix that was written too late, if there is.
+    fn newer(&self, memory: &Memory, unchanged: &Unchanged) -> Option<Entry> {
+        let prefix = &*unchanged.prefix;
+        let own = self
+            .overlay
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let own = own.take_while(|(key, _)| key.starts_with(prefix));
+        let own = own.filter_map(|(_, entry)| entry.as_ref());
+        let stored = memory
+            .under(prefix)
+            .filter(|entry| !self.overlay.contains_key(&entry.key));
+        let mut all = own.chain(stored);
+        all.find(|entry| entry.mod_revision > unchanged.since)
+            .cloned()
+    }
+}
+
+fn holds(write: &Write, current: Option<&Entry>) -> bool {
+    match (write.expect, current) {
+        (Expect::Absent, current) => {
+            current.is_none() && !matches!(write.change, Change::Delete(_))
+        }
+        (Expect::ModRevision(revision), current) => {
+            current.is_some_and(|entry| entry.mod_revision == revision)
+        }
     }
 }
 
@@ -133,30 +173,40 @@ impl Committer {
     /// Checks one request and makes it part of the batch, or refuses it.
     fn prepare(&mut self, request: Request, batch: &mut Batch) {
         let memory = self.memory.read().unwrap_or_else(|e| e.into_inner());
-        let current = match batch.overlay.get(&request.key) {
-            Some(entry) => entry.clone(),
-            None => memory.get(&request.key).cloned(),
-        };
+        let now = request.writes.iter();
+        let now: Vec<Option<Entry>> = now.map(|w| batch.current(&memory, &w.key)).collect();
+        let unchanged = request.unchanged.as_ref();
+        let newer = unchanged.and_then(|unchanged| batch.newer(&memory, unchanged));
         drop(memory);
-        let deleting = matches!(request.change, Change::Delete(_));
-        let holds = match (request.expect, &current) {
-            (Expect::Absent, current) => current.is_none() && !deleting,
-            (Expect::ModRevision(revision), Some(entry)) => entry.mod_revision == revision,
-            (Expect::ModRevision(_), None) => false,
-        };
-        if !holds {
-            let refusal = Err(StoreError::Conflict { current });
-            if batch.overlay.contains_key(&request.key) {
+        let mut each = request.writes.iter().zip(&now);
+        let in_the_way = each
+            .find(|(write, now)| !holds(write, now.as_ref()))
+            .map(|(write, now)| (write.key.clone(), now.clone()))
+            .or_else(|| newer.map(|newer| (newer.key.clone(), Some(newer))));
+        if let Some((key, current)) = in_the_way {
+            let refusal = StoreError::Conflict { current };
+            if batch.overlay.contains_key(&key) {
                 // Who looks again is to find what is in the way.
                 batch.refusals.push((request.reply, refusal));
             } else {
                 // The caller may have gone.
-                let _ = request.reply.send(refusal);
+                let _ = request.reply.send(Err(refusal));
             }
             return;
         }
+        let count = request.writes.len();
+        for (write, current) in request.writes.into_iter().zip(now) {
+            self.add(write, current, batch);
+        }
+        batch
+            .replies
+            .push((request.durability, request.reply, count));
+    }
+
+    /// Makes one change part of the batch.
+    fn add(&mut self, write: Write, current: Option<Entry>, batch: &mut Batch) {
         self.revision += 1;
-        let (kind, encode) = match request.change {
+        let (kind, encode) = match write.change {
             Change::Delete(encode) => (WatchKind::Deleted, encode),
             Change::Put(encode) if current.is_some() => (WatchKind::Modified, encode),
             Change::Put(encode) => (WatchKind::Created, encode),
@@ -167,7 +217,7 @@ impl Committer {
             create_revision: current
                 .as_ref()
                 .map_or(self.revision, |e| e.create_revision),
-            key: request.key,
+            key: write.key,
         };
         batch.pages += (entry.value.len() / PAGE + 2) as i64;
         batch.overlay.insert(
@@ -181,7 +231,6 @@ impl Committer {
             previous: current.map(|e| e.value),
         });
         batch.rows.push(Row { event, previous });
-        batch.replies.push((request.durability, request.reply));
     }
 
     /// Writes the batch, shows it to readers and watchers, and answers or leaves it to the syncer.
@@ -195,7 +244,7 @@ impl Committer {
         if let Err(error) = self.write(&batch.rows) {
             tracing::error!(%error, "a commit failed");
             refuse(batch.refusals);
-            for (_, reply) in batch.replies {
+            for (_, reply, _) in batch.replies {
                 // The caller may have gone.
                 let _ = reply.send(Err(StoreError::Storage(error.to_string())));
             }
@@ -210,13 +259,14 @@ impl Committer {
         drop(memory);
         refuse(batch.refusals);
         let mut answers = Vec::new();
-        for (event, (durability, reply)) in events.into_iter().zip(batch.replies) {
-            let entry = event.entry.clone();
+        let mut entries = events.into_iter().map(|event| event.entry.clone());
+        for (durability, reply, count) in batch.replies {
+            let entries = entries.by_ref().take(count).collect();
             match durability {
-                Durability::Synced => answers.push(Answer { reply, entry }),
+                Durability::Synced => answers.push(Answer { reply, entries }),
                 Durability::Relaxed => {
                     // The caller may have gone; the change stands.
-                    let _ = reply.send(Ok(entry));
+                    let _ = reply.send(Ok(entries));
                 }
             }
         }

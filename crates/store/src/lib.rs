@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use ports::store::{
-    Change, Durability, Entry, Expect, Revision, RevisionedStore, StoreError, Watch,
+    Durability, Entry, Revision, RevisionedStore, StoreError, Unchanged, Watch, Write,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -130,18 +130,16 @@ impl RevisionedStore for Store {
         self.read().range(prefix, after, limit)
     }
 
-    async fn commit(
+    async fn commit_all(
         &self,
-        key: &str,
-        expect: Expect,
-        change: Change,
+        writes: Vec<Write>,
+        unchanged: Option<Unchanged>,
         durability: Durability,
-    ) -> Result<Entry, StoreError> {
+    ) -> Result<Vec<Entry>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let request = committer::Request {
-            key: key.to_owned(),
-            expect,
-            change,
+            writes,
+            unchanged,
             durability,
             reply,
         };

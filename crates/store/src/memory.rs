@@ -59,13 +59,20 @@ impl Memory {
             _ => Bound::Included(prefix),
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let found = self.objects.range::<str, _>((start, Bound::Unbounded));
-        let entries = found
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .take(limit)
-            .map(|(_, e)| e.clone())
-            .collect();
+        let entries = self.from(start, prefix).take(limit).cloned().collect();
         (self.revision, entries)
+    }
+
+    /// Every object whose key begins with `prefix`.
+    pub(crate) fn under(&self, prefix: &str) -> impl Iterator<Item = &Entry> {
+        self.from(Bound::Included(prefix), prefix)
+    }
+
+    fn from(&self, start: Bound<&str>, prefix: &str) -> impl Iterator<Item = &Entry> {
+        let found = self.objects.range::<str, _>((start, Bound::Unbounded));
+        found
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, entry)| entry)
     }
 
     /// Makes `event` part of the state, without telling watchers.

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ports::store::{Entry, Revision, StoreError};
-use tokio::sync::oneshot;
 
+use crate::committer::Reply;
 use crate::disk;
 
 /// Relaxed changes are synced after this long.
@@ -18,8 +18,8 @@ const RELAXED: Duration = Duration::from_secs(2);
 
 /// An answer that is due.
 pub(crate) struct Answer {
-    pub(crate) reply: oneshot::Sender<Result<Entry, StoreError>>,
-    pub(crate) entry: Entry,
+    pub(crate) reply: Reply,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// Changes that were written up to and including a revision.
@@ -164,10 +164,10 @@ impl Worker {
 
     fn sync(&self, revision: Revision, answers: Vec<Answer>) {
         let result = self.shared.sync(revision);
-        for Answer { reply, entry } in answers {
+        for Answer { reply, entries } in answers {
             // The caller may have gone; the change stands.
             let _ = reply.send(match &result {
-                Ok(()) => Ok(entry),
+                Ok(()) => Ok(entries),
                 Err(error) => Err(StoreError::Storage(error.clone())),
             });
         }

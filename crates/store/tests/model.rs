@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ports::store::{
-    Change, Durability, Expect, Revision, RevisionedStore, StoreError, WatchItem, WatchKind,
+    Change, Durability, Expect, Revision, RevisionedStore, StoreError, Unchanged, WatchItem,
+    WatchKind, Write,
 };
 use proptest::prelude::*;
 use store::{Limits, Store};
@@ -298,4 +299,52 @@ async fn a_refusal_comes_when_what_is_in_the_way_can_be_seen() {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
+}
+
+/// Several changes are made together, one after the other, or none of them; and not when something they were decided on has changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_belong_together_are_made_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("db")).unwrap();
+    let write = |key: &str, expect| Write {
+        key: key.to_owned(),
+        expect,
+        change: Change::Put(encode("x".to_owned())),
+    };
+    let under = |prefix: &str, since| {
+        let prefix = prefix.to_owned();
+        Some(Unchanged { prefix, since })
+    };
+    let both = |expect| vec![write("/a/1", Expect::Absent), write("/b/1", expect)];
+    let made = store
+        .commit_all(both(Expect::Absent), under("/c/", 0), Durability::Synced)
+        .await;
+    let made = made.unwrap();
+    let keys: Vec<&str> = made.iter().map(|entry| &*entry.key).collect();
+    assert_eq!(keys, ["/a/1", "/b/1"]);
+    let last = made[1].mod_revision;
+    assert_eq!(made[0].mod_revision + 1, last);
+    for (key, expect, unchanged) in [
+        ("/a/2", Expect::Absent, None),
+        ("/a/2", Expect::ModRevision(last), under("/b/", last - 1)),
+        ("/a/1", Expect::ModRevision(last), under("/b/", last)),
+    ] {
+        let writes = vec![write(key, Expect::Absent), write("/b/1", expect)];
+        let refused = store
+            .commit_all(writes, unchanged, Durability::Synced)
+            .await;
+        assert!(
+            matches!(refused, Err(StoreError::Conflict { current: Some(_) })),
+            "{key}"
+        );
+        assert_eq!(store.revision(), last);
+    }
+    let writes = vec![
+        write("/a/2", Expect::Absent),
+        write("/b/1", Expect::ModRevision(last)),
+    ];
+    let made = store
+        .commit_all(writes, under("/b/", last), Durability::Relaxed)
+        .await;
+    assert_eq!(made.unwrap().len(), 2);
 }
