@@ -2,10 +2,12 @@
 
 mod eviction;
 mod ingress;
+mod limits;
 mod namespace;
 mod pod;
 mod podsecurity;
 mod priority;
+mod quota;
 mod review;
 mod service;
 mod serviceaccount;
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
 pub(crate) use namespace::is_terminating;
+pub(crate) use quota::{Charges, charge};
 
 use crate::request::Target;
 use crate::respond::{self, Body};
@@ -115,6 +118,20 @@ pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusE
     }
 }
 
+/// Admission that looks things up, on an update, after defaulting.
+pub(crate) fn admit_update(
+    rest: &Rest,
+    part: Subresource,
+    new: &mut Value,
+    old: &Value,
+) -> Result<(), StatusError> {
+    let is_going = !rest::meta(old, "deletionTimestamp").is_empty();
+    match (rest.kind.plural, part) {
+        ("pods", Subresource::Resize) if !is_going => limits::fill(rest, new),
+        _ => Ok(()),
+    }
+}
+
 /// Admission that looks things up, on a creation that is valid otherwise.
 pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusError> {
     if rest.kind.plural == "priorityclasses" {
@@ -125,6 +142,7 @@ pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusErr
         warning.into_iter().for_each(|text| rest.warn(text));
     }
     warn(rest, object, None);
+    limits::review(rest, Subresource::Main, object, None)?;
     podsecurity::review(rest, Subresource::Main, object, None)
 }
 
@@ -154,6 +172,7 @@ pub(crate) fn review_update(
     if matches!(part, Subresource::Main | Subresource::Scale) {
         warn(rest, new, Some(old));
     }
+    limits::review(rest, part, new, Some(old))?;
     podsecurity::review(rest, part, new, Some(old))
 }
 

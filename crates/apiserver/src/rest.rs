@@ -17,7 +17,7 @@ mod watch;
 
 pub(crate) use create::random_suffix;
 pub(crate) use delete::DeleteOptions;
-pub(crate) use object::{Stored, meta, put, remove, store_error};
+pub(crate) use object::{Stored, meta, put, put_write, remove, store_error};
 
 use std::sync::{Arc, Mutex};
 

@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) node: RwLock<Option<Arc<dyn NodeServer>>>,
     /// Serialises the choice of cluster IPs.
     pub(crate) addresses: tokio::sync::Mutex<()>,
+    /// Held by writes that a quota is charged for, until they are stored.
+    pub(crate) quotas: tokio::sync::Mutex<()>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -100,6 +102,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             node: RwLock::new(None),
             addresses: tokio::sync::Mutex::new(()),
+            quotas: tokio::sync::Mutex::new(()),
             shutdown: CancellationToken::new(),
         });
         bootstrap::run(&inner)

@@ -11,7 +11,7 @@ use http::Response;
 use ports::store::{Entry, StoreError};
 use serde_json::Value;
 
-use super::priority;
+use super::{limits, priority};
 use crate::respond::{self, Body};
 use crate::rest::{Rest, Stored, meta, put, random_suffix};
 
@@ -23,8 +23,9 @@ const DEFAULT_ACCOUNT: &str = "default";
 /// How long a Pod waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The admission plugins: service account, priority, tolerations, RuntimeClass.
+/// The admission plugins: limits, service account, priority, tolerations, RuntimeClass.
 pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
+    limits::fill(rest, pod)?;
     let namespace = rest.target.namespace.as_str();
     let named = |field: &str| pod["spec"][field].as_str().unwrap_or_default().to_owned();
     let account = named("serviceAccountName");

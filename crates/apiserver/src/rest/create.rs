@@ -61,6 +61,7 @@ impl Rest {
         }
         registry::admit(self, &mut object).await?;
         self.set_metadata(&mut object);
+        let mut is_named = false;
         for _ in 0..TRIES {
             let mut attempt = object.clone();
             let generated = generate_name(&mut attempt);
@@ -76,6 +77,7 @@ impl Rest {
                 ));
             }
             registry::review_create(self, &attempt)?;
+            let charges = registry::charge(self, Subresource::Main, &attempt, None).await?;
             let key = registry::key(
                 self.kind,
                 meta(&attempt, "namespace"),
@@ -92,14 +94,27 @@ impl Rest {
             }
             let name = meta(&attempt, "name").to_owned();
             registry::to_stored(self.kind, &mut attempt);
-            match object::put(&self.inner, &key, Expect::Absent, attempt).await {
+            let put = object::put_charged(&self.inner, &key, Expect::Absent, attempt, charges);
+            match put.await {
                 Ok(entry) => return self.present(201, &entry),
-                Err(StoreError::Conflict { .. }) if generated => {}
                 Err(StoreError::Conflict { .. }) => {
-                    return Err(status::already_exists(&self.group_resource(), &name));
+                    let is_taken = self.inner.store.get(&key).is_some();
+                    if is_taken && !generated {
+                        return Err(status::already_exists(&self.group_resource(), &name));
+                    }
+                    // Another name, or quotas that have changed meanwhile.
+                    is_named = !generated;
                 }
                 Err(other) => return Err(object::store_error(other)),
             }
+        }
+        if is_named {
+            let why = status::MODIFIED;
+            return Err(status::conflict(
+                &self.group_resource(),
+                meta(&object, "name"),
+                why,
+            ));
         }
         Err(status::generate_name_conflict(
             &self.group_resource(),

@@ -2,9 +2,10 @@
 
 use api::status::{self, StatusError};
 use bytes::Bytes;
-use ports::store::{Change, Durability, Encode, Entry, Expect, Revision, StoreError};
+use ports::store::{Change, Durability, Encode, Entry, Expect, Revision, StoreError, Write};
 use serde_json::{Map, Value};
 
+use crate::registry::Charges;
 use crate::server::Inner;
 
 /// An object read from the store and decoded.
@@ -149,6 +150,31 @@ pub(crate) async fn put(
         .store
         .commit(key, expect, Change::Put(encoder(object)), durability(key))
         .await
+}
+
+/// As [`put`], together with what it is charged.
+pub(crate) async fn put_charged(
+    inner: &Inner,
+    key: &str,
+    expect: Expect,
+    object: Value,
+    charges: Charges<'_>,
+) -> Result<Entry, StoreError> {
+    let mut writes = vec![put_write(key, expect, object)];
+    writes.extend(charges.writes);
+    let made = inner
+        .store
+        .commit_all(writes, charges.unchanged, durability(key));
+    made.await?.into_iter().next().ok_or(StoreError::Closed)
+}
+
+/// The write that stores `object` under `key`.
+pub(crate) fn put_write(key: &str, expect: Expect, object: Value) -> Write {
+    Write {
+        key: key.to_owned(),
+        expect,
+        change: Change::Put(encoder(object)),
+    }
 }
 
 /// Removes what is under `key` if `expect` holds; watchers see `object` as its last state.

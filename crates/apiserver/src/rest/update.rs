@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Rest;
 use super::object::{self, Stored, is_held, meta, metadata_mut};
 use super::ownership::Books;
-use crate::registry;
+use crate::registry::{self, Charges};
 use crate::respond::Body;
 
 /// Tries to make a change that depends on the newest object before giving up.
@@ -82,12 +82,13 @@ impl Rest {
             if new == stored.object {
                 return Ok(Updated::Entry(stored.entry));
             }
+            let charges = registry::charge(self, part, &new, Some(&stored.object)).await?;
             if dry {
                 return Ok(Updated::Dry(new));
             }
-            match self.write(&stored, new).await {
+            match self.write(&stored, new, charges).await {
                 Ok(entry) => return Ok(Updated::Entry(entry)),
-                Err(StoreError::Conflict { .. }) if !given_revision => {}
+                Err(StoreError::Conflict { .. }) if !given_revision || self.is_still(&stored) => {}
                 Err(StoreError::Conflict { .. }) => break,
                 Err(other) => return Err(object::store_error(other)),
             }
@@ -100,7 +101,12 @@ impl Rest {
     }
 
     /// Stores the changed object, or removes it when it only waited for its finalizers.
-    async fn write(&self, stored: &Stored, mut new: Value) -> Result<Entry, StoreError> {
+    async fn write(
+        &self,
+        stored: &Stored,
+        mut new: Value,
+        charges: Charges<'_>,
+    ) -> Result<Entry, StoreError> {
         let metadata = &new["metadata"];
         let deleting = metadata["deletionTimestamp"].is_string();
         let waits_for_node = metadata["deletionGracePeriodSeconds"]
@@ -113,7 +119,13 @@ impl Rest {
         if deleting && !waits_for_node && released {
             return object::remove(&self.inner, key, stored.expect(), new).await;
         }
-        object::put(&self.inner, key, stored.expect(), new).await
+        object::put_charged(&self.inner, key, stored.expect(), new, charges).await
+    }
+
+    /// Whether an object is as it was: then only a quota stood in the way of its change.
+    fn is_still(&self, stored: &Stored) -> bool {
+        let current = self.inner.store.get(&stored.entry.key);
+        current.is_some_and(|current| current.mod_revision == stored.entry.mod_revision)
     }
 
     /// A uid or resourceVersion that a client sends along must be the object's.
@@ -175,6 +187,7 @@ impl Rest {
         if books == Books::Open {
             self.own_changes(part, Some(old), new)?;
         }
+        registry::admit_update(self, part, new, old)?;
         admission::prepare_update(&resource, part, new, old);
         registry::stamp(self, part, new, old);
         Ok(())

@@ -11,6 +11,7 @@ mod pods;
 mod podsecurity;
 mod priorities;
 mod proxy;
+mod quotas;
 mod reviews;
 mod services;
 mod storage;
