@@ -1,7 +1,7 @@
 //! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for; what a namespace is given when it is
 //! made, and its end; what disruption budgets allow; who is behind a Service, and which has the address of the node; who has to leave a
-//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; which claims have which volumes; and which
-//! objects have lost their owners.
+//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; which claims have which volumes; what is
+//! used of quotas; and which objects have lost their owners.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
@@ -15,6 +15,7 @@ mod namespace;
 mod owners;
 mod pods;
 mod provision;
+mod quota;
 mod storage;
 mod taints;
 mod workload;
@@ -94,6 +95,7 @@ impl Controllers {
                 shutdown.clone(),
             ),
             owners::run(self.client.clone(), &recorder, shutdown.clone()),
+            quota::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             workload::run(self.client.clone(), &recorder, self.clock, shutdown.clone(),),
             provision::service_accounts(self.client.clone(), shutdown.clone()),
             provision::root_certificates(self.client, self.config.ca_pem, shutdown),
