@@ -1,4 +1,4 @@
-//! Arguments of `create` for workloads.
+//! Arguments of `create` for workloads and quotas.
 
 use clap::Args;
 
@@ -71,6 +71,33 @@ pub struct CreateCronJobArgs {
     /// The command of the container, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+    /// How to write and what to print.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+/// `carob create quota`
+#[derive(Debug, Clone, Args)]
+pub struct CreateQuotaArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// How much there may be of what, such as pods=10,requests.cpu=4
+    #[arg(
+        long,
+        value_name = "AMOUNTS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub hard: String,
+    /// Which objects count: Terminating, NotTerminating, BestEffort, NotBestEffort
+    #[arg(
+        long,
+        value_name = "SCOPES",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub scopes: String,
     /// How to write and what to print.
     #[command(flatten)]
     pub write: WriteArgs,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs};
+pub use self::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs, CreateQuotaArgs};
 pub use self::debug::{DebugArgs, DebugCommand, RetryArgs};
 pub use self::image::{
     ImageCommand, ImageImportArgs, ImageLoadArgs, ImageLsArgs, ImagePruneArgs, ImagePullArgs,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs};
+use super::create::{CreateCronJobArgs, CreateDeploymentArgs, CreateJobArgs, CreateQuotaArgs};
 
 /// Files that name objects.
 #[derive(Debug, Clone, Default, Args)]
@@ -93,6 +93,9 @@ pub enum CreateCommand {
     /// A PriorityClass
     #[command(visible_alias = "pc", name = "priorityclass")]
     PriorityClass(CreatePriorityClassArgs),
+    /// A quota: how much a namespace may have of what
+    #[command(visible_alias = "resourcequota")]
+    Quota(CreateQuotaArgs),
     /// A Deployment
     #[command(visible_alias = "deploy")]
     Deployment(CreateDeploymentArgs),

@@ -3,6 +3,7 @@
 mod events;
 mod other;
 mod pod;
+mod quotas;
 mod service;
 mod sets;
 mod storage;
@@ -25,7 +26,8 @@ const LONGEST_ANNOTATION: usize = 140;
 pub(crate) struct Beside {
     /// Its events; `None` shows none.
     pub(crate) events: Option<Vec<Value>>,
-    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods itself and of claims.
+    /// The EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods itself and of claims, the quotas
+    /// and limits of a namespace.
     pub(crate) parts: Vec<Value>,
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         ("v1", "Service") => service::service(&mut out, object, &beside.parts),
         ("v1", "Namespace") => {
             service::namespace(&mut out, object);
+            quotas::of_namespace(&mut out, &beside.parts);
             with_events = false;
         }
         ("apps/v1", "Deployment") => workload::deployment(&mut out, object, &beside.parts),
@@ -52,6 +55,14 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         ("v1", "PersistentVolumeClaim") => storage::claim(&mut out, object, &beside.parts, now),
         ("v1", "PersistentVolume") => storage::volume(&mut out, object, now),
         ("storage.k8s.io/v1", "StorageClass") => storage::class(&mut out, object),
+        ("v1", "LimitRange") => {
+            quotas::limits(&mut out, object);
+            with_events = false;
+        }
+        ("v1", "ResourceQuota") => {
+            quotas::quota(&mut out, object);
+            with_events = false;
+        }
         ("policy/v1", "PodDisruptionBudget") => other::disruption_budget(&mut out, object),
         ("scheduling.k8s.io/v1", "PriorityClass") => other::priority_class(&mut out, object),
         ("v1", "ServiceAccount") => other::service_account(&mut out, object),

@@ -121,10 +121,11 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
 }
 
 /// What an object is described with: the EndpointSlices of a Service, the ReplicaSets of a Deployment, the Pods of what makes Pods
-/// itself and of claims.
+/// itself and of claims, the quotas and limits of a namespace.
 async fn parts(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {
     match (object["apiVersion"].as_str(), object["kind"].as_str()) {
         (Some("v1"), Some("Service")) => slices(server, object).await,
+        (Some("v1"), Some("Namespace")) => bounds(server, object).await,
         (Some("v1"), Some("PersistentVolumeClaim")) => users(server, object).await,
         (Some("apps/v1"), Some("Deployment")) => replica_sets(server, object).await,
         (Some("apps/v1"), Some("ReplicaSet" | "StatefulSet" | "DaemonSet")) => {
@@ -149,6 +150,33 @@ async fn users(server: &Server, claim: &Value) -> anyhow::Result<Vec<Value>> {
             || owners.any(|o| o["kind"] == "Pod" && o["uid"] == pod["metadata"]["uid"])
     };
     Ok(pods.unwrap_or_default().into_iter().filter(uses).collect())
+}
+
+/// The quotas and limits of a namespace.
+async fn bounds(server: &Server, namespace: &Value) -> anyhow::Result<Vec<Value>> {
+    let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
+    let mut found = Vec::new();
+    for (plural, kind) in [
+        ("resourcequotas", "ResourceQuota"),
+        ("limitranges", "LimitRange"),
+    ] {
+        let path = format!("/api/v1/namespaces/{name}/{plural}");
+        let mut list = match server.list(&path, "", JSON).await {
+            Ok(list) => list,
+            // Not every server has them.
+            Err(error) if is_not_found(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for mut object in list["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+        {
+            object["kind"] = kind.into();
+            found.push(object);
+        }
+    }
+    Ok(found)
 }
 
 async fn slices(server: &Server, object: &Value) -> anyhow::Result<Vec<Value>> {

@@ -1,5 +1,6 @@
 //! `create` (§14.3): from files, or from flags.
 
+mod quota;
 mod workload;
 
 use std::path::Path;
@@ -125,6 +126,11 @@ fn told(kind: &str, error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if kind != "namespace" => {
             let colon = if kind == "secret" { "" } else { ":" };
+            let kind = if kind == "resourcequota" {
+                "quota"
+            } else {
+                kind
+            };
             anyhow!("failed to create {kind}{colon} {}", status.message)
         }
         other => other.into(),
@@ -177,6 +183,10 @@ fn build<'a>(command: &'a CreateCommand, from: Option<&Value>) -> anyhow::Result
                 object["description"] = args.description.as_str().into();
             }
             ("priorityclass", "priorityclasses", object, &args.write)
+        }
+        CreateCommand::Quota(args) => {
+            let quota = quota::quota(args)?;
+            ("resourcequota", "resourcequotas", quota, &args.write)
         }
         CreateCommand::Deployment(args) => (
             "deployment",
@@ -390,6 +400,19 @@ mod tests {
             (
                 &["sa", "robot"],
                 json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}),
+            ),
+            (
+                &[
+                    "quota",
+                    "q",
+                    "--hard=cpu=1,pods=1000m",
+                    "--scopes=Terminating,BestEffort",
+                ],
+                json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"cpu": "1", "pods": "1"}, "scopes": ["Terminating", "BestEffort"]}, "status": {}}),
+            ),
+            (
+                &["resourcequota", "q"],
+                json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {}, "status": {}}),
             ),
             (
                 &["pc", "high", "--value=-7", "--description=d"],
