@@ -20,6 +20,7 @@ mod pressure;
 mod priority;
 mod private;
 mod proxies;
+mod quotas;
 mod records;
 mod resize;
 mod restart;
@@ -83,6 +84,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         bad_input::SCENARIOS,
         disruption::SCENARIOS,
         priority::SCENARIOS,
+        quotas::SCENARIOS,
         rollouts::SCENARIOS,
         sets::SCENARIOS,
         daemons::SCENARIOS,
