@@ -199,6 +199,118 @@ fn charges_are_what_upstream_makes_of_them() {
     assert!(wrong.0.is_empty(), "{}", wrong.0);
 }
 
+#[test]
+fn overdue_pods_count_until_their_time_has_come_twice() {
+    let wanted = json!({"spec": {"hard": {"pods": "5", "services": "5", "gold.example.com/x": "1"}}, "status": {"used": {"services": "3"}}});
+    let going = |second: &str, grace: i64| {
+        let mut pod = pod(1);
+        let at = format!("2026-01-02T03:04:{second}Z");
+        pod["metadata"] = json!({"deletionTimestamp": at, "deletionGracePeriodSeconds": grace});
+        pod
+    };
+    for (behaviour, pods, used, again) in [
+        ("none is going", vec![pod(1), pod(1)], "2", None),
+        (
+            "one has time",
+            vec![pod(1), going("30", 10)],
+            "2",
+            Some("2026-01-02T03:04:40Z"),
+        ),
+        (
+            "two have time",
+            vec![going("09", 5), going("00", 7)],
+            "2",
+            Some("2026-01-02T03:04:07Z"),
+        ),
+        (
+            "its time is over once",
+            vec![going("01", 4)],
+            "1",
+            Some("2026-01-02T03:04:05Z"),
+        ),
+        (
+            "its time is over twice",
+            vec![going("00", 4), pod(1)],
+            "1",
+            None,
+        ),
+    ] {
+        let objects = BTreeMap::from([("pods".to_owned(), pods)]);
+        let (status, found) = quota::count(&wanted, &objects, now());
+        let expected =
+            json!({"hard": wanted["spec"]["hard"], "used": {"pods": used, "services": "3"}});
+        assert_eq!(status, expected, "{behaviour}");
+        assert_eq!(
+            found.map(|at| at.to_string()).as_deref(),
+            again,
+            "{behaviour}"
+        );
+    }
+}
+
+#[test]
+fn only_what_counts_otherwise_is_news() {
+    let with = |path: &str, value: Value| {
+        let mut pod = pod(1);
+        let (part, field) = path.split_once('.').expect("two words");
+        pod[part][field] = value;
+        pod
+    };
+    for (behaviour, kind, new, expected) in [
+        ("nothing", "pods", pod(1), false),
+        (
+            "a label",
+            "pods",
+            with("metadata.labels", json!({"a": "b"})),
+            false,
+        ),
+        (
+            "its end",
+            "pods",
+            with("status.phase", json!("Failed")),
+            true,
+        ),
+        ("a resize", "pods", pod(2), true),
+        (
+            "a deadline",
+            "pods",
+            with("spec.activeDeadlineSeconds", json!(5)),
+            true,
+        ),
+        (
+            "a deletion",
+            "pods",
+            with("metadata.deletionTimestamp", json!("2026-01-02T03:04:35Z")),
+            true,
+        ),
+        (
+            "another type",
+            "services",
+            with("spec.type", json!("NodePort")),
+            false,
+        ),
+        (
+            "ports as well",
+            "services",
+            json!({"spec": {"type": "NodePort", "ports": [{}]}}),
+            true,
+        ),
+        (
+            "a class",
+            "persistentvolumeclaims",
+            with("spec.volumeAttributesClassName", json!("gold")),
+            true,
+        ),
+        ("anything", "secrets", with("spec.x", json!(1)), false),
+    ] {
+        assert_eq!(
+            quota::is_news(kind, &pod(1), &new, now()),
+            expected,
+            "{behaviour}"
+        );
+    }
+}
+
 /// What may happen next.
 #[derive(Debug, Clone)]
 enum Op {
