@@ -57,12 +57,14 @@ pub(crate) fn plan(look: &Look<'_>, policy: &NodePolicy, sandbox: &str, plan: &m
     let mut sources = members
         .iter()
         .filter(|m| newest(m).is_some_and(|record| is_source(m, record)));
-    let Some(source) = sources.next() else {
+    let source = if look.seen.memory.restarting_all {
+        sources.next()
+    } else {
+        sources.find(|source| begin(look, policy, source, plan))
+    };
+    let Some(source) = source else {
         return false;
     };
-    if !look.seen.memory.restarting_all && !begin(look, policy, source, plan) {
-        return false;
-    }
     plan.restarting_all = true;
     plan.because(
         None,

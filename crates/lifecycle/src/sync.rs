@@ -269,17 +269,18 @@ pub(crate) fn start(
 
 /// Number of the next run: one more than the newest record's; without a record, one more than the last reported run's (§1.9).
 fn next_count(look: &Look<'_>, member: &Member<'_>, newest: Option<&ContainerStatus>) -> u32 {
-    let reported = status::previous(look.pod, member).filter(|s| {
-        let ran = |state: &k8s_openapi::api::core::v1::ContainerState| {
-            state.running.is_some() || state.terminated.is_some()
-        };
-        s.state.as_ref().is_some_and(ran) || s.last_state.as_ref().is_some_and(ran)
-    });
+    let ran = |state: &k8s_openapi::api::core::v1::ContainerState| {
+        state.running.is_some() || state.terminated.is_some()
+    };
+    let reported = status::previous(look.pod, member)
+        .filter(|s| s.state.as_ref().is_some_and(ran) || s.last_state.as_ref().is_some_and(ran));
     let after_record = newest.map(|c| c.attempt.saturating_add(1));
     let after_report = reported.map(|s| {
         let last = s.last_state.as_ref().and_then(|l| l.terminated.as_ref());
-        // A run that was removed to restart all was counted then.
-        let is_counted = last.is_some_and(|t| t.reason.as_deref() == Some(restart_all::REASON));
+        // A run that was removed to restart all was counted then; one that came after it was not.
+        let is_newer = s.state.as_ref().is_some_and(ran);
+        let is_counted =
+            !is_newer && last.is_some_and(|t| t.reason.as_deref() == Some(restart_all::REASON));
         let count = u32::try_from(s.restart_count).unwrap_or(0);
         count.saturating_add(u32::from(!is_counted))
     });

@@ -1,5 +1,8 @@
 //! Restarting a whole Pod in place (§1.10).
 
+use lifecycle::Step;
+use serde_json::json;
+
 use super::*;
 
 fn pods() -> PodBuilder {
@@ -92,4 +95,58 @@ fn a_rule_restarts_all_containers() {
     assert!(!plan.restarting_all && plan.wake_at.is_some_and(|at_| at_ <= at(30)));
     let again = with(ended(42, &[]), |seen| seen.memory.restarting_all = true);
     assert!(planned(pods(), &again, 12).restarts.is_empty());
+}
+
+#[test]
+fn whichever_cause_may_restart_restarts_all() {
+    let two = || {
+        let first = pod().policy("Never").app("a").own_policy("Never");
+        first.rule_for_all(&[1]).app("b").own_policy("Never")
+    };
+    let two = || two().rule_for_all(&[2]).app("c");
+    let records = vec![
+        exited("a", 1, 4, 10, 1),
+        exited("b", 0, 4, 11, 2),
+        running("c", 0, 4),
+    ];
+    // Who ended first is held back for longer than the other.
+    let held = |name: &'static str| {
+        with(records.clone(), |seen| {
+            seen.memory
+                .restarts
+                .insert(name.to_owned(), back_off(40, 4));
+        })
+    };
+    for (name, other) in [("a", "b"), ("b", "a")] {
+        let plan = planned(two(), &held(name), 11);
+        assert!(plan.restarting_all, "{name} is held back");
+        assert_eq!(plan.restarts.keys().collect::<Vec<_>>(), [other]);
+        assert_eq!(
+            plan.to_string(),
+            "stop container c (c-0) within 2 s: killing"
+        );
+    }
+}
+
+#[test]
+fn a_second_restart_of_all_counts_on() {
+    // As told while it ran again after the first: the second has removed that run, and nobody was told yet.
+    let mut pod = pods().build();
+    let ended = json!({"terminated": {"exitCode": 137, "reason": "RestartingAllContainers"}});
+    for (state, next) in [
+        (json!({"running": {}}), 2),
+        (json!({"terminated": {"exitCode": 0}}), 2),
+        (json!({"waiting": {"reason": "PodInitializing"}}), 1),
+    ] {
+        let status = json!({"initContainerStatuses": [{"name": "i", "image": "x", "imageID": "x", "ready": false,
+            "restartCount": 1, "state": state, "lastState": ended}]});
+        pod.status = serde_json::from_value(status).expect("a status");
+        let plan = lifecycle::plan(&pod, &seen(vec![]), at(12), &NodePolicy::default());
+        let counts = plan.steps.iter().filter_map(|step| match step {
+            Step::Start(start) => Some((start.container.as_str(), start.restart_count)),
+            _ => None,
+        });
+        let counts: Vec<_> = counts.filter(|(name, _)| *name == "i").collect();
+        assert_eq!(counts, [("i", next)], "{state}");
+    }
 }
