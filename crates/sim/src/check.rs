@@ -1,6 +1,8 @@
 //! The invariants of §16, checked against the machine (what really ran) and against the store (what was said about it).
 //! Numbers in messages are theirs.
 
+mod again;
+mod debug;
 mod exec;
 mod machine;
 mod object;
@@ -35,6 +37,9 @@ struct Known {
     /// A final phase was stored.
     is_over: bool,
     sandbox_deaths: u32,
+    /// All its containers are being restarted in place, or were once.
+    restart_all: Option<again::RestartAll>,
+    has_restarted_all: bool,
     /// When its kill began for the agent that lives.
     kill: Option<Duration>,
     /// An agent died in its life.
@@ -58,6 +63,8 @@ struct Past {
     is_sick: bool,
     /// The `postStart` hook of the run that is on failed.
     has_failed_hook: bool,
+    /// Its next run follows a restart of all.
+    is_anew: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<(Duration, Timestamp)>,

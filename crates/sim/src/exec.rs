@@ -52,16 +52,19 @@ impl Ports {
                 source: broken(),
             });
         }
-        let made = state.machine.containers.get_mut(id);
+        let made = state.machine.containers.get(id).cloned();
         let Some((made, run)) = made.and_then(|made| {
             let run = made.run.filter(|_| made.is_running())?;
             Some((made, run))
         }) else {
             return Err(StreamError::NotRunning { id: id.to_owned() });
         };
-        let found = state.checks.begins(made, what, self.holder.agent);
-        if what == "preStop" {
-            made.pre_stopped_by = self.holder.agent;
+        let agent = self.holder.agent;
+        let found = state.checks.begins(&made, &state.machine, what, agent);
+        if let Some(made) = state.machine.containers.get_mut(id)
+            && what == "preStop"
+        {
+            made.pre_stopped_by = agent;
         }
         let line = format!(
             "{what} of {} of {}",

@@ -94,10 +94,11 @@ impl Ports {
         );
         self.world.trace_in(state, line);
         self.world.found(state, found);
+        let joins = joins_somebody(state, &made.config);
         let Some(made) = state.machine.containers.get_mut(id) else {
             return Err(not_found("container", id));
         };
-        if fails || !run.starts {
+        if fails || !run.starts || !joins {
             return Err(self.not_executed(state, id));
         }
         made.status.state = ContainerState::Running { started_at: now };
@@ -210,6 +211,18 @@ impl Ports {
         self.world.step(self.holder).await;
         Ok(())
     }
+}
+
+/// Whether the container whose processes this one wants to see runs, if it wants to see any.
+fn joins_somebody(state: &State, config: &ContainerConfig) -> bool {
+    let target = config.security.pid_target.as_ref();
+    target.is_none_or(|id| {
+        state
+            .machine
+            .containers
+            .get(id)
+            .is_some_and(Made::is_running)
+    })
 }
 
 /// What a container does about its stop signal; a second one changes nothing.
@@ -334,6 +347,9 @@ impl ContainerRuntime for Ports {
                     state,
                 });
             }
+            if !joins_somebody(state, &config) {
+                return Err(RuntimeError::Create("its target does not run".to_owned()));
+            }
             let (pod_uid, sandbox_id) = (sandbox.metadata.uid.clone(), sandbox.id.clone());
             let id = state.machine.id();
             let status = ContainerStatus {
@@ -399,9 +415,21 @@ impl ContainerRuntime for Ports {
 
     async fn remove_container(&self, id: &str, _keep_log: bool) -> Result<(), RuntimeError> {
         self.step(3, |state| {
-            let Some(made) = state.machine.containers.get(id) else {
+            let Some(made) = state.machine.containers.get(id).cloned() else {
                 return Err(not_found("container", id));
             };
+            let (passed, now) = (self.world.clock.passed(), self.now());
+            let found = state
+                .checks
+                .removed_record(&made, &state.machine, passed, now);
+            let line = format!(
+                "remove {} #{} of {}",
+                made.status.name,
+                made.status.attempt,
+                state.checks.name(&made.status.pod_uid)
+            );
+            self.world.trace_in(state, line);
+            self.world.found(state, found);
             if made.is_running() {
                 let text = format!("{} is removed while it runs", made.status.name);
                 self.world.found(state, Err(text));

@@ -1,5 +1,7 @@
 //! What a seed stands for: Pods, what their containers do, what the user does, and what goes wrong when.
 
+mod later;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,10 +33,32 @@ pub(crate) struct Run {
 pub(crate) enum Act {
     Create(Box<Value>),
     CreateConfigMap(String),
-    Delete { pod: String, grace: Option<u32> },
-    Evict { pod: String, grace: Option<u32> },
-    Force { pod: String },
-    SetImage { pod: String, container: String },
+    Delete {
+        pod: String,
+        grace: Option<u32>,
+    },
+    Evict {
+        pod: String,
+        grace: Option<u32>,
+    },
+    Force {
+        pod: String,
+    },
+    SetImage {
+        pod: String,
+        container: String,
+    },
+    /// Adds an ephemeral container.
+    Debug {
+        pod: String,
+        container: String,
+        target: Option<String>,
+    },
+    /// Asks for the end of one.
+    EndDebug {
+        pod: String,
+        container: String,
+    },
 }
 
 /// Something that happens to the machine.
@@ -99,6 +123,7 @@ impl Scenario {
         }
         scenario.draw_troubles(&mut dice);
         scenario.draw_stray(&mut dice);
+        scenario.draw_later(seed);
         scenario.acts.sort_by_key(|(at, _)| *at);
         scenario.mishaps.sort_by_key(|(at, _)| *at);
         scenario

@@ -131,6 +131,28 @@ async fn perform(world: &World, client: &Client, act: &Act) -> Result<(), kube::
                 .await
                 .map(drop)
         }
+        Act::Debug {
+            pod,
+            container,
+            target,
+        } => {
+            let image = format!("{pod}-{container}:1");
+            let added = json!({"name": container, "image": image, "targetContainerName": target});
+            let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [added]}}));
+            pods.patch_subresource("ephemeralcontainers", pod, &PatchParams::default(), &patch)
+                .await
+                .map(drop)
+        }
+        Act::EndDebug { pod, container } => {
+            let old = pods.get(pod).await?.metadata.annotations;
+            let old = old.as_ref().and_then(|all| all.get(api::asks::STOP));
+            let asked = api::asks::stop(old.map(String::as_str), container);
+            let patch = json!({"metadata": {"annotations": {(api::asks::STOP): asked}}});
+            let patch = Patch::Strategic(&patch);
+            pods.patch(pod, &PatchParams::default(), &patch)
+                .await
+                .map(drop)
+        }
     }
 }
 

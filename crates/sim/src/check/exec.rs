@@ -1,6 +1,8 @@
 //! Probes and hooks: when they run (7), and what their failures may end (14).
 
-use super::{Checks, Known, Past, ensure};
+use lifecycle::{ContainerKind, kinds};
+
+use super::{Checks, Known, Past, debug, ensure};
 use crate::machine::{Machine, Made};
 
 impl Known {
@@ -14,10 +16,17 @@ impl Known {
 
 impl Checks {
     /// 7: a program begins in a container that runs.
-    pub(crate) fn begins(&self, made: &Made, what: &str, agent: Option<u64>) -> Result<(), String> {
+    pub(crate) fn begins(
+        &self,
+        made: &Made,
+        machine: &Machine,
+        what: &str,
+        agent: Option<u64>,
+    ) -> Result<(), String> {
         if what != "preStop" {
             return Ok(());
         }
+        self.may_prepare(made, machine)?;
         let name = &made.status.name;
         ensure(made.signalled_by != agent, || {
             format!("7: preStop of {name} begins after its stop signal")
@@ -57,11 +66,12 @@ impl Checks {
         let (pod, status) = (&known.pod, &made.status);
         let spec = pod.spec.as_ref();
         let is_app = spec.is_some_and(|s| s.containers.iter().any(|c| c.name == status.name));
-        let has_deadline = spec.is_some_and(|s| s.active_deadline_seconds.is_some());
-        let ends = pod.metadata.deletion_timestamp.is_some() || known.is_gone || known.is_over;
+        if kinds::kind_of(pod, &status.name) == ContainerKind::Ephemeral {
+            return debug::check_stop(known, made, machine);
+        }
         let own_sandbox = machine.sandboxes.get(&status.sandbox_id);
         let is_sound = own_sandbox.is_some_and(|s| s.state == ports::runtime::SandboxState::Ready);
-        if !is_app || has_deadline || ends || !is_sound {
+        if !is_app || known.may_end() || !is_sound {
             return Ok(());
         }
         ensure(known.has_cause(&status.name), || {

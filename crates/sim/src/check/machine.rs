@@ -12,7 +12,7 @@ use crate::machine::{Machine, Made};
 impl Checks {
     /// A sandbox is made.
     pub(crate) fn sandbox(
-        &self,
+        &mut self,
         made: &SandboxStatus,
         machine: &Machine,
         passed: Duration,
@@ -34,7 +34,12 @@ impl Checks {
         });
         ensure(clash.is_none(), || {
             format!("39: sandbox #{} beside {clash:?}", made.metadata.attempt)
-        })
+        })?;
+        if let Some(known) = self.pods.get_mut(uid) {
+            // Everything begins anew in it.
+            known.restart_all = None;
+        }
+        Ok(())
     }
 
     /// A sandbox is stopped by the agent.
@@ -67,6 +72,9 @@ impl Checks {
         ensure(grace.as_secs() >= 2, || {
             format!("16: {name} is stopped with {grace:?}, which is less than 2 s")
         })?;
+        if self.restarts_all(made, machine, grace, passed, now)? {
+            return Ok(());
+        }
         let Some(known) = self.pods.get(uid) else {
             return Ok(());
         };

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
 use lifecycle::{ContainerKind, kinds, restart};
 
-use super::{Checks, Known, ensure};
+use super::{Checks, Known, again, debug, ensure};
 use crate::machine::{Machine, Made};
 
 /// Longer than any `postStart` hook, and the telling of it.
@@ -111,11 +111,14 @@ impl Checks {
                     summary(&known.pod)
                 )
             })?;
+            debug::check_settled(known, uid, machine)?;
             for made in machine.running(uid) {
                 if is_untold(known, made, passed) {
                     continue;
                 }
-                let shown = all(known.pod.status.as_ref()).find(|c| c.name == made.status.name);
+                let status = known.pod.status.as_ref();
+                let mut shown = all(status).chain(debug::told(status));
+                let shown = shown.find(|c| c.name == made.status.name);
                 let is_shown = shown.is_some_and(|c| state(c).running.is_some());
                 ensure(is_shown, || {
                     format!("33: {} of {name} runs and is not said to", made.status.name)
@@ -195,6 +198,7 @@ fn check(known: &Known, old: &Pod, now: Timestamp, clock_went_back: bool) -> Res
         return Ok(());
     }
     check_object(old, pod)?;
+    debug::check_added(old, pod)?;
     match &old.status {
         Some(before) => check_change(known, before, status, now, clock_went_back),
         None => Ok(()),
@@ -244,6 +248,11 @@ fn check_alone(pod: &Pod, status: &PodStatus, clock_went_back: bool) -> Result<(
         format!("32: {total} bytes of termination messages")
     })?;
     check_ready(pod, status)?;
+    debug::check_told(pod, status)?;
+    let told = condition(status, "AllContainersRestarting");
+    ensure(told.is_none() || again::may_restart_all(pod), || {
+        "AllContainersRestarting without such a rule".to_owned()
+    })?;
     check_final(pod, status)
 }
 
@@ -360,7 +369,8 @@ fn check_change(
         format!("22: {from} became {to}")
     })?;
     let back = (from.as_str(), to.as_str()) == ("Running", "Pending");
-    ensure(!back || known.sandbox_deaths > 0, || {
+    let is_anew = known.restart_all.is_some() || known.has_restarted_all;
+    ensure(!back || known.sandbox_deaths > 0 || is_anew, || {
         "22: Running became Pending".to_owned()
     })?;
     let kept = old.start_time.is_none() || old.start_time == new.start_time;
@@ -482,7 +492,8 @@ fn summary(pod: &Pod) -> String {
     if pod.metadata.deletion_timestamp.is_some() {
         text.push_str(" deleted");
     }
-    for container in all(pod.status.as_ref()) {
+    let status = pod.status.as_ref();
+    for container in all(status).chain(debug::told(status)) {
         let now = state(container);
         let word = match (now.running, now.waiting, now.terminated) {
             (Some(_), ..) => "running".to_owned(),

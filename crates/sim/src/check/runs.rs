@@ -8,7 +8,7 @@ use lifecycle::kinds::Member;
 use lifecycle::{ContainerKind, kinds};
 use ports::runtime::{ContainerState, SandboxState};
 
-use super::{Checks, DELAYS, FORGOTTEN, Known, Past, Pulls, ensure, since};
+use super::{Checks, DELAYS, FORGOTTEN, Known, Past, Pulls, again, debug, ensure, since};
 use crate::machine::{Exit, Machine, Made};
 
 impl Checks {
@@ -31,11 +31,19 @@ impl Checks {
             format!("5: {name} runs already")
         })?;
         volumes_are_there(known, made, machine)?;
-        check_order(known, made, machine)?;
-        if let Some(known) = self.pods.get_mut(uid) {
-            check_restart(known, made, passed, now)?;
+        check_sandbox(made, machine)?;
+        let is_debug = kinds::kind_of(&known.pod, name) == ContainerKind::Ephemeral;
+        let Some(known) = self.pods.get_mut(uid) else {
+            return Ok(());
+        };
+        if is_debug {
+            debug::check_start(known, made, machine)?;
+            known.containers.entry(name.clone()).or_default().runs += 1;
+            return Ok(());
         }
-        Ok(())
+        again::check_anew(known, name, machine)?;
+        check_order(known, made, machine)?;
+        check_restart(known, made, passed, now)
     }
 
     /// 6: nothing begins for a Pod that ends.
@@ -144,8 +152,8 @@ fn volumes_are_there(known: &Known, made: &Made, machine: &Machine) -> Result<()
     Ok(())
 }
 
-/// 1, 2 and 3: who may start, by what ran in the newest sandbox.
-fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), String> {
+/// 6: it starts in the newest sandbox, which is sound.
+fn check_sandbox(made: &Made, machine: &Machine) -> Result<(), String> {
     let (uid, name) = (&made.status.pod_uid, &made.status.name);
     let sandboxes = machine
         .sandboxes
@@ -157,10 +165,16 @@ fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), Stri
     };
     ensure(sandbox.state == SandboxState::Ready, || {
         format!("6: {name} starts in a dead sandbox")
-    })?;
+    })
+}
+
+/// 1, 2 and 3: who may start, by what ran in its sandbox.
+fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), String> {
+    let (uid, name) = (&made.status.pod_uid, &made.status.name);
+    let sandbox = &made.status.sandbox_id;
     let here = |other: &str| {
         let all = machine.containers.values().map(|c| &c.status);
-        all.filter(|c| c.name == other && c.sandbox_id == sandbox.id && c.pod_uid == *uid)
+        all.filter(|c| c.name == other && c.sandbox_id == *sandbox && c.pod_uid == *uid)
             .map(|c| c.state.clone())
             .collect::<Vec<_>>()
     };
@@ -191,7 +205,7 @@ fn check_order(known: &Known, made: &Made, machine: &Machine) -> Result<(), Stri
             format!("1-3: {name} starts before {}", member.name())
         })?;
         if member.is_sidecar() {
-            is_up(known, member, &sandbox.id)?;
+            is_up(known, member, sandbox)?;
         }
     }
     let is_init = index < init.len() && init[index].kind == ContainerKind::Init;
@@ -262,28 +276,52 @@ fn check_restart(
     // Who is stopped for a probe is started again, whatever it returns (§1.7).
     let was_sick = std::mem::take(&mut past.is_sick);
     past.has_failed_hook = false;
-    let Some((ended, shown, code)) = past.last_end else {
+    let is_anew = std::mem::take(&mut past.is_anew);
+    let Some((.., code)) = past.last_end.filter(|_| !is_anew) else {
         return Ok(());
     };
+    let has_rule = again::has_rule(member.spec, code);
+    let is_alone = again::restarts_all_after(member.spec, code);
+    ensure(!is_alone || was_sick || is_edited || is_replaced, || {
+        format!("9: {name} restarts alone although its rule says all")
+    })?;
     ensure(
-        policy != Some("Never") || is_edited || (is_init && is_replaced),
+        policy != Some("Never") || has_rule || is_edited || (is_init && is_replaced),
         || format!("9: {name} runs twice"),
     )?;
-    ensure(
-        policy != Some("OnFailure") || code != 0 || was_sick || is_edited || is_replaced,
-        || format!("9: {name} runs again after success"),
-    )?;
-    let ran_long = |at: (Duration, Timestamp)| since(&at, ended, shown) > FORGOTTEN;
-    if is_edited || past.restarted_at.is_some_and(ran_long) {
-        past.restarts = 0;
-    }
-    let least = DELAYS[past.restarts.min(DELAYS.len() - 1)];
-    let waited = since(&(ended, shown), passed, now);
-    ensure(waited >= Duration::from_secs(least), || {
-        format!("11: {name} restarts after {waited:?} and not {least} s")
+    let is_other = was_sick || has_rule || is_edited || is_replaced;
+    ensure(policy != Some("OnFailure") || code != 0 || is_other, || {
+        format!("9: {name} runs again after success")
     })?;
-    past.restarts += 1;
-    // It was decided between that end and now; a clock that jumped meanwhile shows the one or the other.
-    past.restarted_at = Some((passed, shown));
-    Ok(())
+    match past.waits_no_more(is_edited, passed, now) {
+        Some((waited, least)) => Err(format!(
+            "11: {name} restarts after {waited:?} and not {least} s"
+        )),
+        None => Ok(()),
+    }
+}
+
+impl Past {
+    /// Counts a restart, if its back-off is over; else how long it has waited, and for how many seconds it should have.
+    pub(super) fn waits_no_more(
+        &mut self,
+        is_edited: bool,
+        passed: Duration,
+        now: Timestamp,
+    ) -> Option<(Duration, u64)> {
+        let (ended, shown, _) = self.last_end?;
+        let ran_long = |at: (Duration, Timestamp)| since(&at, ended, shown) > FORGOTTEN;
+        if is_edited || self.restarted_at.is_some_and(ran_long) {
+            self.restarts = 0;
+        }
+        let least = DELAYS[self.restarts.min(DELAYS.len() - 1)];
+        let waited = since(&(ended, shown), passed, now);
+        if waited < Duration::from_secs(least) {
+            return Some((waited, least));
+        }
+        self.restarts += 1;
+        // It was decided between that end and now; a clock that jumped meanwhile shows the one or the other.
+        self.restarted_at = Some((passed, shown));
+        None
+    }
 }
