@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
+use lifecycle::node_events;
 use lifecycle::pressure::{self, Level, Met, Pressure, Signal, Usage, Watch};
 use ports::runtime::ContainerState;
 use tokio::sync::mpsc;
@@ -44,9 +45,12 @@ async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
     // The node is registered with the pressures that are found first.
     let mut told: Option<BTreeSet<Pressure>> = None;
     let mut changes = agent.allocations.changes();
+    // What images have left since all was well.
+    let mut freed = 0;
     loop {
         changes.mark_unchanged();
-        let found = watch.look(&agent.config.evictions, &levels(agent).await, agent.now());
+        let levels = levels(agent).await;
+        let found = watch.look(&agent.config.evictions, &levels, agent.now());
         let pressures = found.pressures;
         agent.pressures.send_replace(Some(pressures.clone()));
         let told = told.get_or_insert_with(|| {
@@ -54,10 +58,18 @@ async fn look(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>) {
             pressures.clone()
         });
         let is_told = report(agent, told, &pressures).await;
-        match relieve(agent, evictor, &found.met).await {
+        let relief = relieve(agent, evictor, &found.met).await;
+        if found.met.is_empty() {
+            freed = 0;
+        }
+        match relief {
             Relief::None => {}
-            Relief::Images => continue,
+            Relief::Images { bytes } => {
+                freed += bytes;
+                continue;
+            }
             Relief::Pod { uid, grace_seconds } => {
+                tell_disk(agent, &found.met, &levels, freed);
                 leaving::in_time(agent, &uid, grace_seconds).await;
                 continue;
             }
@@ -109,6 +121,15 @@ fn tell(agent: &Agent, changed: &BTreeSet<Pressure>, pressures: &BTreeSet<Pressu
     }
 }
 
+/// Tells that a Pod has to go because images did not leave enough of the disk.
+fn tell_disk(agent: &Agent, met: &[Met], levels: &BTreeMap<Signal, Level>, freed: u64) {
+    let disk = levels.get(&Signal::ImageDisk);
+    if let Some(disk) = disk.filter(|_| met.first().is_some_and(Met::is_of_room)) {
+        let event = node_events::disk_not_freed(disk, freed);
+        agent.recorder.record_node(&agent.config.node_name, event);
+    }
+}
+
 /// What the node has, and has left; without what cannot be read.
 async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
     let mut levels = BTreeMap::new();
@@ -154,8 +175,10 @@ async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
 /// What was done about a threshold that is not kept.
 enum Relief {
     None,
-    /// Images were removed; it may have been enough.
-    Images,
+    /// Images were removed that took so much; it may have been enough.
+    Images {
+        bytes: u64,
+    },
     /// A Pod has to go, within so many seconds.
     Pod {
         uid: String,
@@ -170,8 +193,10 @@ async fn relieve(agent: &Agent, evictor: &mpsc::UnboundedSender<Evicted>, met: &
     };
     let node = &agent.config.node_name;
     agent.recorder.record_node(node, first.event());
-    if first.is_of_disk() && reclaim::images(agent).await {
-        return Relief::Images;
+    if first.is_of_disk()
+        && let Some(bytes) = reclaim::images(agent).await
+    {
+        return Relief::Images { bytes };
     }
     match evict(agent, evictor, met).await {
         Some((uid, grace_seconds)) => Relief::Pod { uid, grace_seconds },

@@ -7,24 +7,33 @@ use ports::images::{Image, ImageError};
 use crate::agent::{Agent, View};
 use crate::pull;
 
-/// Removes the images that are not needed; whether there were any. What never came from a registry stays: nobody could pull it again.
-pub(crate) async fn images(agent: &Agent) -> bool {
-    match unneeded(agent).await {
-        Ok(images) => {
-            let mut is_less = false;
-            for image in images {
-                is_less |= remove(agent, &image).await;
-            }
-            if is_less {
-                agent.pulls.prune(agent.images.as_ref()).await;
-            }
-            is_less
-        }
+/// Removes the images that are not needed; how many bytes they took, if there were any. What never came from a registry stays:
+/// nobody could pull it again.
+pub(crate) async fn images(agent: &Agent) -> Option<u64> {
+    let images = match unneeded(agent).await {
+        Ok(images) => images,
         Err(error) => {
-            tracing::warn!(error = pull::chain(&error), "looking for unused images");
-            false
+            failed(agent, "looking for unused images", &error);
+            return None;
+        }
+    };
+    let mut freed = None;
+    for image in images {
+        if remove(agent, &image).await {
+            freed = Some(freed.unwrap_or(0) + image.size_bytes);
         }
     }
+    if freed.is_some() {
+        agent.pulls.prune(agent.images.as_ref()).await;
+    }
+    freed
+}
+
+fn failed(agent: &Agent, what: &str, error: &ImageError) {
+    let error = pull::chain(error);
+    tracing::warn!(error, "{what}");
+    let event = lifecycle::node_events::image_gc_failed(&error);
+    agent.recorder.record_node(&agent.config.node_name, event);
 }
 
 async fn unneeded(agent: &Agent) -> Result<Vec<Image>, ImageError> {
@@ -60,11 +69,7 @@ async fn remove(agent: &Agent, image: &Image) -> bool {
             true
         }
         Err(error) => {
-            tracing::warn!(
-                id = image.id,
-                error = pull::chain(&error),
-                "removing an image"
-            );
+            failed(agent, "removing an image", &error);
             false
         }
     }

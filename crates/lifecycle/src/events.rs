@@ -150,6 +150,12 @@ pub fn sandbox_failed(error: &str) -> Event {
     Event::warning("FailedCreatePodSandBox", message)
 }
 
+/// `Failed`, to be reported by the agent when it cannot make a Pod's directories (§1.3 step 6).
+pub fn directories_failed(error: &str) -> Event {
+    let message = format!("error making pod data directories: {error}");
+    Event::warning("Failed", message)
+}
+
 /// `ExceededGracePeriod`, to be reported when a Pod that has to go for the node's sake is still there (§2.9).
 pub fn grace_exceeded() -> Event {
     let message = "Container runtime did not kill the pod within specified grace period.";

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Node;
 
 use crate::plan::Event;
+use crate::pressure::Level;
 
 /// The agent begins.
 pub fn starting() -> Event {
@@ -81,6 +82,37 @@ pub fn oom_victim(record: &str) -> Option<Victim> {
     })
 }
 
+/// `ImageGCFailed` (§14.2): images that nobody needs could not be removed.
+pub fn image_gc_failed(error: &str) -> Event {
+    Event::warning("ImageGCFailed", error)
+}
+
+/// `FreeDiskSpaceFailed` (§14.2): images do not take up what the disk lacks. `disk` is how it is after so many bytes of them were
+/// removed.
+pub fn disk_not_freed(disk: &Level, freed: u64) -> Event {
+    let available = disk.available.min(disk.capacity);
+    let left = u128::from(available) * 100 / u128::from(disk.capacity.max(1));
+    let message = format!(
+        "Insufficient free disk space on the node's image filesystem ({}% of {} used). Failed to free sufficient space by deleting \
+         unused images (freed {freed} bytes). Investigate disk usage, as it could be used by active images, logs, volumes, or other \
+         data.",
+        100 - left,
+        size(disk.capacity)
+    );
+    Event::warning("FreeDiskSpaceFailed", message)
+}
+
+/// Bytes for people, with one digit after the point: `1.5 GiB`.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let fits = |place: &usize| *place + 1 == units.len() || bytes >> (10 * (place + 2)) == 0;
+    let Some(place) = (0..units.len()).find(fits).filter(|_| bytes >= 1024) else {
+        return format!("{bytes} B");
+    };
+    let tenths = (u128::from(bytes) * 10 + (1 << (10 * place + 9))) >> (10 * (place + 1));
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[place])
+}
+
 /// `SystemOOM` (§14.2).
 pub fn system_oom(victim: &Victim) -> Event {
     let Victim { process, pid } = victim;
@@ -105,6 +137,37 @@ mod tests {
             },
         }))
         .expect("a node")
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_is_told_of() {
+        for (capacity, available, freed, told) in [
+            (
+                1 << 30,
+                1 << 29,
+                0,
+                "(50% of 1.0 GiB used). Failed to free sufficient space by deleting unused images (freed 0 bytes)",
+            ),
+            (
+                3 << 29,
+                1,
+                7,
+                "(100% of 1.5 GiB used). Failed to free sufficient space by deleting unused images (freed 7 bytes)",
+            ),
+            (1000, 2000, 0, "(0% of 1000 B used)"),
+            (1024, 0, 0, "(100% of 1.0 KiB used)"),
+            (5 << 50, 0, 0, "(100% of 5120.0 TiB used)"),
+            (0, 0, 0, "(100% of 0 B used)"),
+        ] {
+            let event = disk_not_freed(
+                &Level {
+                    capacity,
+                    available,
+                },
+                freed,
+            );
+            assert!(event.message.contains(told), "{}", event.message);
+        }
     }
 
     #[test]

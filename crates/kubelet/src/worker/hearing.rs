@@ -10,6 +10,7 @@ use super::{Message, Worker};
 use crate::logs;
 use crate::messages;
 use crate::probe::{self, Found};
+use crate::pull;
 use crate::report;
 
 impl Worker {
@@ -136,7 +137,12 @@ impl Worker {
                 self.pod_dir = Some(dir);
                 self.read_missing_messages();
             }
-            Err(error) => tracing::warn!(pod = self.uid, %error, "making the pod's directory"),
+            Err(error) => {
+                let error = pull::chain(&error);
+                tracing::warn!(pod = self.uid, error, "making the pod's directory");
+                let event = lifecycle::events::directories_failed(&error);
+                self.agent.recorder.record(&self.pod, event);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
 use crate::support::ports::FakeRuntime;
-use crate::support::{World, container, pod, start_evicting};
+use crate::support::{World, container, pod, start, start_evicting};
 
 const MEBI: u64 = 1 << 20;
 
@@ -177,12 +177,54 @@ async fn unused_images_go_before_pods() {
     let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);
     world
         .images
-        .list(&["busybox:1.36", "old", "older"], &["loaded"]);
+        .list(&["busybox:1.36", "old", "older", "stuck"], &["loaded"]);
     put(&world, "critical", 2_000_000_000);
     in_phase(&world, "critical", "Running").await;
-    let left = ["docker.io/library/busybox:1.36", "docker.io/library/loaded"];
+    let left = ["busybox:1.36", "stuck", "loaded"];
+    let left = left.map(|name| format!("docker.io/library/{name}"));
     let images = world.images.clone();
     let is_left = |_: &FakeApi| (images.names() == left).then_some(());
     world.api.until("images left", is_left).await;
     in_phase(&world, "critical", "Running").await;
+    let told = |api: &FakeApi| {
+        let events = api.node_events();
+        let failed = events.iter().find(|e| e.starts_with("ImageGCFailed: "));
+        failed.cloned()
+    };
+    let failed = world.api.until("told", told).await;
+    assert!(failed.contains("sha256:stuck"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_for_the_disk_is_said_to_be_the_last_resort() {
+    let hard = hard("imagefs.available", "8E");
+    let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);
+    world.images.list(&["busybox:1.36", "old"], &[]);
+    // It was let in before the disk was full.
+    let mut here = pod("here", json!([container("c")]), json!({}));
+    here["status"] = json!({"phase": "Pending", "startTime": "2026-01-01T00:00:00Z"});
+    world.api.put(&path("here"), here);
+    let ended = in_phase(&world, "here", "Failed").await;
+    assert_eq!(ended["reason"], "Evicted");
+    let told = |api: &FakeApi| {
+        let events = api.node_events();
+        let mut failed = events
+            .iter()
+            .filter(|e| e.starts_with("FreeDiskSpaceFailed: "));
+        failed.next().cloned()
+    };
+    let failed = world.api.until("told", told).await;
+    assert!(failed.contains("(freed 1 bytes)"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn directories_that_cannot_be_made_are_told_of() {
+    let world = start();
+    world.volumes.be_full(true);
+    put(&world, "late", 0);
+    let why = "Failed: error making pod data directories: make the directory: no storage space";
+    let told = |api: &FakeApi| api.events().contains(&why.to_owned()).then_some(());
+    world.api.until("told", told).await;
+    world.volumes.be_full(false);
+    in_phase(&world, "late", "Running").await;
 }

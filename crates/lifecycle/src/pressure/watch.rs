@@ -27,6 +27,11 @@ impl Met {
         self.signal.pressure() == DISK
     }
 
+    /// Whether it is room for files that lacks, and not inodes.
+    pub fn is_of_room(&self) -> bool {
+        matches!(self.signal, Signal::Disk | Signal::ImageDisk)
+    }
+
     /// What is told of the node before something is done about it.
     pub fn event(&self) -> Event {
         let message = format!("Attempting to reclaim {}", self.signal.resource());

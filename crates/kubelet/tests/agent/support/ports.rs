@@ -425,7 +425,7 @@ impl ContainerRuntime for FakeRuntime {
 }
 
 /// Every image is here but those named `never`, which are not, `slow`, whose pulls do not end, and `private`, which user `right` can
-/// pull. Listed are those that were told.
+/// pull. Listed are those that were told; those named `stuck` cannot be removed.
 #[derive(Default)]
 pub(crate) struct FakeImages {
     listed: Mutex<Vec<Image>>,
@@ -516,6 +516,12 @@ impl Images for FakeImages {
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), ImageError> {
+        if reference.starts_with("sha256:stuck") {
+            return Err(ImageError::InUse {
+                reference: reference.into(),
+                by: "somebody".into(),
+            });
+        }
         self.listed.lock().unwrap().retain(|i| i.id != reference);
         Ok(())
     }
@@ -529,6 +535,8 @@ impl Images for FakeImages {
 pub(crate) struct FakeVolumes {
     root: PathBuf,
     specs: Mutex<BTreeMap<String, VolumeSpec>>,
+    /// There is no room for directories.
+    is_full: AtomicBool,
 }
 
 impl FakeVolumes {
@@ -536,8 +544,14 @@ impl FakeVolumes {
     pub(crate) fn new(root: PathBuf) -> Self {
         FakeVolumes {
             root,
+            is_full: AtomicBool::default(),
             specs: Mutex::default(),
         }
+    }
+
+    /// From now on there is room for directories, or none.
+    pub(crate) fn be_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// Writes so many bytes to a file of a volume, as a container would.
@@ -586,6 +600,12 @@ impl Volumes for FakeVolumes {
 
     async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
         let dir = self.root.join("pods").join(pod_uid);
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(VolumeError::Io {
+                what: "make the directory".to_owned(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
         std::fs::create_dir_all(&dir).unwrap();
         Ok(dir)
     }
