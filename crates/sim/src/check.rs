@@ -7,14 +7,17 @@ mod exec;
 mod machine;
 mod object;
 mod runs;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::scenario::Run;
+
+pub(crate) use sizes::{SOFT, fits};
 
 /// What is known of one Pod, by UID; it stays known when the Pod is gone.
 #[derive(Debug, Default)]
@@ -34,6 +37,11 @@ struct Known {
     is_forced: bool,
     /// Containers whose image was changed.
     edited: BTreeSet<String>,
+    /// Containers that were given another size.
+    resized: BTreeSet<String>,
+    /// The machine had too little memory in its life, or it filled a volume.
+    was_short: bool,
+    has_filled: bool,
     /// A final phase was stored.
     is_over: bool,
     sandbox_deaths: u32,
@@ -87,6 +95,8 @@ pub(crate) struct Checks {
     clock_went_back: bool,
     clock_jumped: bool,
     stops_fail: bool,
+    was_short: bool,
+    node: Node,
     runs: u64,
 }
 

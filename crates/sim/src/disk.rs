@@ -18,6 +18,7 @@ pub(crate) struct Disk {
 }
 
 const PODS: &str = "/registry/pods/";
+const NODES: &str = "/registry/nodes/";
 /// Among them certificates, which are new each time.
 const CONFIG_MAPS: &str = "/registry/configmaps/";
 
@@ -58,6 +59,10 @@ impl RevisionedStore for Disk {
             self.world.note((key, entry.mod_revision, told));
             if key.starts_with(PODS) {
                 self.check(entry, is_deletion);
+            } else if key.starts_with(NODES)
+                && let Ok(node) = serde_json::from_slice(&entry.value)
+            {
+                self.world.lock().checks.node_stored(node);
             }
         }
         self.world.step(self.holder).await;

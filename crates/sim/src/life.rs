@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use apiserver::{ApiServer, Router, ServiceRange, UserInfo};
+use lifecycle::pressure::{Policy, Settings};
 use ports::clock::Clock;
 use tokio::runtime::Builder;
 use tokio::task::{AbortHandle, JoinSet};
@@ -18,6 +19,9 @@ use crate::wire;
 use crate::world::{End, Holder, World};
 
 const NODE: &str = "node";
+
+/// Memory of the machine, in bytes.
+pub(crate) const MEMORY: u64 = 1 << 30;
 
 /// Lets engines live until all is done or something is broken.
 pub(crate) fn live(world: &Arc<World>) -> anyhow::Result<()> {
@@ -204,6 +208,23 @@ fn api_config(world: &World) -> anyhow::Result<apiserver::Config> {
     })
 }
 
+/// What the node must have left, where the scenario says so. Nothing of the disk: the real one is nobody's to fill.
+fn thresholds(world: &World) -> Policy {
+    if !world.lock().scenario.has_thresholds {
+        return Policy::default();
+    }
+    let memory = |value: &str| [("memory.available".to_owned(), value.to_owned())].into();
+    let settings = Settings {
+        hard: memory("100Mi"),
+        soft: memory("200Mi"),
+        soft_grace_period: memory("15s"),
+        max_pod_grace_period: i64::try_from(crate::check::SOFT.as_secs()).unwrap_or_default(),
+        transition_period: Some("30s".to_owned()),
+        ..Settings::default()
+    };
+    Policy::read(&settings).unwrap_or_default()
+}
+
 fn agent_config(world: &World) -> kubelet::Config {
     let root = world.dir.join("agent");
     kubelet::Config {
@@ -215,7 +236,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         user_ids: kubelet::user_ids("", "", 110),
         capacity: kubelet::Capacity {
             cpus: 2,
-            memory_bytes: 1 << 30,
+            memory_bytes: MEMORY,
             storage_bytes: 1 << 30,
             pids: 1 << 15,
         },
@@ -223,7 +244,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         resolv_conf: root.join("resolv.conf"),
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),
-        evictions: Default::default(),
+        evictions: thresholds(world),
         verification: Default::default(),
         pod_pids_limit: None,
         single_process_oom_kill: false,

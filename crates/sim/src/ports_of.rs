@@ -8,16 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ports::clock::Clock;
-use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
 use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, NamespaceMode,
     Resources, RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
 use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
-use ports::volumes::{VolumeError, VolumeSpec, Volumes};
 use rand::Rng;
 use tokio::sync::broadcast;
 
+use crate::life::MEMORY;
 use crate::machine::Made;
 use crate::scenario::{Odds, Run};
 use crate::world::{Holder, State, World};
@@ -37,6 +36,17 @@ fn io_error(what: &str) -> RuntimeError {
     RuntimeError::Io {
         what: what.to_owned(),
         source: broken(),
+    }
+}
+
+/// What so many containers use.
+fn used(containers: u64) -> Stats {
+    let memory = containers * (24 << 20);
+    Stats {
+        memory_working_set_bytes: memory,
+        memory_usage_bytes: memory,
+        pids: containers,
+        ..Stats::default()
     }
 }
 
@@ -95,6 +105,7 @@ impl Ports {
         self.world.trace_in(state, line);
         self.world.found(state, found);
         let joins = joins_somebody(state, &made.config);
+        let whose = (state.checks.name(uid), made.status.name.clone());
         let Some(made) = state.machine.containers.get_mut(id) else {
             return Err(not_found("container", id));
         };
@@ -105,6 +116,10 @@ impl Ports {
         made.run = Some(run);
         made.began = passed;
         made.end = run.lasts.map(|lasts| (passed + lasts, run.code));
+        if state.scenario.fills.contains(&whose) {
+            fill(&made.config);
+            state.checks.fills(&made.status.pod_uid);
+        }
         let status = made.status.clone();
         let told = RuntimeEvent::Container(Box::new(status.clone()));
         state.machine.tell(told);
@@ -210,6 +225,19 @@ impl Ports {
         }
         self.world.step(self.holder).await;
         Ok(())
+    }
+}
+
+/// Writes more to its volume than it may.
+fn fill(config: &ContainerConfig) {
+    let path = std::path::Path::new("/scratch");
+    let mount = config.mounts.iter().find(|m| m.container_path == path);
+    if let Some(mount) = mount {
+        drop(std::fs::create_dir_all(&mount.host_path));
+        drop(std::fs::write(
+            mount.host_path.join("data"),
+            vec![1; 2 << 20],
+        ));
     }
 }
 
@@ -485,25 +513,46 @@ impl ContainerRuntime for Ports {
             };
             made.status.resources = made.status.resources.with(&resources);
             made.status.annotations.extend(annotations);
-            Ok(made.status.clone())
+            let status = made.status.clone();
+            let sandbox = state.machine.sandboxes.get(&status.sandbox_id);
+            let found = crate::check::fits(&status, sandbox);
+            let line = format!(
+                "resize {} of {} to {:?}",
+                status.name,
+                state.checks.name(&status.pod_uid),
+                status.resources.memory_limit_bytes
+            );
+            self.world.trace_in(state, line);
+            self.world.found(state, found);
+            Ok(status)
         })
         .await
     }
 
-    async fn container_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
-        Ok(Stats::default())
+    async fn container_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
+        Ok(used(u64::from(self.runs(id))))
     }
 
     async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
         Ok(PathBuf::from("/nowhere").join(id))
     }
 
-    async fn sandbox_stats(&self, _id: &str) -> Result<Stats, RuntimeError> {
-        Ok(Stats::default())
+    async fn sandbox_stats(&self, id: &str) -> Result<Stats, RuntimeError> {
+        let state = self.world.lock();
+        let all = state.machine.containers.values();
+        let running = all.filter(|c| c.status.sandbox_id == id && c.is_running());
+        Ok(used(u64::try_from(running.count()).unwrap_or_default()))
     }
 
     async fn node_stats(&self) -> Result<Stats, RuntimeError> {
-        Ok(Stats::default())
+        let passed = self.world.clock.passed();
+        let state = self.world.lock();
+        let left = state.short.filter(|(_, until)| passed < *until);
+        let left = left.map_or(MEMORY, |(left, _)| left);
+        Ok(Stats {
+            memory_working_set_bytes: MEMORY.saturating_sub(left),
+            ..Stats::default()
+        })
     }
 
     async fn reopen_log(&self, _id: &str) -> Result<(), RuntimeError> {
@@ -524,163 +573,5 @@ impl ContainerRuntime for Ports {
 
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.world.lock().machine.events.subscribe()
-    }
-}
-
-fn image(reference: &str) -> Image {
-    Image {
-        id: format!("sha256:{reference}"),
-        repo_tags: vec![reference.to_owned()],
-        repo_digests: Vec::new(),
-        size_bytes: 1,
-        config: ImageConfig::default(),
-    }
-}
-
-#[async_trait]
-impl Images for Ports {
-    async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        self.step(1, |state| {
-            Ok(state
-                .machine
-                .images
-                .contains(reference)
-                .then(|| image(reference)))
-        })
-        .await
-    }
-
-    async fn list_images(&self) -> Result<Vec<Image>, ImageError> {
-        self.step(1, |state| {
-            Ok(state
-                .machine
-                .images
-                .iter()
-                .map(|name| image(name))
-                .collect())
-        })
-        .await
-    }
-
-    async fn pull_image(
-        &self,
-        reference: &str,
-        _auth: Option<AuthConfig>,
-        _progress: Option<ProgressSink>,
-    ) -> Result<Image, ImageError> {
-        self.step(1, |state| {
-            let found = state
-                .checks
-                .pulls(reference, self.world.clock.passed(), self.now());
-            self.world.trace_in(state, format!("pull {reference}"));
-            self.world.found(state, found);
-        })
-        .await;
-        let is_slow = self.world.lock().dice.random_bool(0.2);
-        self.step(if is_slow { 60_000 } else { 2_000 }, |state| {
-            if self.fails(state, |odds| odds.pull) {
-                state
-                    .checks
-                    .pull_failed(reference, self.world.clock.passed(), self.now());
-                return Err(ImageError::NotFound {
-                    reference: reference.to_owned(),
-                });
-            }
-            state.machine.images.insert(reference.to_owned());
-            state.checks.pull_done(reference);
-            Ok(image(reference))
-        })
-        .await
-    }
-
-    async fn remove_image(&self, reference: &str) -> Result<(), ImageError> {
-        self.step(1, |state| state.machine.images.remove(reference))
-            .await;
-        Ok(())
-    }
-
-    async fn rootfs(&self, _image_id: &str) -> Result<Rootfs, ImageError> {
-        Ok(Rootfs { layers: Vec::new() })
-    }
-}
-
-#[async_trait]
-impl Volumes for Ports {
-    async fn ensure(
-        &self,
-        pod_uid: &str,
-        volume: &str,
-        _spec: &VolumeSpec,
-    ) -> Result<PathBuf, VolumeError> {
-        let dir = self.directory(pod_uid).await?;
-        self.step(5, |state| {
-            if self.fails(state, |odds| odds.volume) {
-                return Err(VolumeError::Io {
-                    what: "write a volume".to_owned(),
-                    source: broken(),
-                });
-            }
-            let volumes = state.machine.volumes.entry(pod_uid.to_owned()).or_default();
-            volumes.insert(volume.to_owned());
-            Ok(dir.join(volume))
-        })
-        .await
-    }
-
-    async fn ensure_sub_path(
-        &self,
-        pod_uid: &str,
-        volume: &str,
-        sub_path: &str,
-        _container: &str,
-        _index: usize,
-    ) -> Result<PathBuf, VolumeError> {
-        Ok(self.directory(pod_uid).await?.join(volume).join(sub_path))
-    }
-
-    async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
-        self.directory(pod_uid).await
-    }
-
-    async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
-        self.step(5, |state| {
-            if self.fails(state, |odds| odds.volume) {
-                return Err(VolumeError::Io {
-                    what: "unmount".to_owned(),
-                    source: broken(),
-                });
-            }
-            let found = state.checks.torn_down(pod_uid, &state.machine);
-            self.world.found(state, found);
-            state.machine.volumes.remove(pod_uid);
-            drop(std::fs::remove_dir_all(
-                self.world.dir.join("pods").join(pod_uid),
-            ));
-            Ok(())
-        })
-        .await
-    }
-
-    async fn pods(&self) -> Result<Vec<String>, VolumeError> {
-        self.step(1, |state| {
-            Ok(state.machine.volumes.keys().cloned().collect())
-        })
-        .await
-    }
-}
-
-impl Ports {
-    async fn directory(&self, pod_uid: &str) -> Result<PathBuf, VolumeError> {
-        let dir = self.world.dir.join("pods").join(pod_uid);
-        let made = self
-            .step(1, |state| {
-                state.machine.volumes.entry(pod_uid.to_owned()).or_default();
-                std::fs::create_dir_all(&dir)
-            })
-            .await;
-        made.map(|()| dir).map_err(|source| VolumeError::Io {
-            what: "make a pod's directory".to_owned(),
-            source,
-        })
     }
 }

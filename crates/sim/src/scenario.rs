@@ -2,7 +2,7 @@
 
 mod later;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -54,6 +54,11 @@ pub(crate) enum Act {
         container: String,
         target: Option<String>,
     },
+    /// Gives containers another size: lists of the spec.
+    Resize {
+        pod: String,
+        sizes: Value,
+    },
     /// Asks for the end of one.
     EndDebug {
         pod: String,
@@ -72,6 +77,8 @@ pub(crate) enum Mishap {
     DiskFull(Duration),
     /// The pause of some sandbox is killed, and everything in it.
     SandboxDies,
+    /// The machine has only so many bytes of memory left, for so long.
+    MemoryShort(u64, Duration),
 }
 
 /// Who dies after a number of steps.
@@ -102,6 +109,10 @@ pub(crate) struct Scenario {
     pub(crate) odds: Odds,
     /// What containers do, run by run, by Pod and container; the last goes on.
     pub(crate) runs: BTreeMap<(String, String), Vec<Run>>,
+    /// Containers, by Pod and name, that fill the volume they mount.
+    pub(crate) fills: BTreeSet<(String, String)>,
+    /// The node is told what it must have left.
+    pub(crate) has_thresholds: bool,
     /// From then on nothing goes wrong any more.
     pub(crate) calm: Duration,
 }
@@ -116,6 +127,8 @@ impl Scenario {
             deaths: Vec::new(),
             odds: Odds::default(),
             runs: BTreeMap::new(),
+            fills: BTreeSet::new(),
+            has_thresholds: false,
             calm,
         };
         for index in 0..dice.random_range(1..4) {

@@ -67,7 +67,8 @@ async fn acts(world: &World, client: &Client) {
         world.trace(format!("user: {}", short(&act)));
         let give_up = tokio::time::Instant::now() + PATIENCE;
         while let Err(error) = perform(world, client, &act).await {
-            let is_useless = matches!(&error, kube::Error::Api(e) if matches!(e.code, 404 | 422));
+            let is_useless =
+                matches!(&error, kube::Error::Api(e) if matches!(e.code, 403 | 404 | 422));
             if is_useless || tokio::time::Instant::now() >= give_up {
                 world.trace(format!("user: gives up: {error}"));
                 break;
@@ -140,6 +141,12 @@ async fn perform(world: &World, client: &Client, act: &Act) -> Result<(), kube::
             let added = json!({"name": container, "image": image, "targetContainerName": target});
             let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [added]}}));
             pods.patch_subresource("ephemeralcontainers", pod, &PatchParams::default(), &patch)
+                .await
+                .map(drop)
+        }
+        Act::Resize { pod, sizes } => {
+            let patch = Patch::Strategic(json!({ "spec": sizes }));
+            pods.patch_subresource("resize", pod, &PatchParams::default(), &patch)
                 .await
                 .map(drop)
         }

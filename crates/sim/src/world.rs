@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) agent: u64,
     pub(crate) full_until: Duration,
     pub(crate) cut_until: Duration,
+    /// So much memory is left, until then.
+    pub(crate) short: Option<(u64, Duration)>,
     is_calm: bool,
     is_dead: bool,
     steps: u64,
@@ -90,6 +92,7 @@ impl World {
             agent: 0,
             full_until: Duration::ZERO,
             cut_until: Duration::ZERO,
+            short: None,
             is_calm: false,
             is_dead: true,
             steps: 0,
@@ -169,6 +172,7 @@ impl World {
         let now = self.clock.passed();
         state.full_until = now;
         state.cut_until = now;
+        state.short = None;
         self.trace_in(&mut state, "calm".to_owned());
     }
 
@@ -188,6 +192,10 @@ impl World {
                 state.checks.clock_jumped(by);
             }
             Mishap::DiskFull(lasts) => state.full_until = passed + lasts,
+            Mishap::MemoryShort(left, lasts) => {
+                state.short = Some((left, passed + lasts));
+                state.checks.node_is_short();
+            }
             Mishap::SandboxDies => {
                 let ids = state.machine.sandboxes.iter();
                 let ready = ids.filter(|(_, s)| s.state == ports::runtime::SandboxState::Ready);

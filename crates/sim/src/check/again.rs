@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::{ContainerKind, restart};
-use ports::runtime::{ContainerState, ContainerStatus, Id, SandboxState};
+use ports::runtime::{ContainerState, ContainerStatus, Id, SandboxState, SandboxStatus};
 
 use super::{Checks, Known, ensure};
 use crate::machine::{Machine, Made};
@@ -55,14 +55,23 @@ pub(super) struct RestartAll {
     newest: BTreeSet<Id>,
 }
 
-/// The newest record of a container in the Pod's newest sandbox, if that is sound.
+/// The newest sandbox of a Pod.
+fn sandbox<'a>(machine: &'a Machine, uid: &str) -> Option<&'a SandboxStatus> {
+    let sandboxes = machine.sandboxes.values();
+    let own = sandboxes.filter(|s| s.metadata.uid == uid);
+    own.max_by_key(|s| s.metadata.attempt)
+}
+
+fn is_sound(machine: &Machine, uid: &str) -> bool {
+    sandbox(machine, uid).is_some_and(|s| s.state == SandboxState::Ready)
+}
+
+/// The newest record of a container in it.
 fn newest<'a>(machine: &'a Machine, uid: &str, name: &str) -> Option<&'a ContainerStatus> {
-    let sandboxes = machine.sandboxes.values().filter(|s| s.metadata.uid == uid);
-    let sandbox = sandboxes.max_by_key(|s| s.metadata.attempt)?;
+    let sandbox = sandbox(machine, uid)?;
     let all = machine.containers.values().map(|c| &c.status);
     let here = all.filter(|c| c.sandbox_id == sandbox.id && c.name == name);
     here.max_by_key(|c| c.attempt)
-        .filter(|_| sandbox.state == SandboxState::Ready)
 }
 
 /// Whether a container has ended in a way that restarts all.
@@ -102,11 +111,16 @@ impl Known {
         self.pod.metadata.deletion_timestamp.is_some() || self.is_gone || self.is_over
     }
 
-    /// Or it may be ended by its deadline at any time.
-    pub(super) fn may_end(&self) -> bool {
+    /// Or its deadline may end it at any time.
+    pub(super) fn is_told_to_end(&self) -> bool {
         let spec = self.pod.spec.as_ref();
         let has_deadline = spec.is_some_and(|s| s.active_deadline_seconds.is_some());
         self.ends() || has_deadline
+    }
+
+    /// Or its node.
+    pub(super) fn may_end(&self) -> bool {
+        self.is_told_to_end() || self.eviction().is_some()
     }
 }
 
@@ -125,7 +139,8 @@ impl Checks {
             return Ok(false);
         };
         let is_debug = kinds::kind_of(&known.pod, name) == ContainerKind::Ephemeral;
-        if is_debug || known.ends() || known.has_cause(name) {
+        let goes_on = is_sound(machine, uid) && !known.ends();
+        if is_debug || !goes_on || known.has_cause(name) {
             return Ok(false);
         }
         let sources = sources(known, machine, uid);
@@ -159,9 +174,12 @@ impl Checks {
         if known.restart_all.is_none() && is_newest && has_ended {
             let sources = sources(known, machine, uid);
             let is_debug = kinds::kind_of(&known.pod, name) == ContainerKind::Ephemeral;
-            ensure(!sources.is_empty() && !is_debug, || {
-                format!("13: the last record of {name} is removed")
-            })?;
+            if sources.is_empty() || is_debug {
+                // Records of a sandbox that died go before the next.
+                return ensure(!is_sound(machine, uid), || {
+                    format!("13: the last record of {name} is removed")
+                });
+            }
             begin(known, &sources, machine, passed, now)?;
         }
         let pod = known.pod.clone();
@@ -233,7 +251,7 @@ fn begin(
     let newest = newest.map(|c| c.id.clone()).collect();
     known.restart_all = Some(RestartAll { records, newest });
     let has_waited = sources.iter().any(|source| {
-        let is_edited = known.edited.contains(source);
+        let is_edited = known.edited.contains(source) || known.resized.contains(source);
         let past = known.containers.entry(source.clone()).or_default();
         past.waits_no_more(is_edited, passed, now).is_none()
     });
@@ -264,4 +282,17 @@ pub(super) fn check_anew(known: &mut Known, name: &str, machine: &Machine) -> Re
         past.hooked.clear();
     }
     Ok(())
+}
+
+/// A sandbox that died meanwhile ends the restart of all; who was removed by then begins anew in the next.
+pub(super) fn in_new_sandbox(known: &mut Known, machine: &Machine) {
+    if known.restart_all.take().is_none() {
+        return;
+    }
+    known.has_restarted_all = true;
+    let uid = known.pod.metadata.uid.clone().unwrap_or_default();
+    for (name, past) in &mut known.containers {
+        let mut all = machine.containers.values().map(|c| &c.status);
+        past.is_anew |= !all.any(|c| c.pod_uid == uid && c.name == *name);
+    }
 }

@@ -55,8 +55,12 @@ pub(super) fn check_stop(known: &Known, made: &Made, machine: &Machine) -> Resul
     let name = &made.status.name;
     let sandbox = machine.sandboxes.get(&made.status.sandbox_id);
     let is_sound = sandbox.is_some_and(|s| s.state == SandboxState::Ready);
-    let is_app = |made: &Made| kinds::kind_of(&known.pod, &made.status.name) == ContainerKind::App;
-    let has_apps = machine.running(&made.status.pod_uid).any(is_app);
+    // Who has failed its probe for good is not kept, and a Pod that keeps nobody ends.
+    let is_kept = |made: &Made| {
+        let name = &made.status.name;
+        kinds::kind_of(&known.pod, name) == ContainerKind::App && !known.has_cause(name)
+    };
+    let has_apps = machine.running(&made.status.pod_uid).any(is_kept);
     let is_asked = is_asked_to_end(&known.pod, name);
     ensure(
         is_asked || known.may_end() || !is_sound || !has_apps,

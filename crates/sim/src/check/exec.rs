@@ -1,5 +1,7 @@
 //! Probes and hooks: when they run (7), and what their failures may end (14).
 
+use std::time::Duration;
+
 use lifecycle::{ContainerKind, kinds};
 
 use super::{Checks, Known, Past, debug, ensure};
@@ -62,6 +64,7 @@ impl Checks {
         known: &Known,
         made: &Made,
         machine: &Machine,
+        grace: Duration,
     ) -> Result<(), String> {
         let (pod, status) = (&known.pod, &made.status);
         let spec = pod.spec.as_ref();
@@ -71,11 +74,14 @@ impl Checks {
         }
         let own_sandbox = machine.sandboxes.get(&status.sandbox_id);
         let is_sound = own_sandbox.is_some_and(|s| s.state == ports::runtime::SandboxState::Ready);
-        if !is_app || known.may_end() || !is_sound {
+        if !is_app || known.is_told_to_end() || !is_sound || known.has_cause(&status.name) {
             return Ok(());
         }
-        ensure(known.has_cause(&status.name), || {
-            format!("14: {} is stopped and did nothing", status.name)
+        let Some(most) = known.eviction() else {
+            return Err(format!("14: {} is stopped and did nothing", status.name));
+        };
+        ensure(grace <= most, || {
+            format!("16: {} is evicted within {grace:?}", status.name)
         })
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lifecycle::{ContainerKind, kinds};
 use ports::runtime::{SandboxState, SandboxStatus};
 
-use super::{Checks, Known, ensure};
+use super::{Checks, Known, again, ensure, sizes};
 use crate::machine::{Machine, Made};
 
 impl Checks {
@@ -22,6 +22,7 @@ impl Checks {
             return Err("6: a sandbox for a pod that was never stored".to_owned());
         };
         self.may_start(known, "a sandbox", passed)?;
+        sizes::check_limits(&known.pod, made)?;
         ensure(machine.running(uid).next().is_none(), || {
             "39: a sandbox is replaced while something runs".to_owned()
         })?;
@@ -36,8 +37,7 @@ impl Checks {
             format!("39: sandbox #{} beside {clash:?}", made.metadata.attempt)
         })?;
         if let Some(known) = self.pods.get_mut(uid) {
-            // Everything begins anew in it.
-            known.restart_all = None;
+            again::in_new_sandbox(known, machine);
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Checks {
         let Some(known) = self.pods.get(uid) else {
             return Ok(());
         };
-        self.has_reason(known, made, machine)?;
+        self.has_reason(known, made, machine, grace)?;
         // Before the first signal there may have been hooks.
         let seen = self.deletion_seen(known).unwrap_or(passed);
         if known.pod.metadata.deletion_timestamp.is_none() {
@@ -143,7 +143,7 @@ fn check_completed(
     let own_sandbox = machine.sandboxes.get(&made.status.sandbox_id);
     let is_sound = own_sandbox.is_some_and(|s| s.state == SandboxState::Ready);
     // A deadline ends a Pod at any time, and its grace begins then.
-    let is_other = known.is_gone || spec.active_deadline_seconds.is_some() || !is_sound;
+    let is_other = known.may_end() || !is_sound;
     let is_sidecar = kinds::kind_of(&known.pod, name) == ContainerKind::Sidecar;
     if !is_sidecar || is_other || known.has_cause(name) {
         return Ok(());

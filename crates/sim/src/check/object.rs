@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
 use lifecycle::{ContainerKind, kinds, restart};
 
-use super::{Checks, Known, again, debug, ensure};
+use super::{Checks, Known, again, debug, ensure, sizes};
 use crate::machine::{Machine, Made};
 
 /// Longer than any `postStart` hook, and the telling of it.
@@ -27,12 +27,19 @@ impl Checks {
         let known = self.pods.entry(uid).or_default();
         let old = std::mem::replace(&mut known.pod, pod);
         known.idle_writes = 0;
+        known.was_short |= self.was_short;
         let pod = &known.pod;
         if pod.metadata.deletion_timestamp.is_some() {
             known.deleted_at.get_or_insert(passed);
         }
         if old.metadata.uid.is_some() {
             known.edited.extend(edited(&old, pod));
+            for (name, restarts) in sizes::resized(&old, pod) {
+                if restarts {
+                    known.edited.insert(name.clone());
+                }
+                known.resized.insert(name);
+            }
         }
         let grace = |pod: &Pod| pod.metadata.deletion_grace_period_seconds;
         if grace(&old) != grace(pod) {
@@ -42,6 +49,7 @@ impl Checks {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let line = (summary(&old) != summary(pod)).then(|| format!("{name}: {}", summary(pod)));
         let found = check(known, &old, now, self.clock_went_back);
+        let found = found.and_then(|()| sizes::check_evicted(known));
         if old.status != known.pod.status {
             known.told_at = now;
         }
@@ -99,13 +107,16 @@ impl Checks {
 
     /// What is wrong with the Pods that are left when all is quiet.
     pub(crate) fn settled(&self, machine: &Machine, passed: Duration) -> Result<(), String> {
+        self.node_settled()?;
         for (uid, known) in self.pods.iter().filter(|(_, k)| !k.is_gone) {
             let name = known.pod.metadata.name.as_deref().unwrap_or_default();
             let phase = phase(&known.pod);
             ensure(known.pod.metadata.deletion_timestamp.is_none(), || {
                 format!("18: {name} was deleted and is still there, {phase}")
             })?;
-            ensure(phase != "Pending" || waits(&known.pod), || {
+            self.sizes_settled(uid, known, machine)?;
+            let may_wait = waits(&known.pod) || self.waits_for_room(uid, &known.pod);
+            ensure(phase != "Pending" || may_wait, || {
                 format!(
                     "{name} is Pending and waits for nothing: {}",
                     summary(&known.pod)

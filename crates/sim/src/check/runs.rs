@@ -262,6 +262,8 @@ fn check_restart(
         .and_then(|s| s.restart_policy.as_deref());
     let policy = member.spec.restart_policy.as_deref().or(pods);
     let is_edited = known.edited.contains(name);
+    let is_resized = known.resized.contains(name);
+    let is_unheard = known.deleted_at.is_some() && again::may_restart_all(&known.pod);
     // A new sandbox runs init containers again (39), and others that had not ended well.
     let is_replaced = known.sandbox_deaths > 0;
     let is_init = member.kind == ContainerKind::Init;
@@ -276,7 +278,8 @@ fn check_restart(
     // Who is stopped for a probe is started again, whatever it returns (§1.7).
     let was_sick = std::mem::take(&mut past.is_sick);
     past.has_failed_hook = false;
-    let is_anew = std::mem::take(&mut past.is_anew);
+    // An agent that has not heard of the deletion yet may have restarted all of them.
+    let is_anew = std::mem::take(&mut past.is_anew) || is_unheard;
     let Some((.., code)) = past.last_end.filter(|_| !is_anew) else {
         return Ok(());
     };
@@ -293,7 +296,8 @@ fn check_restart(
     ensure(policy != Some("OnFailure") || code != 0 || is_other, || {
         format!("9: {name} runs again after success")
     })?;
-    match past.waits_no_more(is_edited, passed, now) {
+    // Back-off is forgotten with the size, too (§4.1).
+    match past.waits_no_more(is_edited || is_resized, passed, now) {
         Some((waited, least)) => Err(format!(
             "11: {name} restarts after {waited:?} and not {least} s"
         )),

@@ -1,5 +1,5 @@
-//! What Pods have beyond the plain ones, drawn by dice of their own: rules that restart containers, and what a user adds to them
-//! while they live.
+//! What Pods have beyond the plain ones, drawn by dice of their own: rules that restart containers, sizes, what a user does to
+//! them while they live, and what the node runs out of.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::{Act, Scenario, draw_run, millis, one_of};
+use super::{Act, Mishap, Scenario, draw_run, millis, one_of};
 
 /// Sets these dice apart from those of the plain Pods.
 const APART: u64 = 0x6c61_7465;
@@ -18,8 +18,77 @@ impl Scenario {
         let mut dice = StdRng::seed_from_u64(seed ^ APART);
         for (name, made, mut pod) in self.pods() {
             draw_rules(&mut dice, &mut pod["spec"]);
+            self.draw_sizes(&mut dice, &name, &mut pod, made);
+            self.draw_filling(&mut dice, &name, &mut pod);
             self.draw_debugging(&mut dice, &name, &pod, made);
             self.replace(&name, &pod);
+        }
+        self.draw_shortage(&mut dice);
+    }
+
+    /// Times at which the machine has too little memory, by the hard threshold or by the soft one.
+    fn draw_shortage(&mut self, dice: &mut StdRng) {
+        self.has_thresholds = dice.random_bool(0.25);
+        if !self.has_thresholds {
+            return;
+        }
+        for _ in 0..dice.random_range(1..3) {
+            let left = one_of(dice, &[50_u64 << 20, 150 << 20]);
+            let at = self.moment(dice);
+            let lasts = millis(dice, 1_000..60_000);
+            self.mishaps.push((at, Mishap::MemoryShort(left, lasts)));
+        }
+    }
+
+    /// Sizes, and a user who changes them: to what fits, to what has to wait, and to what the node never has.
+    fn draw_sizes(&mut self, dice: &mut StdRng, name: &str, pod: &mut Value, made: Duration) {
+        if !dice.random_bool(0.3) {
+            return;
+        }
+        let may_restart = pod["spec"]["restartPolicy"] != "Never";
+        let mut resizable: Vec<(&str, String)> = Vec::new();
+        for list in ["initContainers", "containers"] {
+            for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+                let milli = dice.random_range(20..100);
+                container["resources"] = sizes(milli, dice.random_range(20..60));
+                let is_plain = list == "containers" || container["restartPolicy"] == "Always";
+                if may_restart && dice.random_bool(0.3) {
+                    container["resizePolicy"] =
+                        json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+                }
+                if is_plain {
+                    let name = container["name"].as_str().unwrap_or_default();
+                    resizable.push((list, name.to_owned()));
+                }
+            }
+        }
+        for _ in 0..dice.random_range(0..4) {
+            let (list, container) = &resizable[dice.random_range(0..resizable.len())];
+            let milli = match dice.random_range(0..10) {
+                0 => 2_500,
+                1..5 => dice.random_range(900..1_800),
+                _ => dice.random_range(10..300),
+            };
+            let size = sizes(milli, dice.random_range(5..100));
+            let act = Act::Resize {
+                pod: name.to_owned(),
+                sizes: json!({*list: [{"name": container, "resources": size}]}),
+            };
+            self.acts.push((made + millis(dice, 0..150_000), act));
+        }
+    }
+
+    /// A volume that may not grow, and who lets it grow.
+    fn draw_filling(&mut self, dice: &mut StdRng, name: &str, pod: &mut Value) {
+        let has_volume = pod["spec"]["volumes"].is_array();
+        if !has_volume || !dice.random_bool(0.4) {
+            return;
+        }
+        pod["spec"]["volumes"][1]["emptyDir"]["sizeLimit"] = "1Mi".into();
+        if dice.random_bool(0.6) {
+            let first = pod["spec"]["containers"][0]["name"].as_str();
+            let filler = first.unwrap_or_default().to_owned();
+            self.fills.insert((name.to_owned(), filler));
         }
     }
 
@@ -80,6 +149,13 @@ impl Scenario {
             }
         }
     }
+}
+
+/// Requests, and twice as much as limits.
+fn sizes(milli: u32, mebi: u32) -> Value {
+    let size =
+        |by: u32| json!({"cpu": format!("{}m", milli * by), "memory": format!("{}Mi", mebi * by)});
+    json!({"requests": size(1), "limits": size(2)})
 }
 
 /// Rules for containers that have a policy of their own, which they may be given for that.
