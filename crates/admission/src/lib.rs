@@ -38,6 +38,7 @@ pub mod limits;
 mod meta;
 pub mod namespace;
 mod net;
+mod networkpolicy;
 mod node;
 mod ownership;
 pub mod persistentvolume;
@@ -136,6 +137,7 @@ pub fn rules(resource: &str) -> Rules {
         "replicasets.apps" => replicaset::RULES,
         "ingresses.networking.k8s.io" => ingress::RULES,
         "ingressclasses.networking.k8s.io" => ingressclass::RULES,
+        "networkpolicies.networking.k8s.io" => networkpolicy::RULES,
         "ipaddresses.networking.k8s.io" => ipaddress::RULES,
         "servicecidrs.networking.k8s.io" => servicecidr::RULES,
         "poddisruptionbudgets.policy" => disruption::RULES,
@@ -195,6 +197,7 @@ pub fn warnings(resource: &str, new: &Value, old: Option<&Value>) -> Vec<String>
         "csidrivers.storage.k8s.io" => csi::driver_warnings(new, old),
         "csistoragecapacities.storage.k8s.io" => csi::capacity_warnings(new),
         "resourcequotas" if old.is_none() => resourcequota::warnings(new),
+        "networkpolicies.networking.k8s.io" => networkpolicy::warnings(new),
         _ => workload::warnings(resource, new, old),
     }
 }

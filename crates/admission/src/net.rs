@@ -81,6 +81,34 @@ pub(crate) fn cidr(path: &Path, text: &str, old: &[&str]) -> ErrorList {
     ErrorList::new()
 }
 
+/// Whether the text is a network, written in whatever way.
+pub(crate) fn is_cidr(text: &str) -> bool {
+    parse_cidr(text).is_some()
+}
+
+/// Whether a network is part of another, and not all of it.
+pub(crate) fn is_strictly_within(inner: &str, outer: &str) -> bool {
+    match (parse_cidr(inner), parse_cidr(outer)) {
+        (Some((ip, length)), Some((base, bits))) => {
+            ip.is_ipv4() == base.is_ipv4()
+                && length > bits
+                && network_of(ip, bits) == network_of(base, bits)
+        }
+        _ => false,
+    }
+}
+
+/// What there is to say of a valid network that is not written as it should be.
+pub(crate) fn cidr_warning(path: &Path, text: &str) -> Option<String> {
+    let (ip, bits) = parse_cidr(text).filter(|(ip, _)| ip.is_ipv6())?;
+    let canonical = format!("{ip}/{bits}");
+    (canonical != text).then(|| {
+        format!(
+            "{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})"
+        )
+    })
+}
+
 /// Address and prefix length of a network, read as Go's older parser did.
 fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = text.split_once('/')?;

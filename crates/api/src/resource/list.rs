@@ -290,6 +290,14 @@ pub static RESOURCES: &[Resource] = &[
     Resource::new(
         "networking.k8s.io",
         "v1",
+        "NetworkPolicy",
+        "networkpolicies",
+        "networkpolicy",
+    )
+    .short(&["netpol"]),
+    Resource::new(
+        "networking.k8s.io",
+        "v1",
         "IPAddress",
         "ipaddresses",
         "ipaddress",

@@ -162,6 +162,7 @@ fn printer(resource: &str) -> Printer {
         "scales.autoscaling" => workloads::SCALES,
         "ingresses.networking.k8s.io" => networking::INGRESSES,
         "ingressclasses.networking.k8s.io" => networking::CLASSES,
+        "networkpolicies.networking.k8s.io" => networking::POLICIES,
         "ipaddresses.networking.k8s.io" => networking::ADDRESSES,
         "servicecidrs.networking.k8s.io" => networking::RANGES,
         "poddisruptionbudgets.policy" => simple::DISRUPTION_BUDGETS,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::workloads::formatted_selector;
 use super::{Column, Printer, age, list, name, text, text_or};
 
 /// Hosts that are named before the rest is counted.
@@ -30,6 +31,14 @@ pub(super) const CLASSES: Printer = Printer {
         Column::AGE,
     ],
     cells: class,
+};
+
+pub(super) const POLICIES: Printer = Printer {
+    columns: &[Column::NAME, Column::text("Pod-Selector"), Column::AGE],
+    cells: |object, now| {
+        let selector = formatted_selector(&object["spec"]["podSelector"]);
+        vec![name(object), selector, age(object, now)]
+    },
 };
 
 pub(super) const RANGES: Printer = Printer {

@@ -403,6 +403,7 @@ fn rows_of_the_network() {
     const INGRESSES: &str = "ingresses.networking.k8s.io";
     const CLASSES: &str = "ingressclasses.networking.k8s.io";
     const ADDRESSES: &str = "ipaddresses.networking.k8s.io";
+    const POLICIES: &str = "networkpolicies.networking.k8s.io";
     let hosts = |hosts: &[&str]| {
         let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
         json!({"metadata": {"name": "i"}, "spec": {"rules": rules}})
@@ -445,6 +446,12 @@ fn rows_of_the_network() {
             json!({"metadata": {"name": "c", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
                    "spec": {"controller": "a.b/c", "parameters": {"apiGroup": "d.e", "kind": "K", "name": "n"}}}),
             "c (default)|a.b/c|K.d.e/n|<unknown>",
+        ),
+        (
+            "a policy for some Pods",
+            POLICIES,
+            json!({"metadata": {"name": "p"}, "spec": {"podSelector": {"matchLabels": {"b": "c"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]}}}),
+            "p|a,b=c|<unknown>",
         ),
         (
             "a range of two families",

@@ -10,6 +10,7 @@ use crate::support::{Answer, Server};
 
 const GROUP: &str = "/apis/networking.k8s.io/v1";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
 const CLASSES: &str = "/apis/networking.k8s.io/v1/ingressclasses";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 const RANGE: &str = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
@@ -85,6 +86,7 @@ async fn the_group_is_discovered() {
         json!(["ingresses", "Ingress", true, ["ing"]]),
         json!(["ingresses/status", "Ingress", true, null]),
         json!(["ipaddresses", "IPAddress", false, ["ip"]]),
+        json!(["networkpolicies", "NetworkPolicy", true, ["netpol"]]),
         json!(["servicecidrs", "ServiceCIDR", false, null]),
         json!(["servicecidrs/status", "ServiceCIDR", false, null]),
     ];
@@ -133,6 +135,44 @@ async fn ingresses_take_all_operations() {
     assert_eq!((removed.code, server.get(&path).await.code), (200, 404));
     server.ask("DELETE", INGRESSES, Value::Null).await;
     assert_eq!(len(&server.get(INGRESSES).await), 0);
+}
+
+#[tokio::test]
+async fn policies_take_all_operations() {
+    let server = Server::start().await;
+    let policy = |name: &str| json!({"metadata": {"name": name, "labels": {"special": "yes"}}, "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]}});
+    for name in ["a", "b", "c"] {
+        let made = server.ask("POST", POLICIES, policy(name)).await;
+        assert_eq!(made.code, 201, "{made:?}");
+        assert_eq!(made.body["metadata"]["generation"], 1);
+        let wanted = json!({"podSelector": {}, "ingress": [{"ports": [{"port": 80, "protocol": "TCP"}]}], "policyTypes": ["Ingress"]});
+        assert_eq!(made.body["spec"], wanted);
+        assert!(made.body.get("status").is_none());
+    }
+    for collection in [POLICIES, &format!("{GROUP}/networkpolicies")] {
+        let listed = server
+            .get(&format!("{collection}?labelSelector=special%3Dyes"))
+            .await;
+        assert_eq!(len(&listed), 3, "{collection}");
+    }
+    annotate(&server, POLICIES, "a").await;
+    let path = format!("{POLICIES}/a");
+    let block = json!({"ipBlock": {"cidr": "fd00:0::/48"}});
+    let changed = json!({"spec": {"ingress": [{"from": [block]}]}});
+    let changed = merge(&server, &path, changed).await;
+    assert_eq!(changed.body["metadata"]["generation"], 2, "{changed:?}");
+    assert!(
+        changed.warnings[0].contains("RFC 5952 canonical format"),
+        "{changed:?}"
+    );
+    let wrong = json!({"spec": {"policyTypes": ["Both"]}});
+    let wrong = merge(&server, &path, wrong).await;
+    let text = "NetworkPolicy.networking.k8s.io \"a\" is invalid: spec.policyTypes[0]: Unsupported value: \"Both\": supported values: \"Ingress\", \"Egress\"";
+    assert_eq!(wrong.body["message"], text);
+    let removed = server.ask("DELETE", &path, Value::Null).await;
+    assert_eq!((removed.code, server.get(&path).await.code), (200, 404));
+    server.ask("DELETE", POLICIES, Value::Null).await;
+    assert_eq!(len(&server.get(POLICIES).await), 0);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod events;
 mod other;
 mod pod;
+mod policy;
 mod quotas;
 mod service;
 mod sets;
@@ -55,6 +56,10 @@ pub(crate) fn describe(object: &Value, beside: &Beside, now: Timestamp) -> Strin
         ("v1", "PersistentVolumeClaim") => storage::claim(&mut out, object, &beside.parts, now),
         ("v1", "PersistentVolume") => storage::volume(&mut out, object, now),
         ("storage.k8s.io/v1", "StorageClass") => storage::class(&mut out, object),
+        ("networking.k8s.io/v1", "NetworkPolicy") => {
+            policy::network_policy(&mut out, object);
+            with_events = false;
+        }
         ("v1", "LimitRange") => {
             quotas::limits(&mut out, object);
             with_events = false;

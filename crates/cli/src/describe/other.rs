@@ -96,7 +96,7 @@ pub(super) fn priority_class(out: &mut Tabs, object: &Value) {
 }
 
 /// A LabelSelector in one line.
-fn label_selector(selector: &Value) -> String {
+pub(super) fn label_selector(selector: &Value) -> String {
     if selector.is_null() {
         return "<unset>".into();
     }
