@@ -1,5 +1,7 @@
-//! The words of redirected traffic: where connections are addressed to, and where they go instead. Plain values, no Kubernetes.
+//! The words of redirected traffic: where connections are addressed to, and where they go instead; and of what is let through
+//! ([`policy`]). Plain values, no Kubernetes.
 
+pub mod policy;
 mod range;
 
 use std::collections::{BTreeMap, BTreeSet};

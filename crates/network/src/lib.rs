@@ -1,8 +1,8 @@
 //! The built-in Pod network: a bridge on the node, a veth pair and an address for each Pod, masquerade outward; and what is addressed to
-//! services, sent to those behind them.
+//! services, sent to those behind them; and what Pods may receive and send.
 //!
 //! All of it through netlink, without helper binaries. The address pool and the choice of bridge and range are kept on disk, so
-//! that a restarted engine finds its Pods' addresses again. Who is behind a service is not decided here, and neither are DNS and policies.
+//! that a restarted engine finds its Pods' addresses again. Who is behind a service is not decided here, neither is who may reach whom, nor DNS.
 //!
 //! Pods reach each other through the node: a Pod has its address alone, not the range, and everything goes to the gateway. So the node sees
 //! both ways of what it redirects.
@@ -14,6 +14,7 @@ mod conntrack;
 mod link;
 mod netlink;
 mod nft;
+mod policies;
 mod pool;
 mod services;
 mod setup;
@@ -29,6 +30,7 @@ use rustix::io::Errno;
 
 pub use nat::{Ipv4Range, RangeError};
 use netlink::{Family, Refused, Socket};
+pub use policies::Policies;
 use pool::Pool;
 pub use services::Services;
 use setup::Chosen;

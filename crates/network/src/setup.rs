@@ -177,7 +177,11 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
     }
     let mut netfilter = Socket::open(Family::Netfilter)
         .map_err(|error| kernel("open a netfilter socket", error))?;
-    for table in [bridge.to_owned(), services_table(bridge)] {
+    for table in [
+        bridge.to_owned(),
+        services_table(bridge),
+        policies_table(bridge),
+    ] {
         match netfilter.transact(&nft::remove(&table)) {
             Err(refused) if !refused.is(Errno::NOENT) => return Err(refused.into()),
             _ => {}
@@ -189,6 +193,11 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
 /// The firewall table of services, of the engine that has this bridge.
 pub(crate) fn services_table(bridge: &str) -> String {
     format!("{bridge}-services")
+}
+
+/// The firewall table of policies, of the engine that has this bridge.
+pub(crate) fn policies_table(bridge: &str) -> String {
+    format!("{bridge}-policies")
 }
 
 /// Index of a link in the socket's namespace; `None` if there is no link of that name.

@@ -1,4 +1,4 @@
-//! A Pod's place on the network (the shape of CNI's ADD and DEL), and the traffic that is sent elsewhere than it is addressed to.
+//! A Pod's place on the network (the shape of CNI's ADD and DEL), the traffic that is sent elsewhere than it is addressed to, and what is let through.
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -72,4 +72,31 @@ pub trait Redirects: Send + Sync {
     /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on,
     /// wherever they lead; datagrams go where they would be sent now.
     async fn change(&self, change: nat::Change) -> Result<(), NetworkError>;
+}
+
+/// Lets through what some Pods may receive and send, and nothing else to and from them; other Pods are free.
+#[async_trait]
+pub trait Filter: Send + Sync {
+    /// Carries a change out, wholly or not at all, at a cost that grows with the change. The first one after a start, and one after a
+    /// failure, has to be [`nat::policy::Change::anew`]; until then things are as they were. Connections that exist go on.
+    async fn change(&self, change: nat::policy::Change) -> Result<(), NetworkError>;
+}
+
+/// Holds Pods back until what they may receive and send is settled.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Returns when every policy that is known by now and is about the Pod holds at its address. To be awaited between the moment the Pod
+    /// has its address and the start of its first container.
+    async fn pass(&self, pod: &PodName<'_>, address: IpAddr);
+}
+
+/// Which Pod is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct PodName<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID: not one that comes after it.
+    pub uid: &'a str,
 }

@@ -68,19 +68,26 @@ pub(super) const NEW: Connection = Connection {
     key: 0,
     bit: 1 << 3,
 };
+/// It was let through before, or belongs to one that was.
+pub(super) const KNOWN: Connection = Connection {
+    key: 0,
+    bit: 1 << 1 | 1 << 2,
+};
 /// Its destination was rewritten (`IPS_DST_NAT`).
 pub(super) const REDIRECTED: Connection = Connection {
     key: 2,
     bit: 1 << 5,
 };
 
-/// How a packet is refused (`NFT_REJECT_*`).
+/// How a packet is refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reject {
     /// ICMP "port unreachable".
-    Unreachable = 0,
+    Unreachable,
+    /// ICMP "communication administratively prohibited" (RFC 1812).
+    Prohibited,
     /// A TCP reset.
-    Reset = 1,
+    Reset,
 }
 
 /// What becomes of a set's element from within a rule (`NFT_DYNSET_OP_*`).
@@ -191,9 +198,30 @@ pub(super) fn miss(rule: Message, set: &str, id: Option<u32>, key: Register) -> 
 /// Drops the packet.
 pub(super) fn drop(rule: Message) -> Message {
     const DROP: u32 = 0;
+    verdict(rule, |m| m.attr_be32(1, DROP))
+}
+
+/// Lets the packet through, as far as this base chain goes.
+pub(super) fn accept(rule: Message) -> Message {
+    const ACCEPT: u32 = 1;
+    verdict(rule, |m| m.attr_be32(1, ACCEPT))
+}
+
+/// Goes through another chain, and on from here if that says nothing.
+pub(super) fn jump(rule: Message, chain: &str) -> Message {
+    const JUMP: i32 = -3;
+    verdict(rule, |m| m.attr_be32(1, JUMP as u32).attr_str(2, chain))
+}
+
+/// Goes on in another chain, and never comes back to this one.
+pub(super) fn go_to(rule: Message, chain: &str) -> Message {
+    const GOTO: i32 = -4;
+    verdict(rule, |m| m.attr_be32(1, GOTO as u32).attr_str(2, chain))
+}
+
+fn verdict(rule: Message, what: impl FnOnce(Message) -> Message) -> Message {
     expression(rule, "immediate", |m| {
-        m.attr_be32(1, VERDICT)
-            .nest(2, |data| data.nest(2, |verdict| verdict.attr_be32(1, DROP)))
+        m.attr_be32(1, VERDICT).nest(2, |data| data.nest(2, what))
     })
 }
 
@@ -273,12 +301,15 @@ pub(super) fn masquerade(rule: Message) -> Message {
     expression(rule, "masq", |m| m)
 }
 
-/// Tells the sender that nobody is there.
+/// Tells the sender that it gets no answer.
 pub(super) fn reject(rule: Message, how: Reject) -> Message {
-    const PORT_UNREACHABLE: u8 = 3;
-    expression(rule, "reject", |m| {
-        m.attr_be32(1, how as u32).attr(2, &[PORT_UNREACHABLE])
-    })
+    // `NFT_REJECT_ICMP_UNREACH` with an ICMP code, and `NFT_REJECT_TCP_RST`.
+    let (kind, code) = match how {
+        Reject::Unreachable => (0, 3u8),
+        Reject::Prohibited => (0, 13),
+        Reject::Reset => (1, 0),
+    };
+    expression(rule, "reject", |m| m.attr_be32(1, kind).attr(2, &[code]))
 }
 
 fn expression(rule: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use nat::{Address, Front, Outside, Redirect, Unserved};
+use nat::{Address, Front, Outside, Protocol, Redirect, Unserved};
 
 use super::set::Value;
 
@@ -37,8 +37,11 @@ pub(super) type Place = (&'static str, Vec<u8>, Value);
 /// The front's places in the maps.
 pub(super) fn places(front: &Front, to: &Redirect) -> Vec<Place> {
     let (key, is_node) = match front.address {
-        Address::Ip(ip) => ([ip.octets().to_vec(), transport(front)].concat(), false),
-        Address::Node => (transport(front), true),
+        Address::Ip(ip) => (
+            [ip.octets().to_vec(), transport(front.protocol, front.port)].concat(),
+            false,
+        ),
+        Address::Node => (transport(front.protocol, front.port), true),
     };
     let name = |maps: Maps| if is_node { maps.node } else { maps.ip };
     let mut places = Vec::new();
@@ -100,16 +103,14 @@ fn outside(front: &Front) -> String {
 }
 
 /// Protocol and port as registers hold them: each fills up four bytes.
-fn transport(front: &Front) -> Vec<u8> {
-    let [high, low] = front.port.to_be_bytes();
-    vec![front.protocol.number(), 0, 0, 0, high, low, 0, 0]
+pub(super) fn transport(protocol: Protocol, port: u16) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    vec![protocol.number(), 0, 0, 0, high, low, 0, 0]
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-
-    use nat::Protocol;
 
     use super::*;
 

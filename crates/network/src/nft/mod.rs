@@ -4,10 +4,12 @@
 //! never touched.
 
 pub(crate) mod pods;
+pub(crate) mod policies;
 pub(crate) mod services;
 
 mod expression;
 mod front;
+mod interval;
 mod set;
 
 use crate::netlink::{Message, NF_TABLES, NLM_F_APPEND, NLM_F_CREATE, netfilter};

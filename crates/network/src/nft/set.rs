@@ -56,6 +56,11 @@ pub(super) const FRONT: Kind = Kind {
     shown_as: IPV4 << 12 | PROTOCOL << 6 | PORT,
     length: 12,
 };
+/// A port.
+pub(super) const PORTS: Kind = Kind {
+    shown_as: PORT,
+    length: 2,
+};
 /// A protocol and a port.
 pub(super) const TRANSPORT: Kind = Kind {
     shown_as: PROTOCOL << 6 | PORT,

@@ -3,4 +3,5 @@
 mod node;
 mod outside;
 mod pods;
+mod policies;
 mod services;

@@ -146,7 +146,7 @@ pub(crate) fn datagrams_to(front: Front) -> UdpSocket {
 }
 
 /// What the stream's other end sends back.
-fn echo(mut stream: &TcpStream, text: &str) -> String {
+pub(crate) fn echo(mut stream: &TcpStream, text: &str) -> String {
     stream.write_all(text.as_bytes()).expect("writes");
     let mut bytes = vec![0; text.len()];
     stream.read_exact(&mut bytes).expect("reads");
@@ -154,7 +154,7 @@ fn echo(mut stream: &TcpStream, text: &str) -> String {
 }
 
 /// On a node whose bridges let their frames through the firewall (br_netfilter), where the kernel can, and on one where they do not.
-fn with_and_without_bridge_filter(test: fn(&Config)) {
+pub(crate) fn with_and_without_bridge_filter(test: fn(&Config)) {
     const SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     for setting in ["0", "1"] {
         on_a_node(move |config| {

@@ -8,6 +8,7 @@ use nat::{Ipv4Range, Redirect};
 use super::super::expression::{
     IPV4_SOURCE, Learn, Register, drop, find, learn, load, map, miss, random, redirect,
 };
+use super::super::interval::{bounds, elements, merged, of_addresses};
 use super::super::rule;
 use super::super::set::{
     self, ADDRESS, BACKEND, Element, NUMBER, OF_RULE, Value, intervals_of_rule, map_of_rule,
@@ -38,7 +39,8 @@ impl Batch<'_> {
         }
         let id = self.next_set();
         self.put(intervals_of_rule(self.table, id, ADDRESS));
-        let elements = intervals(sources);
+        let sources = merged(sources.iter().map(bounds).collect());
+        let elements = elements(&sources, of_addresses);
         self.messages
             .extend(set::add(self.table, OF_RULE, Some(id), &elements));
         self.put(rule(self.table, chain, |m| {
@@ -106,30 +108,6 @@ impl Batch<'_> {
     }
 }
 
-/// Where addresses of the ranges begin and end; those that overlap are one.
-fn intervals(ranges: &BTreeSet<Ipv4Range>) -> Vec<Element> {
-    let bounds = |range: &Ipv4Range| {
-        let first = u64::from(u32::from(range.base()));
-        (first, first + range.size())
-    };
-    let mut merged: Vec<(u64, u64)> = Vec::new();
-    // In order of their first addresses.
-    for (first, end) in ranges.iter().map(bounds) {
-        match merged.last_mut() {
-            Some(last) if first <= last.1 => last.1 = last.1.max(end),
-            _ => merged.push((first, end)),
-        }
-    }
-    let key = |address: u64| Some(u32::try_from(address).ok()?.to_be_bytes().to_vec());
-    let elements = merged.into_iter().flat_map(|(first, end)| {
-        // What goes on to the last address has no end.
-        [(first, Value::Nothing), (end, Value::End)]
-    });
-    elements
-        .filter_map(|(address, value)| Some((key(address)?, value)))
-        .collect()
-}
-
 /// Takes a backend by chance, of a map and how many are in it.
 fn choose(m: Message, (all, count): (u32, u32), backend: Register) -> Message {
     let number = Register(backend.0 + 2);
@@ -153,40 +131,4 @@ fn bytes_of(backend: &SocketAddrV4) -> Vec<u8> {
     bytes.extend(backend.port().to_be_bytes());
     bytes.extend([0; 2]);
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn ranges_that_overlap_are_one_interval() {
-        for (ranges, expected) in [
-            (&["10.0.0.0/8"][..], "10.0.0.0-11.0.0.0"),
-            (
-                &["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16"],
-                "10.0.0.0-11.0.0.0",
-            ),
-            (
-                &["192.0.2.7/32", "10.0.0.0/31"],
-                "10.0.0.0-10.0.0.2 192.0.2.7-192.0.2.8",
-            ),
-            (&["128.0.0.0/1", "255.0.0.0/8"], "128.0.0.0"),
-            (&["0.0.0.0/0"], "0.0.0.0"),
-        ] {
-            let ranges = ranges.iter().map(|range| range.parse().expect("a range"));
-            let mut shown = String::new();
-            for (key, value) in intervals(&ranges.collect()) {
-                let sign = match value {
-                    Value::End => "-",
-                    _ => " ",
-                };
-                let address = Ipv4Addr::from(<[u8; 4]>::try_from(key).expect("an address"));
-                shown += &format!("{sign}{address}");
-            }
-            assert_eq!(shown.trim(), expected);
-        }
-    }
 }
