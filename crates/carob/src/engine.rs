@@ -71,6 +71,9 @@ impl Engine {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let client = |user: UserInfo| kube::Client::new(api.router().with_user(user), "default");
+        let as_proxy = client(UserInfo::new("system:kube-proxy", &[]));
+        let (guard, waiting) = proxy::Guard::new(as_proxy.clone(), Arc::new(served.policies));
+        tasks.spawn(guard.run(shutdown.clone()));
         let agent = kubelet::Kubelet::new(
             kubelet_config(settings, &effects.network.node_ips(), served.cluster_dns),
             client(UserInfo::node(&settings.node_name)),
@@ -78,6 +81,7 @@ impl Engine {
             effects.images.clone(),
             effects.volumes.clone(),
             clock.clone(),
+            Some(Arc::new(waiting)),
         );
         api.set_node_server(agent.node_server());
         tasks.spawn(agent.run(shutdown.clone()));
@@ -97,7 +101,6 @@ impl Engine {
             )))
             .run(shutdown.clone()),
         );
-        let as_proxy = client(UserInfo::new("system:kube-proxy", &[]));
         let services = Arc::new(served.services);
         tasks.spawn(
             proxy::Proxy::new(as_proxy, services, &settings.node_name).run(shutdown.clone()),
@@ -171,6 +174,7 @@ struct Served {
     api: Arc<ApiServer>,
     clock: Arc<dyn Clock>,
     services: network::Services,
+    policies: network::Policies,
     /// Where Pods reach it, unless it listens everywhere.
     for_pods: Option<TcpListener>,
     name_server: dns::Sockets,
@@ -193,6 +197,10 @@ impl Served {
             .network
             .services(settings.service_range.or(kept))
             .context("bring the network of Services up")?;
+        let policies = effects
+            .network
+            .policies()
+            .context("get ready for policies")?;
         let gateway = effects.network.gateway();
         let advertise = SocketAddr::new(gateway, address.port());
         let for_pods = match address.ip().is_unspecified() {
@@ -223,6 +231,7 @@ impl Served {
             api,
             clock,
             services,
+            policies,
             for_pods,
             name_server,
             cluster_dns: ApiServer::dns_address(store.as_ref()),

@@ -11,6 +11,7 @@ use kube::Client;
 use lifecycle::pressure::Pressure;
 use ports::clock::Clock;
 use ports::images::Images;
+use ports::network::Gate;
 use ports::runtime::{ContainerRuntime, ContainerStatus};
 use ports::volumes::Volumes;
 use tokio::sync::{Notify, watch};
@@ -35,6 +36,8 @@ pub(crate) struct Agent {
     pub(crate) pulls: KeptPulls,
     pub(crate) volumes: Arc<dyn Volumes>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where Pods are held back until what they may receive and send is settled.
+    pub(crate) gate: Option<Arc<dyn Gate>>,
     pub(crate) recorder: Recorder,
     pub(crate) watches: Watches,
     /// Every Service, kept up to date by a watch.

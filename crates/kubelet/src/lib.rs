@@ -55,6 +55,7 @@ use std::sync::{Arc, RwLock};
 use kube::Client;
 use ports::clock::Clock;
 use ports::images::Images;
+use ports::network::Gate;
 use ports::node::NodeServer;
 use ports::runtime::ContainerRuntime;
 use ports::volumes::Volumes;
@@ -77,7 +78,8 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// An agent for one node. Nothing happens before [`Kubelet::run`].
+    /// An agent for one node. Nothing happens before [`Kubelet::run`]. If there is a gate, Pods with addresses of their own pass it before
+    /// anything of them starts.
     pub fn new(
         config: Config,
         client: Client,
@@ -85,6 +87,7 @@ impl Kubelet {
         images: Arc<dyn Images>,
         volumes: Arc<dyn Volumes>,
         clock: Arc<dyn Clock>,
+        gate: Option<Arc<dyn Gate>>,
     ) -> Self {
         let (recorder, poster) =
             recorder::new(client.clone(), config.node_name.clone(), clock.clone());
@@ -108,6 +111,7 @@ impl Kubelet {
             images,
             volumes,
             clock,
+            gate,
             recorder,
         };
         Kubelet {

@@ -1,8 +1,12 @@
-//! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy), and that of host ports to their Pods.
+//! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy), and that of host ports to their Pods; and
+//! lets through what policies do (the place of a network plugin).
 //!
-//! One task with watches of Services, of the EndpointSlices that have one and of the node's Pods. [`netplan`] decides what an event
+//! [`Proxy`] is one task with watches of Services, of the EndpointSlices that have one and of the node's Pods. [`netplan`] decides what an event
 //! changes; [`Redirects`] carries it out, one change at a time, and what is heard meanwhile is taken together in the next. Nothing is
-//! carried out before every watch has told all there is: until then traffic goes where an earlier engine has sent it.
+//! carried out before every watch has told all there is: until then traffic goes where an earlier engine has sent it. [`Guard`] is
+//! another of the same kind, with watches of NetworkPolicies and, while there are any, of Pods and namespaces.
+
+mod guard;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +23,8 @@ use netplan::State;
 use ports::network::Redirects;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+pub use guard::{Guard, Waiting};
 
 /// Slices of headless Services lead nowhere; those without a Service are nobody's (upstream's kube-proxy asks for the same).
 const SLICES: &str = "kubernetes.io/service-name,!service.kubernetes.io/headless";

@@ -189,6 +189,7 @@ impl Engine {
             ports.clone(),
             ports,
             world.clock.clone(),
+            None,
         );
         self.api.set_node_server(agent.node_server());
         self.agent = Some(self.tasks.spawn(agent.run(self.shutdown.clone())));

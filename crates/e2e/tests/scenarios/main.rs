@@ -15,6 +15,7 @@ mod init;
 mod jobs;
 mod limits;
 mod namespaces;
+mod policies;
 mod prepare;
 mod pressure;
 mod priority;
@@ -63,6 +64,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         prepare::SCENARIOS,
         sidecar::SCENARIOS,
         storage::SCENARIOS,
+        policies::SCENARIOS,
         proxies::SCENARIOS,
         services::SCENARIOS,
         dns::SCENARIOS,

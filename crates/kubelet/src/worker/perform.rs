@@ -10,7 +10,10 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use lifecycle::resize::Pending;
 use lifecycle::{ContainerKind, PreStop, Retry, Step, VolumesSeen, image, kinds};
-use ports::runtime::{ContainerStatus, Id, RuntimeError, SandboxState, SandboxStatus};
+use ports::network::PodName;
+use ports::runtime::{
+    ContainerStatus, Id, NamespaceMode, RuntimeError, SandboxState, SandboxStatus,
+};
 
 use super::Worker;
 use super::resize::Resized;
@@ -114,9 +117,9 @@ impl Worker {
             .sandboxes
             .iter()
             .filter(|s| s.state == SandboxState::Ready);
-        let Some(sandbox) = ready
+        let Some((sandbox, passed)) = ready
             .max_by_key(|s| s.metadata.attempt)
-            .map(|s| s.id.clone())
+            .map(|s| (s.id.clone(), self.pass_gate(s)))
         else {
             // It was lost since the plan was made; the next look makes another.
             self.queue.clear();
@@ -148,11 +151,32 @@ impl Worker {
             held,
             target,
         };
+        let started = passed.then(|()| container::start(job));
         Some(
-            container::start(job)
+            started
                 .map(|outcome| Done::Started(Box::new(outcome)))
                 .boxed(),
         )
+    }
+
+    /// Ends when what the Pod may receive and send is settled, at once for one on the node's network.
+    fn pass_gate(&self, sandbox: &SandboxStatus) -> BoxFuture<'static, ()> {
+        let is_own = sandbox.namespaces.network != NamespaceMode::Node;
+        let address = sandbox.ips.first().copied().filter(|_| is_own);
+        let (Some(gate), Some(address)) = (self.agent.gate.clone(), address) else {
+            return futures::future::ready(()).boxed();
+        };
+        let pod = self.pod.clone();
+        Box::pin(async move {
+            let text = |value: &'_ Option<String>| value.clone().unwrap_or_default();
+            let meta = &pod.metadata;
+            let name = PodName {
+                namespace: &text(&meta.namespace),
+                name: &text(&meta.name),
+                uid: &text(&meta.uid),
+            };
+            gate.pass(&name, address).await;
+        })
     }
 
     /// The newest run of the container whose processes this one is to see.

@@ -106,6 +106,7 @@ fn start_in(
         images.clone(),
         volumes.clone(),
         Arc::new(FakeClock::new()),
+        None,
     );
     let server = kubelet.node_server();
     tokio::spawn(kubelet.run(stop.clone()));
