@@ -132,6 +132,7 @@ async fn claims_are_given_the_default_class() {
 #[tokio::test]
 async fn what_a_claim_asks_for_stays_but_grows_once_bound() {
     let server = Server::start().await;
+    server.ask("POST", CLASSES, class("local", true)).await;
     server.ask("POST", CLAIMS, claim("c")).await;
     let path = format!("{CLAIMS}/c");
     let growth = |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}}}});
@@ -148,6 +149,10 @@ async fn what_a_claim_asks_for_stays_but_grows_once_bound() {
     assert!(bound.body["spec"].get("volumeName").is_none());
     let named = merge(&server, &path, json!({"spec": {"volumeName": "v"}})).await;
     assert_eq!(named.code, 200, "{named:?}");
+    let refused = merge(&server, &path, growth("2Gi")).await;
+    assert_eq!(refused.code, 403, "{refused:?}");
+    let growing = json!({"allowVolumeExpansion": true});
+    merge(&server, &format!("{CLASSES}/local"), growing).await;
     let grown = merge(&server, &path, growth("2Gi")).await;
     assert_eq!(grown.code, 200, "{grown:?}");
     let shrunk = merge(&server, &path, growth("1Gi")).await;
@@ -158,7 +163,10 @@ async fn what_a_claim_asks_for_stays_but_grows_once_bound() {
     );
     let shown = cells(&server, CLAIMS).await;
     let shown = shown.iter().take(6).collect::<Vec<_>>();
-    assert_eq!(json!(shown), json!(["c", "Bound", "v", "1Gi", "RWO", ""]));
+    assert_eq!(
+        json!(shown),
+        json!(["c", "Bound", "v", "1Gi", "RWO", "local"])
+    );
     // What is protected waits for whoever looks after it.
     let deleted = server.ask("DELETE", &path, Value::Null).await;
     assert!(
