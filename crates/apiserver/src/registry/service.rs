@@ -1,11 +1,13 @@
 //! Services: cluster addresses and node ports, whose only record is the Services themselves.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use api::field::{Error, ErrorList, Path};
 use api::status::{self, StatusError};
 use rand::Rng;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
@@ -72,26 +74,40 @@ fn taken(rest: &Rest, service: &Value) -> Taken {
         .store
         .range(&registry::prefix(rest.kind, ""), None, 0);
     for entry in entries.iter().filter(|e| e.key != own) {
-        let Ok(other) = serde_json::from_slice::<Value>(&entry.value) else {
+        let Ok(Other { spec }) = serde_json::from_slice(&entry.value) else {
             continue;
         };
-        taken.addresses.extend(
-            other["spec"]["clusterIP"]
-                .as_str()
-                .and_then(|ip| ip.parse::<Ipv4Addr>().ok()),
-        );
-        taken.ports.extend(ports_of(&other));
+        let address = spec.cluster_ip.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+        taken.addresses.extend(address);
+        let ports = spec.ports.iter().map(|port| port.node_port);
+        taken
+            .ports
+            .extend(ports.chain([spec.health_check_node_port]).flatten());
     }
     taken
 }
 
-/// Its node ports, and the one where its health is asked for.
-fn ports_of(service: &Value) -> impl Iterator<Item = u16> {
-    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let ports = ports.map(|port| &port["nodePort"]);
-    ports
-        .chain([&service["spec"]["healthCheckNodePort"]])
-        .filter_map(|port| u16::try_from(port.as_u64()?).ok())
+/// No more of a Service than what it has taken: all of them are read for each new one.
+#[derive(Deserialize)]
+struct Other<'a> {
+    #[serde(borrow)]
+    spec: OtherSpec<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OtherSpec<'a> {
+    #[serde(borrow, rename = "clusterIP")]
+    cluster_ip: Option<Cow<'a, str>>,
+    #[serde(default)]
+    ports: Vec<OtherPort>,
+    health_check_node_port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OtherPort {
+    node_port: Option<u16>,
 }
 
 fn set_families(service: &mut Value) {
