@@ -48,12 +48,12 @@ pub(super) fn plan(
                 world.memories.insert(key, memory);
             }));
         }
-        if !outcome.is_fine() {
-            return outcome;
-        }
         let news = plan.news.into_iter();
         let news = news.map(|news| subject.news(news.type_, news.reason, news.message));
         outcome.news.extend(news);
+        if !outcome.is_fine() {
+            return outcome;
+        }
         if let Some(status) = plan.status {
             let report = DaemonSet {
                 status: Some(*status),
