@@ -1,13 +1,12 @@
 //! Rollouts of Deployments: followed, undone, restarted, paused, and one that cannot go on.
 
-use std::io::BufRead;
-
 use anyhow::{Context, ensure};
 use e2e::user::User;
 use serde_json::Value;
 
 use crate::Scenario;
 use crate::shared::http_get;
+use crate::streams::forward;
 
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("rollouts::new_images_come_and_go", new_images_come_and_go),
@@ -381,17 +380,8 @@ fn pods_are_chosen(user: &User) -> anyhow::Result<()> {
 
 /// The name that is served behind a port that a client forwards.
 fn forwarded(user: &User, target: &str, port: &str) -> anyhow::Result<String> {
-    let asked = format!(":{port}");
-    let arguments = ["port-forward", "--address=127.0.0.1", target, &asked];
-    let mut client = user.start(&arguments)?;
-    let mut line = String::new();
-    let mut said = client.stdout()?;
-    said.read_line(&mut line)?;
-    let local = line
-        .strip_prefix("Forwarding from 127.0.0.1:")
-        .and_then(|rest| rest.split(" -> ").next())
-        .with_context(|| format!("{target}: {line:?}"))?;
-    let answer = http_get("127.0.0.1", local.parse()?, "/name")?;
+    let (_client, local) = forward(user, target, port)?;
+    let answer = http_get("127.0.0.1", local, "/name")?;
     let body = answer.split_once("\r\n\r\n").context("an answer")?.1;
     Ok(body.trim().to_owned())
 }

@@ -1,7 +1,7 @@
 //! Connections into Pods: forwarded ports, copies, terminals.
 
 use std::io::{BufRead, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::terminal::Terminal;
 
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("streams::forwards_ports", forwards_ports),
+    ("streams::forwards_ends", forwards_ends),
+    ("streams::forwards_to_the_node", forwards_to_the_node),
     ("streams::copies_both_ways", copies_both_ways),
     ("streams::a_terminal", a_terminal),
     ("streams::attaches", attaches),
@@ -105,6 +107,94 @@ fn forwards_ports(user: &User) -> anyhow::Result<()> {
         "{told}"
     );
     reader.join().ok().context("the reader panicked")?;
+    Ok(())
+}
+
+/// A client that forwards a port until it is dropped, and the port it listens on.
+pub(crate) fn forward(user: &User, target: &str, port: &str) -> anyhow::Result<(Running, u16)> {
+    let asked = format!(":{port}");
+    let arguments = ["port-forward", "--address=127.0.0.1", target, &asked];
+    let mut client = user.start(&arguments)?;
+    let mut line = String::new();
+    let mut said = client.stdout()?;
+    said.read_line(&mut line)?;
+    let local = line
+        .strip_prefix("Forwarding from 127.0.0.1:")
+        .and_then(|rest| rest.split(" -> ").next())
+        .with_context(|| format!("{target}: {line:?}"))?;
+    let local = local.parse()?;
+    // Whoever reads on keeps the client from waiting for a reader.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    Ok((client, local))
+}
+
+/// Who has said all there is to say still hears the answer: each side ends by itself.
+fn forwards_ends(user: &User) -> anyhow::Result<()> {
+    user.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: counts}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: debian:12
+    command:
+    - perl
+    - -MIO::Socket::INET
+    - -e
+    - |
+      $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1:9000", Listen => 5);
+      while ($c = $s->accept) {
+        $n = 0;
+        while ($r = sysread($c, $b, 65536)) { $n += $r }
+        print $c $n;
+        close $c;
+      }
+"#,
+    )?;
+    user.wait("counts", "Running", "1/1")?;
+    let listens =
+        "until grep -q ' 0100007F:2328 00000000:0000 0A ' /proc/net/tcp; do sleep 0.05; done";
+    user.run(&["exec", "counts", "--", "sh", "-c", listens])?;
+    let (_client, port) = forward(user, "pod/counts", "9000")?;
+    for bytes in [0, 1, 100_000, LARGE] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&vec![b'x'; bytes])?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer == bytes.to_string(), "{bytes}: {answer:?}");
+    }
+    Ok(())
+}
+
+/// The loopback of a Pod on the node's network is the node's.
+fn forwards_to_the_node(user: &User) -> anyhow::Result<()> {
+    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let serves =
+        format!("mkdir /www; echo small > /www/small; exec httpd -f -p 127.0.0.1:{port} -h /www");
+    user.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: web}}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: busybox:1.36
+    command: [sh, -c, "{serves}"]
+    readinessProbe: {{exec: {{command: [wget, -q, -O, /dev/null, "http://127.0.0.1:{port}/small"]}}, periodSeconds: 1}}
+"#
+    ))?;
+    user.wait("web", "Running", "1/1")?;
+    let (_client, local) = forward(user, "pod/web", &port.to_string())?;
+    let body = get(local, "small")?;
+    ensure!(body == b"small\n", "{}", String::from_utf8_lossy(&body));
     Ok(())
 }
 
