@@ -45,6 +45,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("bench-dns", Role::Beside),
     ("bench-launch", Role::Beside),
     ("bench-podstart", Role::Beside),
+    ("bench-services", Role::Beside),
 ];
 
 /// What words and rules must never reach, directly or not: they decide without waiting, files or the kernel.
