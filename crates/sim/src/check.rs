@@ -73,6 +73,8 @@ struct Past {
     has_failed_hook: bool,
     /// Its next run follows a restart of all.
     is_anew: bool,
+    /// Its last record went before it ran.
+    was_never_run: bool,
     /// Restarts counted since the last long run, and when the last one was.
     restarts: usize,
     restarted_at: Option<(Duration, Timestamp)>,

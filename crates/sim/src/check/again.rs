@@ -169,6 +169,8 @@ impl Checks {
         let Some(known) = self.pods.get_mut(uid).filter(|known| !known.ends()) else {
             return Ok(());
         };
+        let past = known.containers.entry(name.clone()).or_default();
+        past.was_never_run = made.status.state == ContainerState::Created;
         let is_newest = newest(machine, uid, name).is_some_and(|c| c.id == made.status.id);
         let has_ended = matches!(made.status.state, ContainerState::Exited { .. });
         if known.restart_all.is_none() && is_newest && has_ended {
@@ -225,6 +227,15 @@ impl Checks {
             || format!("7: preStop of {name} begins although {sources:?} restart all"),
         )
     }
+}
+
+/// How often a container was restarted, as its Pod tells.
+pub(super) fn told_count(pod: &Pod, name: &str) -> Option<u32> {
+    let status = pod.status.as_ref()?;
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
+    let found = all.find(|container| container.name == name)?;
+    u32::try_from(found.restart_count).ok()
 }
 
 /// All are restarted from now on, if that is not so yet; one of those who caused it has waited long enough (11).

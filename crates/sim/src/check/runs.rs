@@ -267,10 +267,14 @@ fn check_restart(
     // A new sandbox runs init containers again (39), and others that had not ended well.
     let is_replaced = known.sandbox_deaths > 0;
     let is_init = member.kind == ContainerKind::Init;
+    let is_told = again::told_count(&known.pod, name) == Some(attempt);
     let past = known.containers.entry(name.clone()).or_default();
     ensure(past.attempts.insert(attempt), || {
         format!("12: {name} runs as #{attempt} again")
     })?;
+    // What was to run and did not when all were restarted is counted (§1.10), which was told then.
+    let was_never_run = std::mem::take(&mut past.was_never_run);
+    past.runs += u32::from(past.is_anew && was_never_run && is_told);
     ensure(attempt == past.runs, || {
         format!("12: {name} runs as #{attempt} after {} runs", past.runs)
     })?;
