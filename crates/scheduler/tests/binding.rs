@@ -46,10 +46,15 @@ impl FakeApi {
             self.writes.send((path.to_owned(), sent.clone())).unwrap();
             return whole(&sent);
         }
-        let of_nodes = path.ends_with("/nodes");
+        let nothing = json!([]);
+        let (items, which) = match path.rsplit('/').next() {
+            Some("nodes") => (&self.nodes, Some(0)),
+            Some("pods") => (&self.pods, Some(1)),
+            _ => (&nothing, None),
+        };
         if query.contains("watch=") {
             let mut events = self.events.lock().unwrap();
-            let events = events[usize::from(!of_nodes)].take();
+            let events = which.and_then(|which| events.get_mut(which)?.take());
             let frames = futures::stream::iter(events).flat_map(|mut events| {
                 futures::stream::poll_fn(move |context| events.poll_recv(context))
             });
@@ -57,7 +62,6 @@ impl FakeApi {
             let frames = frames.chain(futures::stream::pending());
             return Response::new(StreamBody::new(frames).boxed_unsync());
         }
-        let items = if of_nodes { &self.nodes } else { &self.pods };
         whole(
             &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}),
         )
