@@ -162,7 +162,7 @@ spec:
   volumes: [{name: logs, emptyDir: {}}]
   containers:
   - {name: app, image: "busybox:1.36", command: [sh, -c, "for i in 1 2 3; do echo line $i >> /logs/raw; done; sleep 3600"], volumeMounts: [{name: logs, mountPath: /logs}]}
-  - {name: adapter, image: "busybox:1.36", command: [sh, -c, "until [ \"$(wc -l < /logs/raw)\" = 3 ]; do sleep 0.1; done; sed 's/^/app: /' /logs/raw > /logs/.new; mv /logs/.new /logs/adapted; echo ready; sleep 3600"], volumeMounts: [{name: logs, mountPath: /logs}]}
+  - {name: adapter, image: "busybox:1.36", command: [sh, -c, "until [ \"$(cat /logs/raw 2>/dev/null | wc -l)\" = 3 ]; do sleep 0.1; done; sed 's/^/app: /' /logs/raw > /logs/.new; mv /logs/.new /logs/adapted; echo ready; sleep 3600"], volumeMounts: [{name: logs, mountPath: /logs}]}
 "#,
     )?;
     user.wait("adapter", "Running", "2/2")?;
