@@ -96,33 +96,36 @@ struct Remaining {
     version: String,
 }
 
-/// Deletes what is in the namespace and returns what is still there.
+/// Deletes what is in the namespace and returns what is still there. Pods go first: until they have ended, nothing is taken from them
+/// that they may be guarded by or need (KEP-5080).
 async fn empty(client: &Client, namespace: &str) -> Result<Vec<Remaining>, kube::Error> {
     let discovery = Discovery::new(client.clone()).run_aggregated().await?;
+    let groups = discovery.groups();
+    let mut kinds: Vec<_> = groups.flat_map(|g| g.recommended_resources()).collect();
+    let is_pods = |resource: &ApiResource| (&*resource.group, &*resource.plural) == ("", "pods");
+    kinds.sort_by_key(|(resource, _)| !is_pods(resource));
     let mut remaining = Vec::new();
-    for group in discovery.groups() {
-        for (resource, capabilities) in group.recommended_resources() {
-            let deletable = capabilities.supports_operation(verbs::LIST)
-                && capabilities.supports_operation(verbs::DELETE);
-            if capabilities.scope != Scope::Namespaced || !deletable {
-                continue;
-            }
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(client.clone(), namespace, &resource);
-            delete_all(
-                &api,
-                capabilities.supports_operation(verbs::DELETE_COLLECTION),
-            )
-            .await?;
-            let left = api.list_metadata(&ListParams::default()).await?;
-            if !left.items.is_empty() {
-                let version = left.metadata.resource_version.unwrap_or_default();
-                remaining.push(Remaining {
-                    resource,
-                    count: left.items.len(),
-                    version,
-                });
-            }
+    for (resource, capabilities) in kinds {
+        let deletable = capabilities.supports_operation(verbs::LIST)
+            && capabilities.supports_operation(verbs::DELETE);
+        if capabilities.scope != Scope::Namespaced || !deletable {
+            continue;
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let as_collection = capabilities.supports_operation(verbs::DELETE_COLLECTION);
+        delete_all(&api, as_collection).await?;
+        let left = api.list_metadata(&ListParams::default()).await?;
+        if left.items.is_empty() {
+            continue;
+        }
+        let is_first = is_pods(&resource);
+        remaining.push(Remaining {
+            resource,
+            count: left.items.len(),
+            version: left.metadata.resource_version.unwrap_or_default(),
+        });
+        if is_first {
+            break;
         }
     }
     Ok(remaining)
