@@ -39,6 +39,8 @@ pub(crate) struct Bound<'a> {
     pub(crate) account_uid: &'a str,
     /// Name and uid.
     pub(crate) pod: Option<(&'a str, &'a str)>,
+    /// The Pod's node: name and uid, which is empty if the node is not there.
+    pub(crate) node: Option<(&'a str, &'a str)>,
 }
 
 /// Issues and checks tokens.
@@ -84,6 +86,12 @@ impl Tokens {
         });
         if let Some((name, uid)) = bound.pod {
             own["pod"] = json!({"name": name, "uid": uid});
+        }
+        if let Some((name, uid)) = bound.node {
+            own["node"] = json!({"name": name});
+            if !uid.is_empty() {
+                own["node"]["uid"] = uid.into();
+            }
         }
         let claims = json!({
             "iss": self.issuer, "sub": format!("system:serviceaccount:{}:{}", bound.namespace, bound.account), "aud": audiences,
@@ -169,5 +177,7 @@ fn user(inner: &Inner, claims: &Value) -> Option<UserInfo> {
     extra("credential-id", &claims["jti"], "JTI=");
     extra("pod-name", &pod["name"], "");
     extra("pod-uid", &pod["uid"], "");
+    extra("node-name", &own["node"]["name"], "");
+    extra("node-uid", &own["node"]["uid"], "");
     Some(user)
 }

@@ -36,6 +36,8 @@ pub(super) fn token(rest: &Rest) -> Result<Response<Body>, StatusError> {
         audiences.push(tokens.issuer().to_owned());
     }
     let pod = bound_pod(rest, &body["spec"]["boundObjectRef"])?;
+    let node = pod.as_ref().map(|pod| node_of(rest, pod)).transpose()?;
+    let node = node.flatten();
     let now = rest.inner.clock.now();
     let expires = now
         .checked_add(SignedDuration::from_secs(seconds))
@@ -45,6 +47,7 @@ pub(super) fn token(rest: &Rest) -> Result<Response<Body>, StatusError> {
         account: &rest.target.name,
         account_uid: meta(&account, "uid"),
         pod: pod.as_ref().map(|p| (meta(p, "name"), meta(p, "uid"))),
+        node: node.as_ref().map(|(name, uid)| (&**name, &**uid)),
     };
     let token = tokens
         .issue(&bound, &audiences, now, expires)
@@ -105,4 +108,16 @@ fn bound_pod(rest: &Rest, reference: &Value) -> Result<Option<Value>, StatusErro
         return Err(status::conflict(&pods.group_resource(), name, why));
     }
     Ok(Some(pod))
+}
+
+/// Name and uid of a Pod's node; the uid is empty if the node is not there.
+fn node_of(rest: &Rest, pod: &Value) -> Result<Option<(String, String)>, StatusError> {
+    let name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let Some(nodes) = registry::find("", "v1", "nodes").filter(|_| !name.is_empty()) else {
+        return Ok(None);
+    };
+    let entry = rest.inner.store.get(&registry::key(nodes, "", name));
+    let node = entry.map(Stored::decode).transpose()?;
+    let uid = node.map(|node| meta(&node.object, "uid").to_owned());
+    Ok(Some((name.to_owned(), uid.unwrap_or_default())))
 }
