@@ -153,7 +153,9 @@ fn flag(value: Option<&Value>) -> String {
 
 impl Selectable {
     fn field(&self, path: &str) -> String {
-        if let Some(name) = path.strip_prefix("involvedObject.") {
+        // Events of `events.k8s.io` are stored as core ones.
+        let regarding = path.strip_prefix("regarding.");
+        if let Some(name) = path.strip_prefix("involvedObject.").or(regarding) {
             return self
                 .involved_object
                 .as_ref()
@@ -180,8 +182,12 @@ impl Selectable {
             "status.successful" => return number(status(|s| &s.succeeded)),
             "type" => Some(&self.r#type),
             "reason" => Some(&self.reason),
-            "reportingComponent" => Some(&self.reporting_component),
-            "source" => self.source.as_ref().and_then(|s| s.get("component")),
+            "reportingComponent" | "reportingController" => Some(&self.reporting_component),
+            "source" => {
+                let component = self.source.as_ref().and_then(|s| s.get("component"));
+                let component = component.filter(|component| *component != "");
+                component.or(Some(&self.reporting_component))
+            }
             _ => None,
         };
         found.map(text).unwrap_or_default()
@@ -216,6 +222,37 @@ mod tests {
         assert!(!selects("", "metadata.name=other"));
         assert!(!selects("", "status.phase=Pending"));
         assert!(selects("!gone", "status.podIP="));
+    }
+
+    #[test]
+    fn events_are_selected_by_who_tells() {
+        let matches = |fields: &str, event: &str| {
+            let selection = Selection {
+                labels: Selector::parse("").unwrap(),
+                fields: FieldSelector::parse(fields).unwrap(),
+            };
+            selection.matches("/registry/events/a/e", event.as_bytes())
+        };
+        let selects = |event: &str| matches("source=kubelet", event);
+        for event in [
+            r#"{"metadata":{},"source":{"component":"kubelet"}}"#,
+            r#"{"metadata":{},"source":{"component":""},"reportingComponent":"kubelet"}"#,
+            r#"{"metadata":{},"reportingComponent":"kubelet"}"#,
+        ] {
+            assert!(selects(event), "{event}");
+        }
+        for event in [
+            r#"{"metadata":{}}"#,
+            r#"{"metadata":{},"source":{"component":"other"},"reportingComponent":"kubelet"}"#,
+        ] {
+            assert!(!selects(event), "{event}");
+        }
+        let event =
+            r#"{"metadata":{},"involvedObject":{"name":"web"},"reportingComponent":"kubelet"}"#;
+        for fields in ["reportingController=kubelet", "regarding.name=web"] {
+            assert!(matches(fields, event), "{fields}");
+        }
+        assert!(!matches("regarding.name=other", event));
     }
 
     #[test]
