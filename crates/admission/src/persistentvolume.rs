@@ -2,10 +2,10 @@
 
 use api::field::{Error, ErrorList, Path};
 use api::names;
+use api::storage::{CLASS_ANNOTATION, VOLUME_PROTECTION};
 use serde_json::{Map, Value, json};
 
 use crate::meta::{self, NameRule, annotation, immutable, invalid_text};
-use crate::persistentvolumeclaim::CLASS_ANNOTATION;
 use crate::pod::internal::{self, Kind};
 use crate::pod::{claim, default_source, deprecated_terms, node_selector, round_up, volumes};
 use crate::view::{
@@ -41,8 +41,6 @@ pub(crate) const RULES: Rules = Rules {
     validate_update,
 };
 
-/// Keeps a volume that is deleted for as long as a claim has it.
-const PROTECTION: &str = "kubernetes.io/pv-protection";
 /// Since when the phase is what it is.
 const SINCE: &str = "lastPhaseTransitionTime";
 const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
@@ -124,7 +122,7 @@ const MOUNTED: [&str; 13] = [
 
 /// Protects a new volume (the plugin StorageObjectInUseProtection).
 pub fn admit(volume: &mut Value) {
-    meta::protect(volume, PROTECTION);
+    meta::protect(volume, VOLUME_PROTECTION);
 }
 
 /// Notes since when the phase of a volume is another one than before, unless who changes it says so.

@@ -2,6 +2,7 @@
 
 use api::field::{Error, ErrorList, Path};
 use api::names;
+use api::storage::{CLAIM_PROTECTION, CLASS_ANNOTATION};
 use serde_json::{Value, json};
 
 use crate::meta::{self, annotation, immutable};
@@ -31,10 +32,6 @@ pub(crate) const RULES: Rules = Rules {
     validate_update,
 };
 
-/// Where the class stood before there was a field for it.
-pub(crate) const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
-/// Keeps a claim that is deleted for as long as Pods use it.
-const PROTECTION: &str = "kubernetes.io/pvc-protection";
 const RESIZE_PHASES: [&str; 5] = [
     "ControllerResizeInProgress",
     "ControllerResizeInfeasible",
@@ -46,7 +43,7 @@ const RESIZE_PHASES: [&str; 5] = [
 /// Protects a new claim, and gives it the default one of `classes` when it names none (the plugins StorageObjectInUseProtection and
 /// DefaultStorageClass).
 pub fn admit(claim: &mut Value, classes: &[Value]) {
-    meta::protect(claim, PROTECTION);
+    meta::protect(claim, CLAIM_PROTECTION);
     let is_named = dig(claim, &["spec", "storageClassName"]).is_string()
         || annotation(claim, CLASS_ANNOTATION).is_some();
     if !is_named && let Some(name) = storageclass::default_of(classes) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use api::field::{Error, ErrorList};
 use api::names;
+use api::storage::DEFAULT_MARKS;
 use serde_json::Value;
 
 use crate::meta::{self, annotation, immutable};
@@ -24,11 +25,6 @@ pub(crate) const RULES: Rules = Rules {
     validate_update,
 };
 
-/// Mark the class of claims that name none, today and once.
-const DEFAULT_ANNOTATIONS: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
 const MAX_PARAMETERS: usize = 512;
 const MAX_PARAMETER_BYTES: usize = 256 << 10;
 
@@ -36,7 +32,7 @@ const MAX_PARAMETER_BYTES: usize = 256 << 10;
 pub(crate) fn default_of(classes: &[Value]) -> Option<&str> {
     let metadata = |class: &'_ Value, field| text(dig(class, &["metadata", field])).to_owned();
     let is_marked = |class: &&Value| {
-        let mut marks = DEFAULT_ANNOTATIONS.iter();
+        let mut marks = DEFAULT_MARKS.iter();
         marks.any(|mark| annotation(class, mark) == Some("true"))
     };
     let newest = classes.iter().filter(is_marked).max_by_key(|class| {
@@ -163,7 +159,7 @@ mod tests {
     #[test]
     fn the_newest_marked_class_is_the_default() {
         let class = |name: &str, since: &str, mark: &str, value: &str| json!({"metadata": {"name": name, "creationTimestamp": since, "annotations": {mark: value}}});
-        let [now, once] = super::DEFAULT_ANNOTATIONS;
+        let [now, once] = super::DEFAULT_MARKS;
         let classes = [
             class("old", "2026-01-01T00:00:00Z", now, "true"),
             class("b", "2026-01-02T00:00:00Z", now, "true"),

@@ -23,6 +23,7 @@ pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod storage;
 pub mod table;
 pub mod time;
 pub mod validate;

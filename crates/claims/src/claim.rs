@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::storage::CLAIM_PROTECTION;
 use k8s_openapi::api::core::v1::{
     PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
 };
@@ -9,8 +10,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::find::{Index, mismatch};
 use crate::object::{
-    BY_CONTROLLER, CLAIM_PROTECTION, COMPLETED, annotate, annotation, claim_ref, class_of_claim,
-    has_class, is_claim_of, name, phase_of_claim, protected, reference, volume_name,
+    BY_CONTROLLER, COMPLETED, annotate, annotation, claim_ref, class_of_claim, has_class,
+    is_claim_of, name, phase_of_claim, protected, reference, volume_name,
 };
 use crate::{Key, Step, Words, World, provision, volume};
 

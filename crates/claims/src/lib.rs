@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 pub use ephemeral::{check_made_with, made_with, not_made_with};
-pub use object::{VOLUME_PROTECTION, is_claim_of};
+pub use object::is_claim_of;
 pub use provision::{PROVISIONER, standard_class};
 pub use usage::{Needs, uses};
 pub use volume::not_removed;

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 
 use api::quantity::Quantity;
+use api::storage::CLASS_ANNOTATION;
 use k8s_openapi::api::core::v1::{
     ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// Keeps a claim that is deleted for as long as Pods use it.
-pub(crate) const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
-/// Keeps a volume that is deleted for as long as a claim has it.
-pub const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 /// On a claim: it got a volume once.
 pub(crate) const COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// On both: who wrote the binding down was not a user.
@@ -21,8 +18,6 @@ pub(crate) const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 pub(crate) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// On a claim: where its Pod will run.
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// Where the class stood before there was a field for it.
-const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 pub(crate) fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
@@ -75,7 +70,7 @@ pub(crate) fn claim_ref(volume: &PersistentVolume) -> Option<&ObjectReference> {
 
 pub(crate) fn class_of_claim(claim: &PersistentVolumeClaim) -> &str {
     let field = || claim.spec.as_ref()?.storage_class_name.as_deref();
-    annotation(&claim.metadata, OLD_CLASS)
+    annotation(&claim.metadata, CLASS_ANNOTATION)
         .or_else(field)
         .unwrap_or_default()
 }
@@ -83,13 +78,13 @@ pub(crate) fn class_of_claim(claim: &PersistentVolumeClaim) -> &str {
 /// Whether a claim says something of its class, be it that it wants none.
 pub(crate) fn has_class(claim: &PersistentVolumeClaim) -> bool {
     let spec = claim.spec.as_ref();
-    annotation(&claim.metadata, OLD_CLASS).is_some()
+    annotation(&claim.metadata, CLASS_ANNOTATION).is_some()
         || spec.is_some_and(|s| s.storage_class_name.is_some())
 }
 
 pub(crate) fn class_of_volume(volume: &PersistentVolume) -> &str {
     let field = || volume.spec.as_ref()?.storage_class_name.as_deref();
-    annotation(&volume.metadata, OLD_CLASS)
+    annotation(&volume.metadata, CLASS_ANNOTATION)
         .or_else(field)
         .unwrap_or_default()
 }

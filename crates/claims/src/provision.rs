@@ -1,5 +1,6 @@
 //! Volumes made for claims that find none, of directories on the node.
 
+use api::storage::DEFAULT_MARKS;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,11 +15,6 @@ use crate::{Key, Step, Words, World};
 pub const PROVISIONER: &str = "carob.dev/directory";
 /// The class every cluster has.
 const STANDARD: &str = "standard";
-/// Mark the class of claims that name none, today and once.
-const DEFAULT_MARKS: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
 /// On a claim: who is to make its volume, once and today.
 const STORAGE_PROVISIONER: [&str; 2] = [
     "volume.beta.kubernetes.io/storage-provisioner",

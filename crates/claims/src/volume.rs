@@ -1,10 +1,11 @@
 //! What becomes of a volume (upstream's `syncVolume`).
 
+use api::storage::VOLUME_PROTECTION;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeStatus};
 
 use crate::object::{
-    BY_CONTROLLER, PROVISIONED_BY, VOLUME_PROTECTION, annotation, claim_ref, is_other_mode, name,
-    phase_of_volume, protected, volume_name,
+    BY_CONTROLLER, PROVISIONED_BY, annotation, claim_ref, is_other_mode, name, phase_of_volume,
+    protected, volume_name,
 };
 use crate::provision::PROVISIONER;
 use crate::{Step, Words, World};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use api::storage::CLAIM_PROTECTION;
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Volume,
 };
@@ -9,8 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
 use crate::objects::{Kind, ObjectRef, Objects};
-
-const PROTECTION: &str = "kubernetes.io/pvc-protection";
 
 /// The volume as a Pod would have it that does not ask for it by a claim.
 ///
@@ -59,7 +58,7 @@ fn bound<'c>(
     };
     let meta = &claim.metadata;
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
-    let is_protected = finalizers.iter().any(|f| f == PROTECTION);
+    let is_protected = finalizers.iter().any(|f| f == CLAIM_PROTECTION);
     let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref());
     let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref());
     if meta.deletion_timestamp.is_some() && !is_protected {
@@ -144,7 +143,7 @@ mod tests {
                 Err("PVC is being deleted"),
             ),
             (
-                json!({"metadata": {"deletionTimestamp": leaving, "finalizers": [PROTECTION]}}),
+                json!({"metadata": {"deletionTimestamp": leaving, "finalizers": [CLAIM_PROTECTION]}}),
                 Ok(()),
             ),
         ] {

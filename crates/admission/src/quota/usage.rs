@@ -1,11 +1,11 @@
 //! What an object counts for, and which resources of a quota objects of its kind count for.
 
 use api::quantity::Quantity;
+use api::storage::CLASS_ANNOTATION;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::meta::annotation;
-use crate::persistentvolumeclaim::CLASS_ANNOTATION;
 use crate::pod::aggregate::{Amounts, Which, add, effective};
 use crate::resources;
 use crate::view::{dig, get, list, text};

@@ -5,22 +5,16 @@ use serde_json::Value;
 
 use super::{Column, Printer, age, list, name, text, text_or};
 use crate::quantity::Quantity;
+use crate::storage::{CLASS_ANNOTATION, DEFAULT_MARKS};
 
 /// What is shown of a field that says nothing.
 const UNSET: &str = "<unset>";
-/// Where the class stood before there was a field for it.
-const CLASS_ANNOTATION: &str = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
 /// Modes of access in the order they are shown, and how.
 const MODES: [(&str, &str); 4] = [
     ("ReadWriteOnce", "RWO"),
     ("ReadOnlyMany", "ROX"),
     ("ReadWriteMany", "RWX"),
     ("ReadWriteOncePod", "RWOP"),
-];
-/// Marks the class of claims that name none, today and once.
-const DEFAULT_MARKS: [&str; 2] = [
-    "/metadata/annotations/storageclass.kubernetes.io~1is-default-class",
-    "/metadata/annotations/storageclass.beta.kubernetes.io~1is-default-class",
 ];
 
 pub(super) const VOLUMES: Printer = Printer {
@@ -84,7 +78,9 @@ pub(super) const CLASSES: Printer = Printer {
         Column::AGE,
     ],
     cells: |class, now| {
-        let is_default = DEFAULT_MARKS.iter().any(|mark| text(class, mark) == "true");
+        let is_default = DEFAULT_MARKS
+            .iter()
+            .any(|mark| class["metadata"]["annotations"][mark] == "true");
         let mark = if is_default { " (default)" } else { "" };
         vec![
             format!("{}{mark}", text(class, "/metadata/name")).into(),
@@ -128,7 +124,7 @@ fn phase(object: &Value) -> &str {
 }
 
 fn class(object: &Value) -> &str {
-    match object.pointer(CLASS_ANNOTATION).and_then(Value::as_str) {
+    match object["metadata"]["annotations"][CLASS_ANNOTATION].as_str() {
         Some(class) => class,
         None => text(object, "/spec/storageClassName"),
     }

@@ -4,18 +4,13 @@ use admission::ingress;
 use api::status::StatusError;
 use serde_json::Value;
 
-use crate::rest::{Rest, Stored};
+use crate::rest::Rest;
 
 /// What the keys of all classes begin with.
 const CLASSES: &str = "/registry/ingressclasses/";
 
 /// Gives a new Ingress its class (the plugin DefaultIngressClass).
 pub(super) fn admit(rest: &Rest, ingress: &mut Value) -> Result<(), StatusError> {
-    let (_, entries) = rest.inner.store.range(CLASSES, None, 0);
-    let decoded = entries
-        .into_iter()
-        .map(|entry| Stored::decode(entry).map(|stored| stored.object));
-    let classes: Vec<Value> = decoded.collect::<Result<_, _>>()?;
-    ingress::admit(ingress, &classes);
+    ingress::admit(ingress, &rest.all_under(CLASSES)?);
     Ok(())
 }

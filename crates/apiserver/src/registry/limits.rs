@@ -4,7 +4,7 @@ use admission::{Subresource, limits};
 use api::status::{self, StatusError};
 use serde_json::Value;
 
-use crate::rest::{Rest, Stored, meta};
+use crate::rest::{Rest, meta};
 
 /// Gives the containers of a Pod what they do not say: of a new one, and of one that is resized.
 pub(super) fn fill(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
@@ -36,9 +36,5 @@ pub(super) fn review(
 
 fn ranges(rest: &Rest) -> Result<Vec<Value>, StatusError> {
     let prefix = format!("/registry/limitranges/{}/", rest.target.namespace);
-    let (_, entries) = rest.inner.store.range(&prefix, None, 0);
-    let decoded = entries
-        .into_iter()
-        .map(|entry| Stored::decode(entry).map(|stored| stored.object));
-    decoded.collect()
+    rest.all_under(&prefix)
 }

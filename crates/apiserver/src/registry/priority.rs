@@ -12,7 +12,7 @@ const PREFIX: &str = "/registry/priorityclasses/";
 /// The class of a Pod that names `name`, or the class for Pods that name none, if it exists.
 pub(super) fn class(rest: &Rest, name: &str) -> Result<Option<Value>, StatusError> {
     if name.is_empty() {
-        let classes = all(rest)?;
+        let classes = rest.all_under(PREFIX)?;
         return Ok(priority::global_default(&classes).cloned());
     }
     let entry = rest.inner.store.get(&format!("{PREFIX}{name}"));
@@ -21,7 +21,7 @@ pub(super) fn class(rest: &Rest, name: &str) -> Result<Option<Value>, StatusErro
 
 /// Refuses a second class for Pods that name none.
 pub(super) fn check(rest: &Rest, new: &Value, is_new: bool) -> Result<(), StatusError> {
-    let second = priority::second_default(new, is_new, &all(rest)?);
+    let second = priority::second_default(new, is_new, &rest.all_under(PREFIX)?);
     second.map_or(Ok(()), |why| {
         Err(status::forbidden(
             &rest.group_resource(),
@@ -29,12 +29,4 @@ pub(super) fn check(rest: &Rest, new: &Value, is_new: bool) -> Result<(), Status
             why,
         ))
     })
-}
-
-fn all(rest: &Rest) -> Result<Vec<Value>, StatusError> {
-    let (_, entries) = rest.inner.store.range(PREFIX, None, 0);
-    let decoded = entries
-        .into_iter()
-        .map(|entry| Stored::decode(entry).map(|s| s.object));
-    decoded.collect()
 }

@@ -4,14 +4,14 @@ use admission::persistentvolumeclaim;
 use api::status::{self, StatusError};
 use serde_json::Value;
 
-use crate::rest::{Rest, Stored, meta};
+use crate::rest::{Rest, meta};
 
 /// What the keys of all classes begin with.
 const CLASSES: &str = "/registry/storageclasses/";
 
 /// Protects a new claim and gives it its class.
 pub(super) fn admit(rest: &Rest, claim: &mut Value) -> Result<(), StatusError> {
-    persistentvolumeclaim::admit(claim, &classes(rest)?);
+    persistentvolumeclaim::admit(claim, &rest.all_under(CLASSES)?);
     Ok(())
 }
 
@@ -20,17 +20,9 @@ pub(super) fn check_growth(rest: &Rest, new: &Value, old: &Value) -> Result<(), 
     if !persistentvolumeclaim::grows(new, old) {
         return Ok(());
     }
-    let why = persistentvolumeclaim::must_not_grow(new, old, &classes(rest)?);
+    let why = persistentvolumeclaim::must_not_grow(new, old, &rest.all_under(CLASSES)?);
     why.map_or(Ok(()), |why| {
         let resource = rest.group_resource();
         Err(status::forbidden(&resource, meta(new, "name"), why))
     })
-}
-
-fn classes(rest: &Rest) -> Result<Vec<Value>, StatusError> {
-    let (_, entries) = rest.inner.store.range(CLASSES, None, 0);
-    let decoded = entries
-        .into_iter()
-        .map(|entry| Stored::decode(entry).map(|stored| stored.object));
-    decoded.collect()
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use ports::store::{Change, Durability, Encode, Entry, Expect, Revision, StoreError, Write};
 use serde_json::{Map, Value};
 
+use super::Rest;
 use crate::registry::Charges;
 use crate::server::Inner;
 
@@ -22,6 +23,15 @@ impl Stored {
 
     pub(crate) fn expect(&self) -> Expect {
         Expect::ModRevision(self.entry.mod_revision)
+    }
+}
+
+impl Rest {
+    /// Every object that is stored under a prefix.
+    pub(crate) fn all_under(&self, prefix: &str) -> Result<Vec<Value>, StatusError> {
+        let (_, entries) = self.inner.store.range(prefix, None, 0);
+        let decoded = entries.into_iter().map(Stored::decode);
+        decoded.map(|stored| Ok(stored?.object)).collect()
     }
 }
 

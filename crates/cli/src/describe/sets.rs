@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::storage::OLD_CLASS;
 use super::tabs::Tabs;
 use super::workload::{count, phases, selector};
 use super::{labels_and_annotations, list, name_and_namespace, pairs, pod, shown, text, time};
@@ -41,7 +40,7 @@ fn claims(out: &mut Tabs, claims: &[Value]) {
     for claim in claims {
         let (metadata, spec) = (&claim["metadata"], &claim["spec"]);
         out.field(1, "Name", text(&metadata["name"]));
-        let old = metadata["annotations"][OLD_CLASS].as_str();
+        let old = metadata["annotations"][api::storage::CLASS_ANNOTATION].as_str();
         let class = old.unwrap_or(text(&spec["storageClassName"]));
         out.field(1, "StorageClass", class);
         out.column("  Labels", &pairs(&metadata["labels"]));

@@ -1,19 +1,13 @@
 //! Claims for storage, volumes, and classes of them.
 
 use api::quantity::Quantity;
+use api::storage::{CLASS_ANNOTATION, DEFAULT_MARKS};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::tabs::Tabs;
 use super::{labels_and_annotations, list, name_and_namespace, pairs, shown, text, time, volumes};
 
-/// Where the class stood before there was a field for it.
-pub(super) const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-/// Mark the class of claims that name none, today and once.
-const DEFAULT_MARKS: [&str; 2] = [
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-];
 /// Modes of access in the order they are shown, and how.
 const MODES: [(&str, &str); 4] = [
     ("ReadWriteOnce", "RWO"),
@@ -189,7 +183,7 @@ fn joined(map: &Value) -> String {
 }
 
 fn class_of(object: &Value) -> &str {
-    let old = object["metadata"]["annotations"][OLD_CLASS].as_str();
+    let old = object["metadata"]["annotations"][CLASS_ANNOTATION].as_str();
     old.unwrap_or(text(&object["spec"]["storageClassName"]))
 }
 

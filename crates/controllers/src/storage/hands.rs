@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use claims::{PROVISIONER, Step, VOLUME_PROTECTION, Words};
+use api::storage::VOLUME_PROTECTION;
+use claims::{PROVISIONER, Step, Words};
 use informer::{Key, Mirror, key_of};
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, ObjectReference, PersistentVolume, PersistentVolumeClaim,
