@@ -5,6 +5,7 @@ mod fields;
 mod list;
 
 pub use events::{to_core_event, to_events_event};
+pub use fields::field;
 pub use list::RESOURCES;
 
 use crate::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};

@@ -1,5 +1,6 @@
 //! The part of a stored object that selectors look at, read from its bytes without decoding the rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use api::selector::{FieldSelector, Labels, Selector};
@@ -95,9 +96,9 @@ impl Selection {
             serde_json::from_slice(bytes).unwrap_or_default()
         };
         self.fields.matches(|path| match path {
-            "metadata.name" => name_of(key).to_owned(),
-            "metadata.namespace" => namespace_of(key).to_owned(),
-            path => body.field(path),
+            "metadata.name" => Cow::Borrowed(name_of(key)),
+            "metadata.namespace" => Cow::Borrowed(namespace_of(key)),
+            path => api::resource::field(path, |path| body.at(path)),
         })
     }
 }
@@ -129,68 +130,35 @@ pub(crate) fn namespace_of(key: &str) -> &str {
     }
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-fn number(value: Option<&Value>) -> String {
-    value
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
-        .to_string()
-}
-
-fn flag(value: Option<&Value>) -> String {
-    value
-        .and_then(Value::as_bool)
-        .unwrap_or_default()
-        .to_string()
-}
-
 impl Selectable {
-    fn field(&self, path: &str) -> String {
-        // Events of `events.k8s.io` are stored as core ones.
-        let regarding = path.strip_prefix("regarding.");
-        if let Some(name) = path.strip_prefix("involvedObject.").or(regarding) {
-            return self
-                .involved_object
-                .as_ref()
-                .and_then(|o| o.get(name))
-                .map(text)
-                .unwrap_or_default();
+    /// A field by its path.
+    fn at(&self, path: &str) -> Option<&Value> {
+        if let Some(name) = path.strip_prefix("involvedObject.") {
+            return self.involved_object.as_ref()?.get(name);
         }
         let spec = |pick: fn(&Spec) -> &Value| self.spec.as_ref().map(pick);
         let status = |pick: fn(&State) -> &Value| self.status.as_ref().map(pick);
-        let found = match path {
-            "spec.nodeName" | "spec.host" => spec(|s| &s.node_name),
+        match path {
+            "spec.nodeName" => spec(|s| &s.node_name),
             "spec.restartPolicy" => spec(|s| &s.restart_policy),
             "spec.schedulerName" => spec(|s| &s.scheduler_name),
             "spec.serviceAccountName" => spec(|s| &s.service_account_name),
-            "spec.hostNetwork" => return flag(spec(|s| &s.host_network)),
-            "spec.unschedulable" => return flag(spec(|s| &s.unschedulable)),
+            "spec.hostNetwork" => spec(|s| &s.host_network),
+            "spec.unschedulable" => spec(|s| &s.unschedulable),
             "spec.clusterIP" => spec(|s| &s.cluster_ip),
             "spec.type" => spec(|s| &s.r#type),
             "spec.signerName" => spec(|s| &s.signer_name),
             "status.phase" => status(|s| &s.phase),
             "status.podIP" => status(|s| &s.pod_ip),
             "status.nominatedNodeName" => status(|s| &s.nominated_node_name),
-            "status.replicas" => return number(status(|s| &s.replicas)),
-            "status.successful" => return number(status(|s| &s.succeeded)),
+            "status.replicas" => status(|s| &s.replicas),
+            "status.succeeded" => status(|s| &s.succeeded),
             "type" => Some(&self.r#type),
             "reason" => Some(&self.reason),
-            "reportingComponent" | "reportingController" => Some(&self.reporting_component),
-            "source" => {
-                let component = self.source.as_ref().and_then(|s| s.get("component"));
-                let component = component.filter(|component| *component != "");
-                component.or(Some(&self.reporting_component))
-            }
+            "reportingComponent" => Some(&self.reporting_component),
+            "source.component" => self.source.as_ref()?.get("component"),
             _ => None,
-        };
-        found.map(text).unwrap_or_default()
+        }
     }
 }
 

@@ -60,13 +60,6 @@ pub(crate) fn key(kind: &Resource, namespace: &str, name: &str) -> String {
     kind.key(Some(namespace), Some(name))
 }
 
-/// Whether the kind can be selected by this field (spec kubectl-and-api §6).
-pub(crate) fn is_selectable(kind: &Resource, path: &str) -> bool {
-    path == "metadata.name"
-        || (path == "metadata.namespace" && kind.namespaced)
-        || kind.selectable.contains(&path)
-}
-
 /// Whether objects of this kind are stored in another form than they are shown in: Events of group events.k8s.io.
 fn is_other_event(kind: &Resource) -> bool {
     kind.gvk.group == "events.k8s.io"

@@ -16,49 +16,39 @@ impl Resource {
             || (path == "metadata.namespace" && self.namespaced)
             || self.selectable.contains(&path)
     }
+}
 
-    /// Whether the selector selects a stored object.
-    pub fn matches_fields(&self, selector: &FieldSelector, object: &Value) -> bool {
-        selector.matches(|path| self.field(object, path))
-    }
-
-    /// The text a field selector compares with; empty when absent. Objects are given as stored, so Events as core ones.
-    pub fn field<'a>(&self, object: &'a Value, path: &str) -> Cow<'a, str> {
-        let core = events::core_path(path);
-        let path = if self.storage == "events" {
-            &core
-        } else {
-            path
-        };
-        let at = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/")));
-        let text = |path: &str| at(path).and_then(Value::as_str).unwrap_or_default();
-        match path {
-            // Selectable for compatibility, but upstream never gives it a value.
-            "status.podIPs" => Cow::Borrowed(""),
-            "spec.host" => Cow::Borrowed(text("spec.nodeName")),
-            "spec.hostNetwork" | "spec.unschedulable" => {
-                Cow::Borrowed(if at(path).and_then(Value::as_bool).unwrap_or(false) {
-                    "true"
-                } else {
-                    "false"
-                })
-            }
-            "status.replicas" | "status.successful" => {
-                let counted = path.replace("successful", "succeeded");
-                let count = at(&counted).and_then(Value::as_i64);
-                Cow::Owned(count.unwrap_or_default().to_string())
-            }
-            "source" => match text("source.component") {
-                "" => Cow::Borrowed(text("reportingComponent")),
-                component => Cow::Borrowed(component),
-            },
-            _ => match at(path) {
-                Some(Value::String(text)) => Cow::Borrowed(text),
-                Some(Value::Bool(value)) => Cow::Owned(value.to_string()),
-                Some(Value::Number(number)) => Cow::Owned(number.to_string()),
-                _ => Cow::Borrowed(""),
-            },
+/// The text a field selector compares with; empty when absent. `at` gives fields of the object as it is stored, so of Events as core
+/// ones, by their path.
+pub fn field<'a>(path: &str, at: impl Fn(&str) -> Option<&'a Value>) -> Cow<'a, str> {
+    let path = &*events::core_path(path);
+    let text = |path: &str| at(path).and_then(Value::as_str).unwrap_or_default();
+    match path {
+        // Selectable for compatibility, but upstream never gives it a value.
+        "status.podIPs" => Cow::Borrowed(""),
+        "spec.host" => Cow::Borrowed(text("spec.nodeName")),
+        "spec.hostNetwork" | "spec.unschedulable" => {
+            Cow::Borrowed(if at(path).and_then(Value::as_bool).unwrap_or(false) {
+                "true"
+            } else {
+                "false"
+            })
         }
+        "status.replicas" | "status.successful" => {
+            let counted = path.replace("successful", "succeeded");
+            let count = at(&counted).and_then(Value::as_i64);
+            Cow::Owned(count.unwrap_or_default().to_string())
+        }
+        "source" => match text("source.component") {
+            "" => Cow::Borrowed(text("reportingComponent")),
+            component => Cow::Borrowed(component),
+        },
+        _ => match at(path) {
+            Some(Value::String(text)) => Cow::Borrowed(text),
+            Some(Value::Bool(value)) => Cow::Owned(value.to_string()),
+            Some(Value::Number(number)) => Cow::Owned(number.to_string()),
+            _ => Cow::Borrowed(""),
+        },
     }
 }
 
@@ -67,6 +57,11 @@ mod tests {
     use super::super::find;
     use super::*;
     use serde_json::json;
+
+    fn matches(selector: &FieldSelector, object: &Value) -> bool {
+        let at = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/")));
+        selector.matches(|path| field(path, at))
+    }
 
     #[test]
     fn pods_by_field() {
@@ -83,7 +78,7 @@ mod tests {
         ] {
             let selector = FieldSelector::parse(text).unwrap();
             pods.check_fields(&selector).unwrap();
-            assert_eq!(pods.matches_fields(&selector, &pod), selected, "{text}");
+            assert_eq!(matches(&selector, &pod), selected, "{text}");
         }
         let wrong = FieldSelector::parse("foo.bar=x").unwrap();
         assert_eq!(
@@ -94,14 +89,22 @@ mod tests {
 
     #[test]
     fn events_by_source() {
-        let events = find("", "v1", "events").unwrap();
         let selector = FieldSelector::parse("source=kubelet").unwrap();
-        assert!(events.matches_fields(&selector, &json!({"source": {"component": "kubelet"}})));
-        assert!(events.matches_fields(&selector, &json!({"reportingComponent": "kubelet"})));
-        assert!(!events.matches_fields(&selector, &json!({})));
+        assert!(matches(
+            &selector,
+            &json!({"source": {"component": "kubelet"}})
+        ));
+        assert!(matches(
+            &selector,
+            &json!({"reportingComponent": "kubelet"})
+        ));
+        assert!(!matches(&selector, &json!({})));
         let new = find("events.k8s.io", "v1", "events").unwrap();
         let selector = FieldSelector::parse("regarding.name=web").unwrap();
         new.check_fields(&selector).unwrap();
-        assert!(new.matches_fields(&selector, &json!({"involvedObject": {"name": "web"}})));
+        assert!(matches(
+            &selector,
+            &json!({"involvedObject": {"name": "web"}})
+        ));
     }
 }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::head::Selection;
 use crate::query::Query;
-use crate::registry;
 use api::resource::Resource;
 
 /// `ListOptions` as read from the query.
@@ -111,8 +110,7 @@ pub(crate) fn selection(query: &Query, kind: &Resource) -> Result<Selection, Sta
         .map_err(|e| status::bad_request(e.to_string()))?;
     let fields = FieldSelector::parse(query.text("fieldSelector"))
         .map_err(|e| status::bad_request(e.to_string()))?;
-    fields
-        .check(|path| registry::is_selectable(kind, path))
+    kind.check_fields(&fields)
         .map_err(|e| status::bad_request(e.to_string()))?;
     Ok(Selection { labels, fields })
 }
