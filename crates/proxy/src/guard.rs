@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -23,6 +24,7 @@ use crate::AGAIN;
 pub struct Guard {
     client: Client,
     filter: Arc<dyn Filter>,
+    is_open: Arc<AtomicBool>,
     asked: mpsc::UnboundedReceiver<Asked>,
 }
 
@@ -30,6 +32,8 @@ pub struct Guard {
 #[derive(Debug, Clone)]
 pub struct Waiting {
     ask: mpsc::UnboundedSender<Asked>,
+    /// There are no policies, so that nobody needs to be asked.
+    is_open: Arc<AtomicBool>,
 }
 
 /// A Pod that waits.
@@ -44,6 +48,9 @@ struct Asked {
 #[async_trait]
 impl Gate for Waiting {
     async fn pass(&self, pod: &PodName<'_>, address: IpAddr) {
+        if self.is_open.load(Ordering::Relaxed) {
+            return;
+        }
         let IpAddr::V4(address) = address else {
             return;
         };
@@ -65,12 +72,14 @@ impl Guard {
     /// A guard that learns from the API through `client`, and where Pods wait for it.
     pub fn new(client: Client, filter: Arc<dyn Filter>) -> (Self, Waiting) {
         let (ask, asked) = mpsc::unbounded_channel();
+        let is_open = Arc::<AtomicBool>::default();
         let guard = Guard {
             client,
             filter,
+            is_open: Arc::clone(&is_open),
             asked,
         };
-        (guard, Waiting { ask })
+        (guard, Waiting { ask, is_open })
     }
 
     /// Keeps what is let through right until `shutdown`. It stays so then: Pods go on without the engine.
@@ -122,6 +131,8 @@ impl Guard {
             }
             // Pods matter while there are policies.
             let is_needed = !world.policies.is_empty();
+            let is_open = world.policies.is_synced() && !is_needed;
+            self.is_open.store(is_open, Ordering::Relaxed);
             let all_namespaces = || watch_all::<Namespace>(&self.client);
             let ends = [
                 pods.follow_if(is_needed, || watch_all::<Pod>(&self.client)),
