@@ -137,7 +137,7 @@ pub(crate) fn start(
         root: Root {
             layers: record.layers.clone(),
             upper: directory.join(record::UPPER),
-            work: directory.join("work"),
+            work: directory.join(record::WORK),
             readonly: security.readonly_rootfs,
         },
         process: process(record, hostname, argv(config, &record.image)?, seccomp)?,

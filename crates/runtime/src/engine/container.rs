@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,9 +20,11 @@ use tokio::sync::watch;
 use super::link::{Link, LinkError};
 use super::record::{self, ContainerRecord};
 use super::sandbox::{Sandbox, remove_tree};
-use super::{Inner, assemble, blocking, cgroup_error, io_error, lock};
+use super::{Inner, assemble, blocking, cgroup_error, io_error, lock, roots, spare};
 use crate::launch;
-use crate::wire::{ContainerReport, ExitRecord, Refusal, Reply, Request, exit_file_name};
+use crate::wire::{
+    ContainerReport, ExitRecord, Refusal, Reply, Request, StartSpec, exit_file_name,
+};
 
 /// A killed container is gone by then, or hangs in the kernel.
 const KILLED_WITHIN: Duration = Duration::from_secs(30);
@@ -36,6 +38,8 @@ pub(crate) struct Container {
     ended: watch::Sender<bool>,
     /// Its stop signal was sent; a repeated stop does not send it again.
     asked_to_stop: AtomicBool,
+    /// Its root, if it was mounted ahead of its start.
+    root: Mutex<Option<OwnedFd>>,
     /// Held by the verbs that change it.
     work: tokio::sync::Mutex<()>,
 }
@@ -50,6 +54,7 @@ impl Container {
             record,
             ended,
             asked_to_stop: AtomicBool::new(false),
+            root: Mutex::default(),
             work: tokio::sync::Mutex::default(),
         })
     }
@@ -234,6 +239,10 @@ pub(super) async fn create(
     let sandbox = inner.find_sandbox(&sandbox_id)?;
     expect_ready(&sandbox)?;
     expect_target(&inner, &sandbox, &config)?;
+    // For the first one pause prepares unasked.
+    if let (true, Ok(link)) = (inner.has_containers(&sandbox.id), sandbox.link()) {
+        link.tell(Request::Prepare);
+    }
     let create = |error: ImageError| RuntimeError::Create(error.to_string());
     let (image, mut rootfs) = image(&inner, &config.image_id).await.map_err(create)?;
     let image_layers = image_layers(&inner, &config).await;
@@ -259,22 +268,22 @@ pub(super) async fn create(
     inner.seccomp_program(&record.config.security)?;
     let id = record.id.clone();
     let directory = inner.directories.container_state(&sandbox.id, &id);
-    let made = make_directories(&directory)
-        .map_err(not_written)
-        .and_then(|()| check_images(&record, &directory))
-        .and_then(|()| {
-            inner
-                .directories
-                .save_container(&record)
-                .map_err(not_written)
-        });
-    if let Err(error) = made {
-        let _ = remove_tree(&directory);
-        return Err(error);
-    }
-    lock(&inner.table)
-        .containers
-        .insert(id.clone(), Container::new(sandbox, record));
+    let ahead = spare::root(&inner, &sandbox, &record.layers);
+    let made = make_directory(&directory, ahead).and_then(|mount| {
+        check_images(&record, &directory)?;
+        let saved = inner.directories.save_container(&record);
+        saved.map(|()| mount).map_err(not_written)
+    });
+    let mount = match made {
+        Ok(mount) => mount,
+        Err(error) => {
+            let _ = remove_tree(&directory);
+            return Err(error);
+        }
+    };
+    let container = Container::new(sandbox, record);
+    *lock(&container.root) = mount;
+    lock(&inner.table).containers.insert(id.clone(), container);
     Ok(id)
 }
 
@@ -282,13 +291,16 @@ fn not_written(error: io::Error) -> RuntimeError {
     io_error("failed to write the container's files")(error)
 }
 
-fn make_directories(directory: &Path) -> io::Result<()> {
-    let upper = directory.join(record::UPPER);
-    fs::create_dir(directory)?;
-    fs::create_dir(&upper)?;
-    // It becomes the container's `/`, whatever the engine's umask is.
-    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))?;
-    fs::create_dir(directory.join("work"))
+/// Makes the container's directory, from a root that was made ahead if there is one, whose mount it gives.
+fn make_directory(
+    directory: &Path,
+    ahead: Option<roots::Ready>,
+) -> Result<Option<OwnedFd>, RuntimeError> {
+    if let Some(mount) = ahead.and_then(|root| root.become_root_in(directory).ok()) {
+        return Ok(Some(mount));
+    }
+    let made = roots::make_directories(directory);
+    made.map(|()| None).map_err(not_written)
 }
 
 /// Whether all that is mounted of images is there: a container that lacks some of it is not made.
@@ -374,7 +386,8 @@ pub(super) async fn start(inner: Arc<Inner>, id: Id) -> Result<ContainerStatus, 
         seccomp,
         &hostname,
     )?;
-    let asked = ask_to_start(&inner, &container, &link, Request::Start(Box::new(spec))).await;
+    let root = lock(&container.root).take();
+    let asked = ask_to_start(&inner, &container, &link, spec, root).await;
     inner.spares.started();
     asked?;
     Ok(container.status())
@@ -384,8 +397,10 @@ async fn ask_to_start(
     inner: &Arc<Inner>,
     container: &Arc<Container>,
     link: &Link,
-    request: Request,
+    spec: StartSpec,
+    root: Option<OwnedFd>,
 ) -> Result<(), RuntimeError> {
+    let request = Request::Start(Box::new(spec));
     let (for_inner, for_container) = (Arc::clone(inner), Arc::clone(container));
     let apply = Box::new(move |outcome: &Result<Reply, Refusal>| {
         let started_at = None;
@@ -415,7 +430,8 @@ async fn ask_to_start(
             }
         }
     });
-    match link.call_applied(request, apply).await {
+    let fds = root.into_iter().collect();
+    match link.call_applied(request, fds, apply).await {
         Ok(_) => Ok(()),
         Err(LinkError::Refused(refusal)) => {
             link.tell(Request::Acknowledge {

@@ -52,6 +52,7 @@ type Apply = Box<dyn FnOnce(&Result<Reply, Refusal>) + Send>;
 enum Command {
     Call {
         request: Request,
+        fds: Vec<OwnedFd>,
         apply: Option<Apply>,
         answer: oneshot::Sender<Answer>,
     },
@@ -211,6 +212,7 @@ impl Link {
         self.ask(
             Command::Call {
                 request,
+                fds: Vec::new(),
                 apply: None,
                 answer,
             },
@@ -219,12 +221,18 @@ impl Link {
         .await
     }
 
-    /// Asks, lets `apply` see the outcome before anything that pause says after it, and waits for the answer.
-    pub(crate) async fn call_applied(&self, request: Request, apply: Apply) -> Answer {
+    /// Asks, with descriptors that ride along, lets `apply` see the outcome before anything that pause says after it, and waits for the answer.
+    pub(crate) async fn call_applied(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+        apply: Apply,
+    ) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.ask(
             Command::Call {
                 request,
+                fds,
                 apply: Some(apply),
                 answer,
             },
@@ -334,13 +342,15 @@ impl<L: Listener> Served<L> {
     }
 
     fn command(&mut self, command: Command) {
-        let (request, waiting) = match command {
+        let (request, fds, waiting) = match command {
             Command::Call {
                 request,
+                fds,
                 apply,
                 answer,
             } => (
                 request,
+                fds,
                 Some(Waiting {
                     apply,
                     answer,
@@ -356,6 +366,7 @@ impl<L: Listener> Served<L> {
                 self.execs.insert(name.clone(), exit);
                 (
                     request,
+                    Vec::new(),
                     Some(Waiting {
                         apply: None,
                         answer,
@@ -363,11 +374,11 @@ impl<L: Listener> Served<L> {
                     }),
                 )
             }
-            Command::Tell(request) => (request, None),
+            Command::Tell(request) => (request, Vec::new(), None),
         };
         let number = self.next_number;
         self.next_number += 1;
-        match Outgoing::new(&Call { number, request }, Vec::new()) {
+        match Outgoing::new(&Call { number, request }, fds) {
             Ok(message) => {
                 self.outgoing.push_back(message);
                 if let Some(waiting) = waiting {

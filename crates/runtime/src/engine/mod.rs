@@ -17,6 +17,7 @@ mod points;
 mod record;
 mod recovery;
 mod resize;
+mod roots;
 mod sandbox;
 mod session;
 mod signal;
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     seccomp: Mutex<BTreeMap<u64, SeccompProgram>>,
     spares: spare::Spares,
     points: points::MountPoints,
+    roots: roots::Roots,
     table: Mutex<Table>,
     events: broadcast::Sender<RuntimeEvent>,
 }
@@ -154,6 +156,7 @@ impl Runtime {
         let cgroups = cgroups::Cgroups::new(&config.cgroup_root)
             .map_err(cgroup_error("failed to prepare cgroups"))?;
         let points = points::MountPoints::new(directories.mount_points());
+        let roots = roots::Roots::new(directories.roots());
         let template = spawn::Template::new(config.pause.clone(), directories.run.clone());
         let inner = Inner {
             directories,
@@ -165,6 +168,7 @@ impl Runtime {
             seccomp: Mutex::default(),
             spares: spare::Spares::default(),
             points,
+            roots,
             table: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
         };
@@ -182,8 +186,8 @@ impl Runtime {
         recovery::recover(&self.inner).await
     }
 
-    /// Keeps the template of pauses and `count` places for Pods ready (namespaces, wired to the network), so that a sandbox is made in less
-    /// time; until `shutdown`, when they are given back.
+    /// Keeps the template of pauses and `count` places for Pods ready (namespaces, wired to the network), and root file systems as they are
+    /// asked for, so that sandboxes and containers are made in less time; until `shutdown`, when they are given back.
     pub async fn keep_spares(self, count: usize, shutdown: impl Future<Output = ()> + Send) {
         spare::keep(&self.inner, count, shutdown).await;
     }
@@ -222,6 +226,12 @@ impl Inner {
             .filter(|container| container.sandbox.id == sandbox)
             .cloned()
             .collect()
+    }
+
+    fn has_containers(&self, sandbox: &str) -> bool {
+        let table = lock(&self.table);
+        let mut containers = table.containers.values();
+        containers.any(|container| container.sandbox.id == sandbox)
     }
 
     /// Tells whoever listens; nobody may.

@@ -4,6 +4,7 @@
 //! <state>/<sandbox>/sandbox.json
 //! <state>/<sandbox>/<container>/container.json      and beside it upper/ and work/ of its root file system
 //! <state>/mount-points/<id>/                        lowest layers of containers
+//! <state>/roots/<id>/                               upper/ and work/ of a container to come
 //! <run>/<sandbox>/                                  pause's files, shm/, resolv.conf, hostname
 //! ```
 //!
@@ -37,10 +38,13 @@ const CONTAINER_FILE: &str = "container.json";
 const LONG: u64 = 64 * 1024;
 /// What a container writes to its root file system is in this directory beside its record.
 pub(super) const UPPER: &str = "upper";
+/// What the overlay works in, beside it.
+pub(super) const WORK: &str = "work";
 /// An empty directory beside it, which stands below an image of one layer that is mounted.
 pub(super) const EMPTY: &str = "empty";
-/// What is beside the sandboxes; no id looks like it.
+/// What is beside the sandboxes; no id looks like these.
 const MOUNT_POINTS: &str = "mount-points";
+const ROOTS: &str = "roots";
 
 /// A sandbox as remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +219,11 @@ impl Directories {
         self.state.join(MOUNT_POINTS)
     }
 
+    /// Where [`super::roots`] are.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.state.join(ROOTS)
+    }
+
     pub(crate) fn sandbox_run(&self, id: &str) -> PathBuf {
         self.run.join(id)
     }
@@ -253,6 +262,12 @@ impl Directories {
             .into_iter()
             .map(|(id, path)| (id, load(&path.join(CONTAINER_FILE)).ok()))
             .collect())
+    }
+
+    /// Every sandbox that has a run directory.
+    pub(crate) fn runs(&self) -> io::Result<Vec<Id>> {
+        let found = subdirectories(&self.run)?;
+        Ok(found.into_iter().map(|(id, _)| id).collect())
     }
 
     /// The end of a container that its pause left behind.
@@ -313,7 +328,7 @@ fn find<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 /// Directories of sandboxes in a state directory.
 fn sandboxes(state_dir: &Path) -> io::Result<Vec<(Id, PathBuf)>> {
     let mut found = subdirectories(state_dir)?;
-    found.retain(|(id, _)| id != MOUNT_POINTS);
+    found.retain(|(id, _)| id != MOUNT_POINTS && id != ROOTS);
     Ok(found)
 }
 

@@ -3,9 +3,10 @@
 //! For every sandbox with a record: a pause that answers is connected to, and what it reports is believed; of one that does not, the
 //! exit files are read. A sandbox that never became ready, and a directory without a readable record, is taken down.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ports::runtime::{RuntimeError, SandboxState};
+use ports::runtime::{Id, RuntimeError, SandboxState};
 
 use super::container::Container;
 use super::link::{self, Connected};
@@ -32,17 +33,24 @@ pub(super) async fn recover(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
             io_error("recovery of a sandbox broke off")(std::io::Error::other(error))
         })??;
     }
-    free_addresses(inner).await;
+    free_places(inner).await?;
+    let forgotten = inner.roots.forget();
+    forgotten.map_err(io_error("failed to remove spare roots"))?;
     forget_mount_points(inner)
 }
 
-/// An engine that was killed may have made a place on the network for a Pod that never came.
-async fn free_addresses(inner: &Inner) {
-    for id in inner.network.holders().await {
+/// An engine that was killed may have made places for Pods that never came.
+async fn free_places(inner: &Inner) -> Result<(), RuntimeError> {
+    let made = inner.directories.runs();
+    let made = made.map_err(io_error("failed to read the run directory"))?;
+    let holders = inner.network.holders().await;
+    let places: BTreeSet<Id> = made.into_iter().chain(holders).collect();
+    for id in places {
         if inner.find_sandbox(&id).is_err() {
             spare::give_back(inner, &id).await;
         }
     }
+    Ok(())
 }
 
 /// Layers of mount points that no container has any more.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ports::network::NetworkStatus;
 use ports::runtime::{
-    DnsConfig, Id, IdMapping, NamespaceMode, Resources, RuntimeError, RuntimeEvent, SandboxConfig,
-    SandboxState, SandboxStatus, Stats,
+    DnsConfig, Id, IdMapping, NamespaceMode, NamespaceOptions, Resources, RuntimeError,
+    RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
 use tokio::sync::watch;
 
@@ -20,13 +21,15 @@ use super::assemble::SandboxFiles;
 use super::container;
 use super::link::{Connected, Link, LinkError, Listener};
 use super::record::SandboxRecord;
+use super::spare::Spare;
 use super::spawn::{self, SpawnError};
 use super::{Inner, blocking, cgroup_error, io_error, lock};
-use crate::namespaces::Namespaces;
 use crate::wire::{ExitRecord, PauseSpec, Request, VERSION};
 
 /// `oom_score_adj` of pause (spec/pod-lifecycle 12.5).
 const PAUSE_OOM_SCORE_ADJ: i32 = -998;
+/// A Pod's shared memory, in its run directory.
+const SHM: &str = "shm";
 /// Size of a Pod's shared memory in bytes (spec/pod-lifecycle 8.1).
 const SHM_OPTIONS: &str = "mode=1777,size=67108864";
 /// Killed processes are gone by then, or hang in the kernel.
@@ -186,7 +189,7 @@ fn files(record: &SandboxRecord, run: &Path) -> SandboxFiles {
         shm: if record.config.namespaces.ipc == NamespaceMode::Node {
             PathBuf::from("/dev/shm")
         } else {
-            run.join("shm")
+            run.join(SHM)
         },
     }
 }
@@ -224,7 +227,7 @@ pub(super) async fn run(
             .map_or_else(Vec::new, |s| s.network.ips.clone()),
     };
     let sandbox = Sandbox::new(record);
-    match make(&inner, &sandbox, spare.map(|s| s.namespaces)).await {
+    match make(&inner, &sandbox, spare).await {
         Ok(()) => {
             lock(&inner.table)
                 .sandboxes
@@ -246,23 +249,25 @@ pub(super) async fn run(
     }
 }
 
-/// Makes everything of it; `wired` are namespaces that have their place on the network already.
+/// Makes everything of it that was not made ahead.
 async fn make(
     inner: &Arc<Inner>,
     sandbox: &Arc<Sandbox>,
-    wired: Option<Namespaces>,
+    ahead: Option<Spare>,
 ) -> Result<(), RuntimeError> {
+    let (wired, listener) = ahead.map(|s| (s.namespaces, s.listener)).unzip();
     let netns = wired.as_ref().map(|wired| wired.network.try_clone());
     let netns = netns
         .transpose()
         .map_err(io_error("failed to keep the network namespace"))?;
     let record = sandbox.record();
     let run = inner.directories.sandbox_run(&sandbox.id);
-    prepare(inner, sandbox, &record, &run)?;
+    let listener = prepare(inner, sandbox, &record, &run, listener)?;
     let stream = spawn::pause(
         &inner.template,
         inner.cgroups.pause_entry(&record),
         &run,
+        listener,
         &pause_spec(inner, &record, netns.is_some()),
         &inner.scratch,
         wired,
@@ -318,34 +323,48 @@ pub(super) async fn attach(
     })
 }
 
-/// Everything pause finds when it starts.
+/// Everything pause finds when it starts; `listener` if its run directory was made ahead.
 fn prepare(
     inner: &Inner,
     sandbox: &Sandbox,
     record: &SandboxRecord,
     run: &Path,
-) -> Result<(), RuntimeError> {
+    listener: Option<UnixListener>,
+) -> Result<UnixListener, RuntimeError> {
     let files = files(record, run);
-    let write = || -> io::Result<()> {
+    let write = || -> io::Result<UnixListener> {
         fs::create_dir_all(inner.directories.sandbox_state(&record.id))?;
         inner.directories.save_sandbox(record)?;
-        fs::create_dir_all(run)?;
+        let listener = listener.map_or_else(|| make_run(run, &record.config.namespaces), Ok)?;
         if let (Some(path), Some(dns)) = (&files.resolv_conf, &record.config.dns) {
             fs::write(path, resolv_conf(dns))?;
         }
         if let Some(path) = &files.hostname {
             fs::write(path, format!("{}\n", sandbox.hostname()))?;
         }
-        if record.config.namespaces.ipc != NamespaceMode::Node {
-            mount_shm(&files.shm, record.config.namespaces.users)?;
-        }
-        Ok(())
+        Ok(listener)
     };
-    write().map_err(io_error("failed to write the sandbox's files"))?;
+    let listener = write().map_err(io_error("failed to write the sandbox's files"))?;
     inner
         .cgroups
         .make_sandbox(record)
-        .map_err(cgroup_error("failed to make the Pod's cgroup"))
+        .map_err(cgroup_error("failed to make the Pod's cgroup"))?;
+    Ok(listener)
+}
+
+/// Makes a run directory: shared memory, and where later engines connect.
+pub(super) fn make_run(run: &Path, namespaces: &NamespaceOptions) -> io::Result<UnixListener> {
+    fs::create_dir_all(run)?;
+    if namespaces.ipc != NamespaceMode::Node {
+        mount_shm(&run.join(SHM), namespaces.users)?;
+    }
+    spawn::listen(run)
+}
+
+/// Removes a run directory that no sandbox has.
+pub(super) fn remove_run(run: &Path) -> io::Result<()> {
+    unmount_shm(run)?;
+    remove_tree(run)
 }
 
 fn mount_shm(path: &Path, users: Option<IdMapping>) -> io::Result<()> {
@@ -433,10 +452,7 @@ async fn wait_until_gone(
 fn unmount_shm(run: &Path) -> io::Result<()> {
     use rustix::io::Errno;
     use rustix::mount::{UnmountFlags, unmount};
-    match unmount(
-        run.join("shm"),
-        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
-    ) {
+    match unmount(run.join(SHM), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         // Not mounted (any more), or never made.
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),

@@ -3,15 +3,19 @@
 //!
 //! One task makes them, and makes the next once the Pod that took the last one has started a container and no other start has followed
 //! for a moment, so that the two do not compete. A sandbox gets the id its place was made with. Where there is none, or the Pod wants other namespaces, pause makes
-//! its own. What a killed engine leaves of a spare is an address, which its successor gives back ([`super::recovery`]).
+//! its own. What a killed engine leaves of a spare is an address and a run directory, which its successor frees ([`super::recovery`]).
 
-use std::sync::Mutex;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ports::network::NetworkStatus;
 use ports::runtime::{Id, NamespaceMode, NamespaceOptions, RuntimeError};
 use tokio::sync::Notify;
 
+use super::roots::Ready;
+use super::sandbox::{self, Sandbox};
 use super::{Inner, blocking, io_error, lock};
 use crate::namespaces::Namespaces;
 
@@ -20,11 +24,21 @@ const AT_LATEST: Duration = Duration::from_secs(1);
 /// How long no container may have started: init containers are followed by others, and the last start is still to be told.
 const QUIET: Duration = Duration::from_millis(25);
 
+/// What Pods that places are made for have of their own.
+const NAMESPACES: NamespaceOptions = NamespaceOptions {
+    network: NamespaceMode::Pod,
+    pid: NamespaceMode::Container,
+    ipc: NamespaceMode::Pod,
+    users: None,
+};
+
 /// A place for a Pod.
 pub(super) struct Spare {
     pub(super) id: Id,
     pub(super) namespaces: Namespaces,
     pub(super) network: NetworkStatus,
+    /// At the socket in its run directory.
+    pub(super) listener: UnixListener,
 }
 
 /// What is there for the next Pods.
@@ -68,13 +82,14 @@ impl Spares {
 }
 
 /// Keeps `count` spares until `shutdown`, and gives them back.
-pub(super) async fn keep(inner: &Inner, count: usize, shutdown: impl Future<Output = ()>) {
+pub(super) async fn keep(inner: &Arc<Inner>, count: usize, shutdown: impl Future<Output = ()>) {
     let mut shutdown = std::pin::pin!(shutdown);
     if let Err(error) = inner.template.prepare() {
         tracing::debug!(%error, "no template ahead of the first pause");
     }
     loop {
         fill(inner, count).await;
+        fill_roots(inner).await;
         tokio::select! {
             () = &mut shutdown => break,
             () = inner.spares.wanted() => {}
@@ -85,6 +100,25 @@ pub(super) async fn keep(inner: &Inner, count: usize, shutdown: impl Future<Outp
     for spare in left {
         give_back(inner, &spare.id).await;
     }
+    inner.roots.clear();
+}
+
+async fn fill_roots(inner: &Arc<Inner>) {
+    let inner = Arc::clone(inner);
+    let filled = tokio::task::spawn_blocking(move || inner.roots.fill()).await;
+    if let Err(error) = filled {
+        tracing::warn!(%error, "making roots ahead broke off");
+    }
+}
+
+/// A root of these layers for a container of the sandbox.
+pub(super) fn root(inner: &Inner, sandbox: &Sandbox, layers: &[PathBuf]) -> Option<Ready> {
+    // Layers of a Pod with users of its own are mounted with those.
+    if sandbox.record().config.namespaces.users.is_some() {
+        return None;
+    }
+    inner.spares.taken.notify_one();
+    inner.roots.take(layers)
 }
 
 async fn fill(inner: &Inner, count: usize) {
@@ -105,17 +139,36 @@ async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
     let namespaces = blocking(Namespaces::new)
         .await
         .map_err(io_error("failed to make namespaces"))?;
-    let network = super::sandbox::attach(inner, &id, &namespaces.network).await?;
-    Ok(Spare {
-        id,
-        namespaces,
-        network,
-    })
+    let run = inner.directories.sandbox_run(&id);
+    let made = blocking(move || sandbox::make_run(&run, &NAMESPACES)).await;
+    let made = made.map_err(io_error("failed to make a run directory"));
+    let attached = match made {
+        Ok(listener) => {
+            let attached = sandbox::attach(inner, &id, &namespaces.network).await;
+            attached.map(|network| (listener, network))
+        }
+        Err(error) => Err(error),
+    };
+    match attached {
+        Ok((listener, network)) => Ok(Spare {
+            id,
+            namespaces,
+            network,
+            listener,
+        }),
+        Err(error) => {
+            give_back(inner, &id).await;
+            Err(error)
+        }
+    }
 }
 
-/// Frees what a place has on the network.
+/// Frees a place: what it has on the network, and its files.
 pub(super) async fn give_back(inner: &Inner, id: &str) {
     if let Err(error) = inner.network.detach(id).await {
         tracing::warn!(sandbox = id, %error, "a place on the network is left");
+    }
+    if let Err(error) = sandbox::remove_run(&inner.directories.sandbox_run(id)) {
+        tracing::warn!(sandbox = id, %error, "a run directory is left");
     }
 }

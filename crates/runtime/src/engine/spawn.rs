@@ -156,12 +156,12 @@ pub(super) fn pause(
     template: &Template,
     cgroup: CgroupEntry,
     run_dir: &Path,
+    listener: UnixListener,
     spec: &PauseSpec,
     scratch: &Scratch,
     namespaces: Option<Namespaces>,
 ) -> Result<UnixStream, SpawnError> {
     let (stream, theirs) = Socket::pair()?;
-    let listener = listen(run_dir)?;
     let mut fds = vec![scratch.as_fd().try_clone_to_owned()?, listener.into()];
     fds.extend(namespaces.into_iter().flat_map(Namespaces::into_fds));
     // Both lie there for the newborn to read: one that fails has gone before anything could be sent to it.
@@ -178,7 +178,7 @@ pub(super) fn pause(
 
 /// Where later engines connect. It is there before the pause is: an engine that comes just after this one was killed waits for a pause
 /// that is about to be born, and is refused when there will be none.
-fn listen(run_dir: &Path) -> io::Result<UnixListener> {
+pub(super) fn listen(run_dir: &Path) -> io::Result<UnixListener> {
     let directory = link::directory(run_dir)?;
     let listener = UnixListener::bind(link::short_path(&directory))?;
     let mode = Mode::from_raw_mode(0o600);

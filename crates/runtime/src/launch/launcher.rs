@@ -1,17 +1,17 @@
 //! Launching and executing, step by step.
 
+use std::cell::RefCell;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ports::runtime::UserStatus;
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::MountAttrFlags;
 
 use super::child::KernelMounts;
-use super::dev::{HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
+use super::kit::Kit;
 use super::process::{self, OpenCgroups, Own, PidGuard, Prepared, Setting};
 use super::rootfs::{self, Mounts, Trees};
 use super::scratch::{Namespaces, Scratch};
@@ -30,6 +30,8 @@ pub struct Launcher {
     namespaces: Namespaces,
     users: Option<UserNamespace>,
     setattr: bool,
+    /// For the next container that is not privileged.
+    kit: RefCell<Option<Kit>>,
 }
 
 impl Launcher {
@@ -62,6 +64,7 @@ impl Launcher {
             namespaces,
             users: None,
             setattr,
+            kit: RefCell::default(),
         })
     }
 
@@ -80,10 +83,11 @@ impl Launcher {
     /// Makes a container's file system and starts its first process. Returns once its program is being executed.
     pub fn launch(&self, spec: &LaunchSpec, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
         let _umask = Umask::set(0);
-        let trees = self.mount_trees(spec)?;
+        let trees = self.mount_trees(spec, fds.root)?;
         let user = users::resolve(trees.root.as_fd(), &spec.user)?;
         let on_node = self.on_node(&user.status)?;
-        let mounts = rootfs::prepare(spec, trees, self.setattr, self.users.as_ref())?;
+        let kit = self.take_kit(spec.privileged)?;
+        let mounts = rootfs::prepare(spec, trees, kit, self.setattr, self.users.as_ref())?;
         let devpts = mounts.devpts.as_ref().map(AsFd::as_fd);
         let (stdio, terminal) = process::open_stdio(fds.stdio, devpts, &on_node)?;
         let home =
@@ -117,6 +121,32 @@ impl Launcher {
         })
     }
 
+    /// Makes what the next launch can have ahead of it, if that is not there.
+    ///
+    /// # Errors
+    /// It cannot be made. The launch tries again.
+    pub fn prepare(&self) -> Result<(), LaunchError> {
+        let mut kit = self.kit.borrow_mut();
+        if kit.is_none() {
+            *kit = Some(self.new_kit(false)?);
+        }
+        Ok(())
+    }
+
+    fn take_kit(&self, privileged: bool) -> Result<Kit, LaunchError> {
+        let made = match privileged {
+            true => None,
+            false => self.kit.take(),
+        };
+        made.map_or_else(|| self.new_kit(privileged), Ok)
+    }
+
+    fn new_kit(&self, privileged: bool) -> Result<Kit, LaunchError> {
+        let _umask = Umask::set(0);
+        let owner = self.users.as_ref().map(UserNamespace::root);
+        Kit::new(owner.unwrap_or_default(), privileged)
+    }
+
     fn start_inside(
         &self,
         spec: &LaunchSpec,
@@ -146,12 +176,16 @@ impl Launcher {
         prepared.start(&self.own)
     }
 
-    fn mount_trees(&self, spec: &LaunchSpec) -> Result<Trees, LaunchError> {
+    fn mount_trees(
+        &self,
+        spec: &LaunchSpec,
+        root: Option<BorrowedFd<'_>>,
+    ) -> Result<Trees, LaunchError> {
         let _aside = match &self.users {
             Some(_) => Some(self.namespaces.aside()?),
             None => None,
         };
-        rootfs::mount_trees(spec, self.users.as_ref())
+        rootfs::mount_trees(spec, root, self.users.as_ref())
     }
 
     /// The user as files of the node know them.
@@ -244,15 +278,11 @@ fn kernel_mounts(
     mounts: &Mounts,
     setattr: bool,
 ) -> Result<KernelMounts, LaunchError> {
-    let empty = new_fs(
-        "tmpfs",
-        &[("mode", "555"), ("nr_inodes", "1")],
-        HARDENED | MountAttrFlags::MOUNT_ATTR_RDONLY,
-    );
+    let empty = mounts.empty.try_clone();
     Ok(KernelMounts {
         cgroup2: mounts.cgroup2,
         writable: spec.privileged,
-        empty: empty.map_err(LaunchError::setup("mount tmpfs"))?,
+        empty: empty.map_err(LaunchError::setup("dup"))?,
         masked: c_paths(&spec.masked_paths)?,
         readonly: c_paths(&spec.readonly_paths)?,
         setattr,

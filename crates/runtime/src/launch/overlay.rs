@@ -55,6 +55,11 @@ pub(super) fn mount(root: &Root, users: Option<&UserNamespace>) -> Result<OwnedF
     stack(&layers)
 }
 
+/// Mounts the root of a container without users of its own, ahead of its launch.
+pub(crate) fn mount_root(root: &Root) -> Result<OwnedFd, LaunchError> {
+    mount(root, None)
+}
+
 /// Mounts layers of an image, two at least, so that nothing can be changed; attached nowhere. `place` is the upper directory of the container;
 /// with `users` the caller is where it is for [`mount`].
 pub(super) fn mount_readonly(

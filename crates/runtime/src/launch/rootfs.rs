@@ -7,17 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::MountAttrFlags;
 
 use super::binds::{self, Bind};
-use super::dev::{self, HARDENED, new_fs};
 use super::error::{Errno, LaunchError};
 use super::images::{self, Mounted};
 use super::inroot::{self, Kind};
+use super::kit::{Kit, mount_error, new_for};
 use super::scratch::Inside;
 use super::spec::{CgroupEntry, LaunchSpec};
 use super::userns::{Owner, UserNamespace};
-use super::{overlay, sys, terminal};
+use super::{overlay, sys};
 
 /// Every mount of a container, detached, prepared while the node's paths can be seen.
 pub(super) struct Mounts {
@@ -29,6 +28,8 @@ pub(super) struct Mounts {
     mqueue: Option<OwnedFd>,
     sys: Option<OwnedFd>,
     cgroup_v1: Option<CgroupView>,
+    /// Covers directories that are not to be seen.
+    pub(super) empty: OwnedFd,
     /// The child mounts cgroup2 at `/sys/fs/cgroup`.
     pub(super) cgroup2: bool,
     privileged: bool,
@@ -43,19 +44,11 @@ struct CgroupView {
     trees: BTreeMap<String, OwnedFd>,
 }
 
-fn mount_error(source: &str, target: &str) -> impl FnOnce(Errno) -> LaunchError + use<> {
-    let (source_path, target) = (source.to_owned(), target.to_owned());
-    move |errno| LaunchError::Mount {
-        source_path,
-        target,
-        errno,
-    }
-}
-
-/// Makes every mount. The umask must be 0.
+/// Makes every mount that is not in the kit. The umask must be 0.
 pub(super) fn prepare(
     spec: &LaunchSpec,
     Trees { root, images }: Trees,
+    kit: Kit,
     setattr: bool,
     users: Option<&UserNamespace>,
 ) -> Result<Mounts, LaunchError> {
@@ -65,28 +58,8 @@ pub(super) fn prepare(
     // A mount of the Pod's own takes the place of ours.
     let ours = |path: &str| !binds.iter().any(|b| b.target == Path::new(path));
     let (own_dev, own_sys) = (ours("/dev"), ours("/sys"));
-    let extra = if spec.privileged {
-        dev::host_devices()
-    } else {
-        Vec::new()
-    };
-    let dev = own_dev.then(|| dev::make_dev(&extra, owner)).transpose()?;
-    let devpts = own_dev
-        .then(|| terminal::new_devpts(owner).map_err(mount_error("devpts", "/dev/pts")))
-        .transpose()?;
     let shm = (own_dev && ours("/dev/shm"))
         .then(|| prepare_shm(spec.shm.as_deref(), owner))
-        .transpose()?;
-    let mqueue = (own_dev && ours("/dev/mqueue"))
-        .then(|| new_for(owner, "mqueue", &[]).map_err(mount_error("mqueue", "/dev/mqueue")))
-        .transpose()?;
-    let sys_attrs = if spec.privileged {
-        HARDENED
-    } else {
-        HARDENED | MountAttrFlags::MOUNT_ATTR_RDONLY
-    };
-    let sys = own_sys
-        .then(|| new_fs("sysfs", &[], sys_attrs).map_err(mount_error("sysfs", "/sys")))
         .transpose()?;
     let own_cgroup = own_sys && ours("/sys/fs/cgroup");
     let v1 = own_cgroup && !spec.cgroup.v1.is_empty();
@@ -96,25 +69,19 @@ pub(super) fn prepare(
     let cgroup2 = own_cgroup && !v1 && spec.cgroup.v2.is_some();
     Ok(Mounts {
         root,
-        devpts,
+        mqueue: Some(kit.mqueue).filter(|_| own_dev && ours("/dev/mqueue")),
+        devpts: Some(kit.devpts).filter(|_| own_dev),
+        dev: Some(kit.dev).filter(|_| own_dev),
+        sys: Some(kit.sys).filter(|_| own_sys),
+        empty: kit.empty,
         binds,
-        dev,
         shm,
-        mqueue,
-        sys,
         cgroup_v1,
         cgroup2,
         privileged: spec.privileged,
         setattr,
         owner,
     })
-}
-
-/// A new file system whose root directory is `owner`'s.
-fn new_for(owner: Owner, kind: &str, options: &[(&str, &str)]) -> Result<OwnedFd, Errno> {
-    let mount = new_fs(kind, options, HARDENED)?;
-    owner.take(mount.as_fd())?;
-    Ok(mount)
 }
 
 fn prepare_shm(path: Option<&Path>, owner: Owner) -> Result<OwnedFd, LaunchError> {
@@ -282,12 +249,18 @@ pub(super) struct Trees {
     images: Vec<Mounted>,
 }
 
-/// Mounts all that is made of images' layers ([`overlay`] says where the caller is).
+/// Mounts what is made of images' layers, but for a root that is mounted already ([`overlay`] says where the caller is).
 pub(super) fn mount_trees(
     spec: &LaunchSpec,
+    root: Option<BorrowedFd<'_>>,
     users: Option<&UserNamespace>,
 ) -> Result<Trees, LaunchError> {
-    let root = overlay::mount(&spec.root, users)?;
+    let root = match root {
+        Some(root) => root
+            .try_clone_to_owned()
+            .map_err(LaunchError::setup("dup"))?,
+        None => overlay::mount(&spec.root, users)?,
+    };
     let images = spec.images.iter();
     let images = images.map(|image| images::mount(image, &spec.root.upper, users));
     Ok(Trees {

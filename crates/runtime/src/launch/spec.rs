@@ -197,6 +197,8 @@ pub struct LaunchFds<'a> {
     pub stdio: Stdio<'a>,
     /// pidfd of the container whose PID namespace is joined ([`PidNamespace::Target`]).
     pub pid_target: Option<BorrowedFd<'a>>,
+    /// [`LaunchSpec::root`], if it is mounted already, attached nowhere. Not for a container with users of its own.
+    pub root: Option<BorrowedFd<'a>>,
 }
 
 /// Descriptors an exec needs.

@@ -20,8 +20,8 @@ pub(super) struct Connection {
 
 /// What came of reading.
 pub(super) enum Heard {
-    /// These calls, in order.
-    Calls(Vec<Call>),
+    /// These calls, in order, and what rode with each.
+    Calls(Vec<(Call, Vec<OwnedFd>)>),
     /// The engine is gone, or does not keep to the format.
     End,
 }
@@ -48,7 +48,7 @@ impl Connection {
         }
     }
 
-    /// Reads once and takes the calls that are complete. Descriptors from the engine are not expected and closed.
+    /// Reads once and takes the calls that are complete.
     pub(super) fn hear(&mut self) -> Heard {
         match self.incoming.receive(self.socket.as_fd()) {
             Ok(0) => return Heard::End,
@@ -63,7 +63,7 @@ impl Connection {
         let mut calls = Vec::new();
         loop {
             match self.incoming.pop::<Call>() {
-                Ok(Some((call, _))) => calls.push(call),
+                Ok(Some(call)) => calls.push(call),
                 Ok(None) => return Heard::Calls(calls),
                 Err(_) => return Heard::End,
             }

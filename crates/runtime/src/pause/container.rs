@@ -103,6 +103,7 @@ impl Container {
         home: &Home,
         spec: &StartSpec,
         pid_target: Option<&OwnedFd>,
+        root: Option<&OwnedFd>,
     ) -> Self {
         let mut container = Self {
             id: spec.launch.id.clone(),
@@ -119,7 +120,7 @@ impl Container {
             stdin_once: spec.stdin_once && !spec.tty,
             stdin_attached: false,
         };
-        if let Err(reason) = container.launch(launcher, spec, pid_target) {
+        if let Err(reason) = container.launch(launcher, spec, pid_target, root) {
             let now = Timestamp::now();
             container.conclude(START_ERROR_CODE, now, Some(reason));
         }
@@ -131,6 +132,7 @@ impl Container {
         launcher: &Launcher,
         spec: &StartSpec,
         pid_target: Option<&OwnedFd>,
+        root: Option<&OwnedFd>,
     ) -> Result<(), String> {
         let io_error = |error: io::Error| error.to_string();
         self.log = Some(
@@ -146,6 +148,7 @@ impl Container {
         let fds = LaunchFds {
             stdio,
             pid_target: pid_target.map(AsFd::as_fd),
+            root: root.map(AsFd::as_fd),
         };
         let launched = launcher
             .launch(&spec.launch, fds)

@@ -202,14 +202,14 @@ impl Server {
         match connection.hear() {
             Heard::End => self.hang_up(),
             Heard::Calls(calls) => {
-                for call in calls {
+                for (call, fds) in calls {
                     // A reply that cannot be sent ends the connection; calls of a gone engine are void.
                     if self
                         .connection
                         .as_ref()
                         .is_some_and(|(current, _)| *current == token)
                     {
-                        self.answer(call);
+                        self.answer(call, fds);
                     }
                 }
             }
@@ -261,9 +261,14 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, call: Call) {
+    fn answer(&mut self, call: Call, fds: Vec<OwnedFd>) {
         let number = call.number;
-        let (outcome, fds) = match self.perform(call.request) {
+        // The first container is about to be started when the engine says hello, unless it is another engine.
+        let prepare = match &call.request {
+            Request::Hello { .. } => self.containers.is_empty(),
+            request => matches!(request, Request::Prepare),
+        };
+        let (outcome, fds) = match self.perform(call.request, fds) {
             Ok((reply, fds)) => (Ok(reply), fds),
             Err(refusal) => (Err(refusal), Vec::new()),
         };
@@ -271,14 +276,19 @@ impl Server {
         for end in std::mem::take(&mut self.held) {
             self.tell(&end, Vec::new());
         }
+        if prepare {
+            // The start tells of what it lacks.
+            let _ = self.launcher.prepare();
+        }
     }
 
-    fn perform(&mut self, request: Request) -> Answer {
+    fn perform(&mut self, request: Request, fds: Vec<OwnedFd>) -> Answer {
         let done = Ok((Reply::Done, Vec::new()));
         match request {
             Request::Hello { version } => self.hello(version),
+            Request::Prepare => done,
             Request::Start(spec) => {
-                let answer = self.start(&spec);
+                let answer = self.start(&spec, fds.first());
                 // Others may have ended while it was launched: that is told first, as it happened first. Once it is told to stop, only
                 // the loop may take the last end, by which it knows that it is over.
                 if !self.stopping {
@@ -364,7 +374,7 @@ impl Server {
         ))
     }
 
-    fn start(&mut self, spec: &StartSpec) -> Answer {
+    fn start(&mut self, spec: &StartSpec, root: Option<&OwnedFd>) -> Answer {
         let id = &spec.launch.id;
         if self.containers.contains_key(id) || self.stopping {
             return Err(Refusal::AlreadyStarted);
@@ -377,7 +387,7 @@ impl Server {
                 .map(|process| &process.pidfd),
             PidNamespace::New | PidNamespace::Pause => None,
         };
-        let container = Container::start(&self.launcher, &self.home, spec, target);
+        let container = Container::start(&self.launcher, &self.home, spec, target, root);
         let outcome = match (container.started(), container.exit()) {
             (Some(started), _) => Ok((Reply::Started(started.clone()), Vec::new())),
             (None, exit) => Err(Refusal::Launch(

@@ -122,7 +122,9 @@ pub enum Request {
         /// The engine's [`VERSION`].
         version: u32,
     },
-    /// Start a container. [`Reply::Started`], or [`Refusal::Launch`], which is kept as exit 128 as well.
+    /// A container is about to be started: what it can have made ahead is made, after the answer. [`Reply::Done`].
+    Prepare,
+    /// Start a container, whose root may ride along, mounted. [`Reply::Started`], or [`Refusal::Launch`], which is kept as exit 128 as well.
     Start(Box<StartSpec>),
     /// Send a signal to a container's first process. [`Reply::Done`].
     Signal {

@@ -158,6 +158,7 @@ pub(crate) fn start(
         LaunchFds {
             stdio: pipes.stdio(),
             pid_target: None,
+            root: None,
         },
     )?;
     Ok((launched, pipes))

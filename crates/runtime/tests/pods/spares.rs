@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use ports::images::ImageConfig;
 use ports::runtime::{ContainerRuntime, IdMapping, NamespaceMode};
@@ -16,6 +18,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         a_pod_lives_in_the_place_made_for_it,
         another_kind_of_pod_leaves_the_place,
         what_a_killed_engine_held_ready_is_given_back,
+        a_container_has_the_root_made_for_it,
     ]
 }
 
@@ -110,7 +113,54 @@ async fn what_a_killed_engine_held_ready_is_given_back() {
     world.attached(2).await;
     kept.abort();
     let _ = kept.await;
+    let run = || std::fs::read_dir(world.path("run")).expect("list");
+    assert_eq!(run().count(), 2, "their run directories");
     world.restart_engine().await;
     world.attached(0).await;
+    world.finish().await;
+}
+
+/// The inode of a container's writable layer, or of one to come.
+fn upper(directory: &Path) -> Option<u64> {
+    let metadata = fs::metadata(directory.join("upper")).ok()?;
+    Some(metadata.ino())
+}
+
+async fn a_container_has_the_root_made_for_it() {
+    let mut world = World::new(ImageConfig::default());
+    let (stop, kept) = keep(&world, 1);
+    let sandbox = world.sandbox().await;
+    let roots = world.path("state").join("roots");
+    let script = "echo mine > /file; cat /file; stat -c %a /";
+    let run = async |attempt: u32| {
+        let mut config = crate::world::container(&format!("app{attempt}"));
+        config.command = ["sh", "-c", script].map(str::to_owned).into();
+        let entries = fs::read_dir(&roots).into_iter().flatten().flatten();
+        let ahead: Vec<u64> = entries.filter_map(|e| upper(&e.path())).collect();
+        let id = world.start(&sandbox, config).await;
+        assert_eq!(world.exit(&id).await.0, 0);
+        assert_eq!(world.log(&id).await, ["stdout F mine", "stdout F 755"]);
+        let directory = world.path("state").join(&sandbox).join(&id);
+        assert_eq!(
+            fs::read(directory.join("upper/file")).expect("reads"),
+            b"mine\n"
+        );
+        upper(&directory).is_some_and(|upper| ahead.contains(&upper))
+    };
+    // They are made a moment after a start.
+    within(async {
+        let mut attempt = 0;
+        while !run(attempt).await {
+            attempt += 1;
+        }
+    })
+    .await;
+    stop.send(()).expect("it is kept");
+    within(kept).await.expect("keeping ends");
+    let left = fs::read_dir(&roots).expect("list").count();
+    assert_eq!(left, 0, "roots are left");
+    fs::create_dir(roots.join("of-a-killed-engine")).expect("makes");
+    world.restart_engine().await;
+    assert!(!roots.exists());
     world.finish().await;
 }

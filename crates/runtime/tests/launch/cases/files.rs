@@ -269,6 +269,7 @@ fn a_terminal_controls_its_process(launcher: &Launcher) {
             LaunchFds {
                 stdio,
                 pid_target: None,
+                root: None,
             },
         )
         .unwrap();

@@ -133,6 +133,7 @@ fn pid_namespaces(launcher: &Launcher) {
     let none = LaunchFds {
         stdio: pipes.stdio(),
         pid_target: None,
+        root: None,
     };
     assert_eq!(
         launcher.launch(&guest, none).unwrap_err().to_string(),
@@ -146,6 +147,7 @@ fn pid_namespaces(launcher: &Launcher) {
             LaunchFds {
                 stdio: guest_pipes.stdio(),
                 pid_target,
+                root: None,
             },
         )
         .unwrap();
