@@ -13,6 +13,7 @@ use kube::Api;
 use lifecycle::node_events;
 use lifecycle::pressure::{self, Level, Met, Pressure, Signal, Usage, Watch};
 use ports::runtime::ContainerState;
+use ports::volumes::Space;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -152,24 +153,34 @@ async fn levels(agent: &Agent) -> BTreeMap<Signal, Level> {
         }
         Err(error) => tracing::warn!(error = pull::chain(&error), "measuring the node"),
     }
-    // The directory may not have been made yet.
-    let mut places = agent.config.root.ancestors();
-    if let Some(fs) = places.find_map(|path| rustix::fs::statvfs(path).ok()) {
-        let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
-        let disk = Level {
-            capacity: bytes(fs.f_blocks),
-            available: bytes(fs.f_bavail),
-        };
-        let inodes = Level {
-            capacity: fs.f_files,
-            available: fs.f_favail,
-        };
-        // Images are on the same file system.
-        let is = |signals: [Signal; 2], level| signals.map(|signal| (signal, level));
-        levels.extend(is([Signal::Disk, Signal::ImageDisk], disk));
-        levels.extend(is([Signal::Inodes, Signal::ImageInodes], inodes));
+    match agent.volumes.space().await {
+        Ok(space) => levels.extend(of_disk(agent, &space)),
+        Err(error) => tracing::warn!(error = pull::chain(&error), "measuring the disk"),
     }
     levels
+}
+
+/// What there is of the disk. Images are on the same file system as all else. Of what has none at all, nothing can run out.
+fn of_disk(agent: &Agent, space: &Space) -> impl Iterator<Item = (Signal, Level)> + use<> {
+    let disk = Level {
+        capacity: space.capacity_bytes,
+        available: space.available_bytes,
+    };
+    let inodes = Level {
+        capacity: space.inodes,
+        available: space.inodes_free,
+    };
+    if disk.capacity == 0 {
+        let event = node_events::invalid_disk_capacity(disk.capacity);
+        agent.recorder.record_node(&agent.config.node_name, event);
+    }
+    let levels = [
+        (Signal::Disk, disk),
+        (Signal::ImageDisk, disk),
+        (Signal::Inodes, inodes),
+        (Signal::ImageInodes, inodes),
+    ];
+    levels.into_iter().filter(|(_, level)| level.capacity > 0)
 }
 
 /// What was done about a threshold that is not kept.

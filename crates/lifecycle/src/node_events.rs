@@ -87,6 +87,12 @@ pub fn image_gc_failed(error: &str) -> Event {
     Event::warning("ImageGCFailed", error)
 }
 
+/// `InvalidDiskCapacity` (§14.2): the file system says that it has no room at all, so nobody can tell how full it is.
+pub fn invalid_disk_capacity(capacity: u64) -> Event {
+    let message = format!("invalid capacity {capacity} on image filesystem");
+    Event::warning("InvalidDiskCapacity", message)
+}
+
 /// `FreeDiskSpaceFailed` (§14.2): images do not take up what the disk lacks. `disk` is how it is after so many bytes of them were
 /// removed.
 pub fn disk_not_freed(disk: &Level, freed: u64) -> Event {

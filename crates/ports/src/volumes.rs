@@ -74,6 +74,19 @@ pub enum HostPathKind {
     BlockDevice,
 }
 
+/// What the file system has on which everything of the node is. One that does not count inodes has none of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes in all.
+    pub capacity_bytes: u64,
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub inodes_free: u64,
+}
+
 /// Why a volume could not be set up. The text is what the `FailedMount` event says after its prefix.
 #[derive(Debug, Error)]
 pub enum VolumeError {
@@ -131,6 +144,9 @@ pub trait Volumes: Send + Sync {
 
     /// UIDs of Pods that still have a directory.
     async fn pods(&self) -> Result<Vec<String>, VolumeError>;
+
+    /// What is left of the disk that volumes, images, writable layers and logs share.
+    async fn space(&self) -> Result<Space, VolumeError>;
 }
 
 /// Makes and removes directories that are volumes of the cluster, not of a Pod. Each is known by the volume's name, and both may be

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ports::volumes::VolumeError;
+use ports::volumes::{Space, VolumeError};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
 use crate::io;
@@ -31,6 +31,21 @@ pub(crate) fn mount_tmpfs(target: &Path, size: Option<u64>) -> Result<(), Volume
             }
         })
         .map_err(|e| io(|| format!("mount tmpfs on {}", target.display()))(e.into()))
+}
+
+/// What the file system has that a directory is on, or will be.
+pub(crate) fn space(dir: &Path) -> Result<Space, VolumeError> {
+    let there = dir.ancestors().find(|path| path.exists());
+    let there = there.unwrap_or(Path::new("/"));
+    let fs = rustix::fs::statvfs(there)
+        .map_err(|e| io(|| format!("measure {}", there.display()))(e.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
+    Ok(Space {
+        capacity_bytes: bytes(fs.f_blocks),
+        available_bytes: bytes(fs.f_bavail),
+        inodes: fs.f_files,
+        inodes_free: fs.f_favail,
+    })
 }
 
 /// Binds what is open behind `fd` to `target`.

@@ -21,6 +21,11 @@ impl Layout {
         }
     }
 
+    /// Where Pods' directories are; it may not have been made yet.
+    pub(crate) fn root(&self) -> &Path {
+        &self.pods
+    }
+
     /// A Pod's directory, which may not exist.
     pub(crate) fn pod_path(&self, uid: &str) -> Result<PathBuf, VolumeError> {
         Ok(self.pods.join(component(uid)?))

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ports::clock::Clock;
-use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
 
 pub use crate::directories::LocalDirectories;
 use crate::layout::Layout;
@@ -147,6 +147,11 @@ impl Volumes for LocalVolumes {
     async fn pods(&self) -> Result<Vec<String>, VolumeError> {
         let layout = self.layout.clone();
         blocking(move || layout.pods()).await
+    }
+
+    async fn space(&self) -> Result<Space, VolumeError> {
+        let layout = self.layout.clone();
+        blocking(move || kernel::space(layout.root())).await
     }
 }
 

@@ -135,3 +135,14 @@ async fn host_paths_are_checked_in_upstreams_words() {
     );
     volumes.teardown("u").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_left_of_the_disk_is_known_before_anything_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("not/yet");
+    let volumes = LocalVolumes::new(&path, Arc::new(SystemClock));
+    let space = volumes.space().await.unwrap();
+    assert!(space.capacity_bytes > 0 && space.available_bytes <= space.capacity_bytes);
+    assert!(space.inodes_free <= space.inodes);
+    assert!(!path.exists());
+}

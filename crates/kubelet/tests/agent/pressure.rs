@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle::pressure::Settings;
+use ports::volumes::Space;
 use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
@@ -193,6 +194,28 @@ async fn unused_images_go_before_pods() {
     };
     let failed = world.api.until("told", told).await;
     assert!(failed.contains("sha256:stuck"), "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_without_any_room_is_no_full_disk() {
+    let hard = hard("nodefs.available", "100Mi");
+    let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);
+    world.volumes.have(Space::default());
+    put(&world, "here", 0);
+    in_phase(&world, "here", "Running").await;
+    let why = "InvalidDiskCapacity: invalid capacity 0 on image filesystem".to_owned();
+    let told = |api: &FakeApi| api.node_events().contains(&why).then_some(());
+    world.api.until("told", told).await;
+    pressed(&world, "DiskPressure", "False").await;
+    // Once there is a capacity, what is left of it counts.
+    world.volumes.have(Space {
+        capacity_bytes: 1 << 30,
+        available_bytes: 1 << 20,
+        ..Space::default()
+    });
+    let ended = in_phase(&world, "here", "Failed").await;
+    assert_eq!(ended["reason"], "Evicted");
+    pressed(&world, "DiskPressure", "True").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use ports::runtime::{
     RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
 use ports::streams::{ExecRequest, ExitStatus, Reader, Session, StreamError, Writer};
-use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
 use tokio::sync::broadcast;
 
 /// Tokio's time, counted from a fixed moment.
@@ -537,6 +537,7 @@ pub(crate) struct FakeVolumes {
     specs: Mutex<BTreeMap<String, VolumeSpec>>,
     /// There is no room for directories.
     is_full: AtomicBool,
+    space: Mutex<Space>,
 }
 
 impl FakeVolumes {
@@ -545,8 +546,19 @@ impl FakeVolumes {
         FakeVolumes {
             root,
             is_full: AtomicBool::default(),
+            space: Mutex::new(Space {
+                capacity_bytes: 1 << 30,
+                available_bytes: 1 << 29,
+                inodes: 1 << 20,
+                inodes_free: 1 << 19,
+            }),
             specs: Mutex::default(),
         }
+    }
+
+    /// The disk has this from now on.
+    pub(crate) fn have(&self, space: Space) {
+        *self.space.lock().unwrap() = space;
     }
 
     /// From now on there is room for directories, or none.
@@ -622,5 +634,9 @@ impl Volumes for FakeVolumes {
         Ok(entries
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect())
+    }
+
+    async fn space(&self) -> Result<Space, VolumeError> {
+        Ok(*self.space.lock().unwrap())
     }
 }
