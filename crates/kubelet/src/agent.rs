@@ -32,6 +32,8 @@ pub(crate) struct Agent {
     pub(crate) client: Client,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) images: Arc<dyn Images>,
+    /// Held by who removes an image, and shared by those who look whether theirs is here.
+    pub(crate) removing_image: tokio::sync::RwLock<()>,
     /// How images came here, and who may use them.
     pub(crate) pulls: KeptPulls,
     pub(crate) volumes: Arc<dyn Volumes>,

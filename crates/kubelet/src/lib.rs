@@ -104,6 +104,7 @@ impl Kubelet {
                 config.evictions.thresholds.is_empty().then(BTreeSet::new),
             ),
             listed: watch::Sender::new(false),
+            removing_image: tokio::sync::RwLock::default(),
             pulls: KeptPulls::new(&config.root),
             config,
             client,

@@ -76,7 +76,10 @@ pub(crate) async fn ensure(
     let entry = held.get(wanted.image);
     let name =
         reference::with_default_tag(wanted.image).unwrap_or_else(|_| wanted.image.to_owned());
-    let found = agent.images.image_status(&name).await;
+    let found = {
+        let _stays = agent.removing_image.read().await;
+        agent.images.image_status(&name).await
+    };
     let keyring = Keyring::new(agent, pod, &name);
     let presence = match &found {
         Ok(Some(image)) if may_use(&keyring, wanted, &image.id).await => Presence::Present,

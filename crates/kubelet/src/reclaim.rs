@@ -10,7 +10,8 @@ use crate::pull;
 /// Removes the images that are not needed; how many bytes they took, if there were any. What never came from a registry stays:
 /// nobody could pull it again.
 pub(crate) async fn images(agent: &Agent) -> Option<u64> {
-    let images = match unneeded(agent).await {
+    agent.every_pod_listed().await;
+    let images = match agent.images.list_images().await {
         Ok(images) => images,
         Err(error) => {
             failed(agent, "looking for unused images", &error);
@@ -18,8 +19,18 @@ pub(crate) async fn images(agent: &Agent) -> Option<u64> {
         }
     };
     let mut freed = None;
-    for image in images {
-        if remove(agent, &image).await {
+    for image in images.iter().filter(|image| !image.repo_digests.is_empty()) {
+        // Whoever looks for it meanwhile finds it gone, or is seen to need it.
+        let _alone = agent.removing_image.write().await;
+        match is_needed(agent, image).await {
+            Ok(false) => {}
+            Ok(true) => continue,
+            Err(error) => {
+                failed(agent, "asking who needs an image", &error);
+                continue;
+            }
+        }
+        if remove(agent, image).await {
             freed = Some(freed.unwrap_or(0) + image.size_bytes);
         }
     }
@@ -36,18 +47,15 @@ fn failed(agent: &Agent, what: &str, error: &ImageError) {
     agent.recorder.record_node(&agent.config.node_name, event);
 }
 
-async fn unneeded(agent: &Agent) -> Result<Vec<Image>, ImageError> {
-    agent.every_pod_listed().await;
-    let mut images = agent.images.list_images().await?;
-    let mut needed = BTreeSet::new();
-    // Asked last, so that an image that was pulled meanwhile has not been listed or is asked for.
+/// Whether a Pod of the node names this image, or has a container made from it. Pods are seen before they look for their images.
+async fn is_needed(agent: &Agent, image: &Image) -> Result<bool, ImageError> {
     for name in agent.views.all().iter().flat_map(|view| names(view)) {
-        if let Some(image) = agent.images.image_status(&name).await? {
-            needed.insert(image.id);
+        let found = agent.images.image_status(&name).await?;
+        if found.is_some_and(|found| found.id == image.id) {
+            return Ok(true);
         }
     }
-    images.retain(|image| !image.repo_digests.is_empty() && !needed.contains(&image.id));
-    Ok(images)
+    Ok(false)
 }
 
 /// The images a Pod's spec names, and those its containers were made from.

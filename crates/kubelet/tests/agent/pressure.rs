@@ -197,6 +197,23 @@ async fn unused_images_go_before_pods() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_that_is_being_removed_is_not_used() {
+    let hard = hard("imagefs.available", "8E");
+    let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);
+    world.images.list(&["heavy:1"], &[]);
+    // Images are looked at when Pods are here.
+    put(&world, "critical", 2_000_000_000);
+    world.images.removing.notified().await;
+    let late = json!([{"name": "c", "image": "heavy:1", "imagePullPolicy": "IfNotPresent"}]);
+    let late = pod("late", late, json!({"priority": 2_000_000_000}));
+    world.api.put(&path("late"), late);
+    let pulls = "Pulling: Pulling image \"heavy:1\"";
+    let told = |api: &FakeApi| api.events().contains(&pulls.to_owned()).then_some(());
+    world.api.until("pulled", told).await;
+    assert_eq!(world.images.names(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_disk_without_any_room_is_no_full_disk() {
     let hard = hard("nodefs.available", "100Mi");
     let world = start_evicting(FakeApi::new(), Arc::new(FakeRuntime::new()), &hard);

@@ -433,6 +433,8 @@ pub(crate) struct FakeImages {
     users: Mutex<Vec<String>>,
     /// Nothing is here any more, and no pull ends.
     is_lost: AtomicBool,
+    /// Rung when the removal of a heavy image begins, which takes a while.
+    pub(crate) removing: tokio::sync::Notify,
 }
 
 impl FakeImages {
@@ -485,6 +487,11 @@ impl Images for FakeImages {
     async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         let is_private = reference.starts_with("private");
         let is_pulled = self.users().iter().any(|user| user == "right");
+        if reference.starts_with("heavy") {
+            let id = format!("sha256:{reference}");
+            let listed = self.listed.lock().unwrap();
+            return Ok(listed.iter().find(|image| image.id == id).cloned());
+        }
         if reference.starts_with("never") || self.is_slow(reference) || (is_private && !is_pulled) {
             return Ok(None);
         }
@@ -521,6 +528,10 @@ impl Images for FakeImages {
                 reference: reference.into(),
                 by: "somebody".into(),
             });
+        }
+        if reference.starts_with("sha256:heavy") {
+            self.removing.notify_one();
+            tokio::time::sleep(Duration::from_secs(5)).await;
         }
         self.listed.lock().unwrap().retain(|i| i.id != reference);
         Ok(())
