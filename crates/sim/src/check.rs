@@ -6,6 +6,7 @@ mod debug;
 mod exec;
 mod machine;
 mod object;
+mod pressure;
 mod runs;
 mod sizes;
 
@@ -17,7 +18,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::scenario::Run;
 
-pub(crate) use sizes::{SOFT, fits};
+pub(crate) use pressure::{Lack, SOFT};
+pub(crate) use sizes::fits;
 
 /// What is known of one Pod, by UID; it stays known when the Pod is gone.
 #[derive(Debug, Default)]
@@ -39,8 +41,9 @@ struct Known {
     edited: BTreeSet<String>,
     /// Containers that were given another size.
     resized: BTreeSet<String>,
-    /// The machine had too little memory in its life, or it filled a volume.
-    was_short: bool,
+    /// What the machine had too little of in its life.
+    lacked: BTreeSet<Lack>,
+    /// It filled a volume.
     has_filled: bool,
     /// A final phase was stored.
     is_over: bool,
@@ -97,7 +100,7 @@ pub(crate) struct Checks {
     clock_went_back: bool,
     clock_jumped: bool,
     stops_fail: bool,
-    was_short: bool,
+    lacked: BTreeSet<Lack>,
     node: Node,
     runs: u64,
 }

@@ -8,10 +8,10 @@
 //!
 //! After each step of the machine and each commit the invariants of the lifecycle specification (§16) are checked ([`check`]).
 //! In the end nothing may be left of any Pod. Checked are 1 to 3, 5 to 9, 11 to 31, 33 (what runs is told in the end), 35,
-//! 37, 39 and 41, and of evictions and sizes that nobody is evicted for nothing, and that what was asked for comes to be or is said
-//! to wait. Not checked here: 4, 10, 32 and 40 are properties of single rules (tests of `lifecycle`), 34 and 36 of the server (tests
-//! of `admission` and `apiserver`), 38 needs budgets, 42 and 43 need real files and programs. Evictions are for memory and for what
-//! one volume holds: how full the disk is, the agent asks the real machine.
+//! 37, 39 and 41, and of evictions and sizes that nobody is evicted or refused for nothing, that no image goes that somebody needs, and that
+//! what was asked for comes to be or is said to wait. Not checked here: 4, 10, 32 and 40 are properties of single rules (tests of `lifecycle`), 34 and 36 of the server (tests
+//! of `admission` and `apiserver`), 38 needs budgets, 42 and 43 need real files and programs. Evictions are for memory, for the
+//! disk, and for what one volume holds.
 //!
 //! A seed gives the same run each time, byte for byte: one process runs one seed, everything it draws comes from the seed (the
 //! program sees to it in `kernel.rs`), and nothing depends on how fast the machine is. The store's committer is a thread of its

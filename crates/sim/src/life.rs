@@ -209,16 +209,21 @@ fn api_config(world: &World) -> anyhow::Result<apiserver::Config> {
     })
 }
 
-/// What the node must have left, where the scenario says so. Nothing of the disk: the real one is nobody's to fill.
+/// What the node must have left, where the scenario says so.
 fn thresholds(world: &World) -> Policy {
     if !world.lock().scenario.has_thresholds {
         return Policy::default();
     }
-    let memory = |value: &str| [("memory.available".to_owned(), value.to_owned())].into();
+    let each = |value: &str| {
+        let signals = ["memory.available", "nodefs.available"];
+        signals
+            .map(|signal| (signal.to_owned(), value.to_owned()))
+            .into()
+    };
     let settings = Settings {
-        hard: memory("100Mi"),
-        soft: memory("200Mi"),
-        soft_grace_period: memory("15s"),
+        hard: each("100Mi"),
+        soft: each("200Mi"),
+        soft_grace_period: each("15s"),
         max_pod_grace_period: i64::try_from(crate::check::SOFT.as_secs()).unwrap_or_default(),
         transition_period: Some("30s".to_owned()),
         ..Settings::default()

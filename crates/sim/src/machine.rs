@@ -14,6 +14,10 @@ use crate::scenario::Run;
 /// Events a receiver may leave unread: few, so that some are missed.
 const EVENTS: usize = 16;
 
+/// Bytes of the disk, and of each image.
+pub(crate) const DISK: u64 = 4 << 30;
+pub(crate) const IMAGE: u64 = 40 << 20;
+
 /// A container and what will become of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
@@ -50,7 +54,10 @@ pub(crate) struct Machine {
     ids: u64,
     pub(crate) sandboxes: BTreeMap<Id, SandboxStatus>,
     pub(crate) containers: BTreeMap<Id, Made>,
+    /// By name, which is also the id behind its prefix.
     pub(crate) images: BTreeSet<String>,
+    /// Bytes of the disk that neither images nor Pods take.
+    pub(crate) clutter: u64,
     /// Volumes in place, by Pod UID; a Pod with a directory has an entry.
     pub(crate) volumes: BTreeMap<String, BTreeSet<String>>,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
@@ -63,6 +70,7 @@ impl Default for Machine {
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
             images: BTreeSet::new(),
+            clutter: 0,
             volumes: BTreeMap::new(),
             events: broadcast::channel(EVENTS).0,
         }
@@ -125,6 +133,17 @@ impl Machine {
             code,
             at,
         })
+    }
+
+    /// Bytes that are left of the disk.
+    pub(crate) fn disk_left(&self) -> u64 {
+        let images = u64::try_from(self.images.len()).unwrap_or(u64::MAX);
+        DISK.saturating_sub(self.clutter.saturating_add(images * IMAGE))
+    }
+
+    /// Fills the disk until so many bytes are left of it, if there are more.
+    pub(crate) fn clutter_to(&mut self, left: u64) {
+        self.clutter += self.disk_left().saturating_sub(left);
     }
 
     /// Kills a sandbox's containers and takes it down.

@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use crate::life::MEMORY;
 use crate::machine::Made;
 use crate::scenario::{Odds, Run};
+use crate::stores::named;
 use crate::world::{Holder, State, World};
 
 /// What one agent holds.
@@ -375,10 +376,14 @@ impl ContainerRuntime for Ports {
                     state,
                 });
             }
+            let (pod_uid, sandbox_id) = (sandbox.metadata.uid.clone(), sandbox.id.clone());
             if !joins_somebody(state, &config) {
                 return Err(RuntimeError::Create("its target does not run".to_owned()));
             }
-            let (pod_uid, sandbox_id) = (sandbox.metadata.uid.clone(), sandbox.id.clone());
+            if !state.machine.images.contains(named(&config.image_id)) {
+                let text = format!("{} is made from an image that is gone", config.name);
+                self.world.found(state, Err(text));
+            }
             let id = state.machine.id();
             let status = ContainerStatus {
                 id: id.clone(),

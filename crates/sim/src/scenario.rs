@@ -2,6 +2,8 @@
 
 mod later;
 
+pub(crate) use later::LOADED;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -79,6 +81,10 @@ pub(crate) enum Mishap {
     SandboxDies,
     /// The machine has only so many bytes of memory left, for so long.
     MemoryShort(u64, Duration),
+    /// Something fills the disk until so many bytes are left of it.
+    DiskShort(u64),
+    /// What filled the disk is gone.
+    DiskCleared,
 }
 
 /// Who dies after a number of steps.
@@ -113,6 +119,8 @@ pub(crate) struct Scenario {
     pub(crate) fills: BTreeSet<(String, String)>,
     /// The node is told what it must have left.
     pub(crate) has_thresholds: bool,
+    /// Images that are there from the beginning.
+    pub(crate) images: BTreeSet<String>,
     /// From then on nothing goes wrong any more.
     pub(crate) calm: Duration,
 }
@@ -129,6 +137,7 @@ impl Scenario {
             runs: BTreeMap::new(),
             fills: BTreeSet::new(),
             has_thresholds: false,
+            images: BTreeSet::new(),
             calm,
         };
         for index in 0..dice.random_range(1..4) {

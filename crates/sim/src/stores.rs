@@ -4,17 +4,29 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
-use ports::volumes::{VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
 use rand::Rng;
 
+use crate::machine::{DISK, IMAGE};
 use crate::ports_of::{Ports, broken};
+use crate::scenario::LOADED;
+
+/// How the id of an image begins; its name follows.
+const ID: &str = "sha256:";
+
+/// The name of an image that is asked for by name or id.
+pub(crate) fn named(reference: &str) -> &str {
+    reference.strip_prefix(ID).unwrap_or(reference)
+}
 
 fn image(reference: &str) -> Image {
+    let digest = format!("{reference}@{ID}0");
+    let digests = Some(digest).filter(|_| reference != LOADED);
     Image {
-        id: format!("sha256:{reference}"),
+        id: format!("{ID}{reference}"),
         repo_tags: vec![reference.to_owned()],
-        repo_digests: Vec::new(),
-        size_bytes: 1,
+        repo_digests: digests.into_iter().collect(),
+        size_bytes: IMAGE,
         config: ImageConfig::default(),
     }
 }
@@ -23,11 +35,9 @@ fn image(reference: &str) -> Image {
 impl Images for Ports {
     async fn image_status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         self.step(1, |state| {
-            Ok(state
-                .machine
-                .images
-                .contains(reference)
-                .then(|| image(reference)))
+            let name = named(reference);
+            let is_here = state.machine.images.contains(name);
+            Ok(is_here.then(|| image(name)))
         })
         .await
     }
@@ -76,9 +86,22 @@ impl Images for Ports {
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), ImageError> {
-        self.step(1, |state| state.machine.images.remove(reference))
-            .await;
-        Ok(())
+        // Layers are many files.
+        self.step(500, |state| {
+            if self.fails(state, |odds| odds.volume) {
+                return Err(ImageError::Io {
+                    what: "remove a layer".to_owned(),
+                    source: broken(),
+                });
+            }
+            let name = named(reference);
+            let found = state.checks.image_goes(name, &state.machine);
+            self.world.trace_in(state, format!("remove image {name}"));
+            self.world.found(state, found);
+            state.machine.images.remove(name);
+            Ok(())
+        })
+        .await
     }
 
     async fn rootfs(&self, _image_id: &str) -> Result<Rootfs, ImageError> {
@@ -146,6 +169,18 @@ impl Volumes for Ports {
     async fn pods(&self) -> Result<Vec<String>, VolumeError> {
         self.step(1, |state| {
             Ok(state.machine.volumes.keys().cloned().collect())
+        })
+        .await
+    }
+
+    async fn space(&self) -> Result<Space, VolumeError> {
+        self.step(1, |state| {
+            Ok(Space {
+                capacity_bytes: DISK,
+                available_bytes: state.machine.disk_left(),
+                inodes: 1 << 20,
+                inodes_free: 1 << 19,
+            })
         })
         .await
     }

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, watch};
 
 use crate::Outcome;
-use crate::check::Checks;
+use crate::check::{Checks, Lack};
 use crate::clock::Clock;
 use crate::machine::{Exit, Machine};
 use crate::scenario::{Death, Mishap, Odds, Scenario};
@@ -83,8 +83,10 @@ impl World {
         if scenario.odds.runtime > 0 || scenario.mishaps.iter().any(fills) {
             checks.stops_may_fail();
         }
+        let mut machine = Machine::default();
+        machine.images.clone_from(&scenario.images);
         let state = State {
-            machine: Machine::default(),
+            machine,
             checks,
             scenario,
             dice: StdRng::seed_from_u64(!seed),
@@ -173,6 +175,7 @@ impl World {
         state.full_until = now;
         state.cut_until = now;
         state.short = None;
+        state.machine.clutter = 0;
         self.trace_in(&mut state, "calm".to_owned());
     }
 
@@ -194,8 +197,13 @@ impl World {
             Mishap::DiskFull(lasts) => state.full_until = passed + lasts,
             Mishap::MemoryShort(left, lasts) => {
                 state.short = Some((left, passed + lasts));
-                state.checks.node_is_short();
+                state.checks.node_lacks(Lack::Memory);
             }
+            Mishap::DiskShort(left) => {
+                state.machine.clutter_to(left);
+                state.checks.node_lacks(Lack::Disk);
+            }
+            Mishap::DiskCleared => state.machine.clutter = 0,
             Mishap::SandboxDies => {
                 let ids = state.machine.sandboxes.iter();
                 let ready = ids.filter(|(_, s)| s.state == ports::runtime::SandboxState::Ready);

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
 use lifecycle::{ContainerKind, kinds, restart};
 
-use super::{Checks, Known, again, debug, ensure, sizes};
+use super::{Checks, Known, again, debug, ensure, pressure, sizes};
 use crate::machine::{Machine, Made};
 
 /// Longer than any `postStart` hook, and the telling of it.
@@ -27,7 +27,7 @@ impl Checks {
         let known = self.pods.entry(uid).or_default();
         let old = std::mem::replace(&mut known.pod, pod);
         known.idle_writes = 0;
-        known.was_short |= self.was_short;
+        known.lacked.extend(&self.lacked);
         let pod = &known.pod;
         if pod.metadata.deletion_timestamp.is_some() {
             known.deleted_at.get_or_insert(passed);
@@ -49,7 +49,7 @@ impl Checks {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let line = (summary(&old) != summary(pod)).then(|| format!("{name}: {}", summary(pod)));
         let found = check(known, &old, now, self.clock_went_back);
-        let found = found.and_then(|()| sizes::check_evicted(known));
+        let found = found.and_then(|()| pressure::check_evicted(known));
         if old.status != known.pod.status {
             known.told_at = now;
         }

@@ -1,9 +1,7 @@
-//! Sizes (§12.7) and evictions (§2.9): 24, 39, 41, and that what is asked for comes to be.
-
-use std::time::Duration;
+//! Sizes (§12.7): 41, and that what is asked for comes to be.
 
 use api::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use lifecycle::{kinds, resources};
 use ports::runtime::{ContainerStatus, SandboxState, SandboxStatus};
 
@@ -12,10 +10,6 @@ use crate::machine::Machine;
 
 /// Thousandths of a processor that the node has.
 const MILLI: i64 = 2_000;
-
-/// What is left of the second of a hard eviction, and the most a soft one may take.
-const HARD: Duration = Duration::from_secs(2);
-pub(crate) const SOFT: Duration = Duration::from_secs(20);
 
 /// A container has no more memory than its Pod: the Pod grows first and shrinks last.
 pub(crate) fn fits(made: &ContainerStatus, sandbox: Option<&SandboxStatus>) -> Result<(), String> {
@@ -58,31 +52,6 @@ pub(super) fn resized(old: &Pod, new: &Pod) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// Why a Pod was evicted: nobody is for nothing.
-pub(super) fn check_evicted(known: &Known) -> Result<(), String> {
-    let status = known.pod.status.clone().unwrap_or_default();
-    if status.reason.as_deref() != Some("Evicted") {
-        return Ok(());
-    }
-    let message = status.message.unwrap_or_default();
-    // An eviction over the API, later, tells of itself instead.
-    let mut targets = status.conditions.iter().flatten();
-    let target = targets.find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
-    let by_node = target.is_some_and(|c| c.reason.as_deref() == Some("TerminationByKubelet"));
-    let is_right = if message.contains("The node was low on resource: memory. ") {
-        known.was_short && target.is_some()
-    } else if message.contains("The node had condition: [MemoryPressure]. ") {
-        known.was_short && !by_node
-    } else {
-        let of_volume = "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". ";
-        message == of_volume && known.has_filled && !by_node
-    };
-    let is_failed = status.phase.as_deref() == Some("Failed");
-    ensure(is_right && is_failed, || {
-        format!("24: evicted in phase {:?}: {message}", status.phase)
-    })
-}
-
 fn limit(pod: &Pod, container: &str, name: &str) -> Option<Quantity> {
     let members = kinds::members(pod);
     let member = members.iter().find(|m| m.name() == container)?;
@@ -100,38 +69,7 @@ fn milli(pod: &Pod) -> i64 {
     requests.get("cpu").map_or(0, Quantity::milli_value)
 }
 
-impl Known {
-    /// The most a container of the Pod may be given when the node ends it, if it may.
-    pub(super) fn eviction(&self) -> Option<Duration> {
-        match (self.was_short, self.has_filled) {
-            (true, _) => Some(SOFT),
-            (false, true) => Some(HARD),
-            (false, false) => None,
-        }
-    }
-}
-
 impl Checks {
-    /// The machine has too little memory; any Pod may have to go from now on.
-    pub(crate) fn node_is_short(&mut self) {
-        self.was_short = true;
-        for known in self.pods.values_mut() {
-            known.was_short = true;
-        }
-    }
-
-    /// A container of this Pod fills its volume.
-    pub(crate) fn fills(&mut self, uid: &str) {
-        if let Some(known) = self.pods.get_mut(uid) {
-            known.has_filled = true;
-        }
-    }
-
-    /// The Node was stored.
-    pub(crate) fn node_stored(&mut self, node: Node) {
-        self.node = node;
-    }
-
     /// What all Pods of the node that go on ask for, but this one.
     fn others(&self, uid: &str) -> i64 {
         let others = self.pods.iter().filter(|(other, _)| *other != uid);
@@ -185,19 +123,5 @@ impl Checks {
             })?;
         }
         Ok(())
-    }
-
-    /// When all is quiet, the node is under no pressure.
-    pub(super) fn node_settled(&self) -> Result<(), String> {
-        let status = self.node.status.as_ref();
-        let mut conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
-        let pressed = conditions.find(|c| c.type_.ends_with("Pressure") && c.status == "True");
-        ensure(pressed.is_none(), || {
-            format!("the node is still under {pressed:?}")
-        })?;
-        let taints = self.node.spec.as_ref().and_then(|s| s.taints.clone());
-        ensure(taints.is_none_or(|all| all.is_empty()), || {
-            "the node is still tainted".to_owned()
-        })
     }
 }

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::{Act, Mishap, Scenario, draw_run, millis, one_of};
 
+/// An image that did not come from a registry.
+pub(crate) const LOADED: &str = "loaded:1";
+
 /// Sets these dice apart from those of the plain Pods.
 const APART: u64 = 0x6c61_7465;
 
@@ -26,18 +29,34 @@ impl Scenario {
         self.draw_shortage(&mut dice);
     }
 
-    /// Times at which the machine has too little memory, by the hard threshold or by the soft one.
+    /// Times at which the machine has too little memory or disk, by the hard threshold or by the soft one. Images that may be taken
+    /// away then: some that nobody needs, one that nobody could pull again, and the next of a container's, which is about to be needed.
     fn draw_shortage(&mut self, dice: &mut StdRng) {
-        self.has_thresholds = dice.random_bool(0.25);
+        self.has_thresholds = dice.random_bool(0.4);
         if !self.has_thresholds {
             return;
         }
-        for _ in 0..dice.random_range(1..3) {
+        for _ in 0..dice.random_range(1..4) {
             let left = one_of(dice, &[50_u64 << 20, 150 << 20]);
             let at = self.moment(dice);
             let lasts = millis(dice, 1_000..60_000);
-            self.mishaps.push((at, Mishap::MemoryShort(left, lasts)));
+            if dice.random_bool(0.4) {
+                self.mishaps.push((at, Mishap::MemoryShort(left, lasts)));
+                continue;
+            }
+            self.mishaps.push((at, Mishap::DiskShort(left)));
+            self.mishaps.push((at + lasts, Mishap::DiskCleared));
         }
+        self.images.insert(LOADED.to_owned());
+        for index in 0..dice.random_range(0..6) {
+            self.images.insert(format!("old{index}:1"));
+        }
+        let edits = self.acts.iter().filter_map(|(_, act)| match act {
+            Act::SetImage { pod, container } => Some(format!("{pod}-{container}:2")),
+            _ => None,
+        });
+        let edits: Vec<String> = edits.filter(|_| dice.random_bool(0.5)).collect();
+        self.images.extend(edits);
     }
 
     /// Sizes, and a user who changes them: to what fits, to what has to wait, and to what the node never has.
