@@ -86,7 +86,11 @@ impl Engine {
         api.set_node_server(agent.node_server());
         tasks.spawn(agent.run(shutdown.clone()));
         let as_scheduler = client(UserInfo::new("system:kube-scheduler", &[]));
-        tasks.spawn(scheduler::Scheduler::new(as_scheduler, clock.clone()).run(shutdown.clone()));
+        tasks.spawn(scheduler::run(
+            as_scheduler,
+            clock.clone(),
+            shutdown.clone(),
+        ));
         let controllers = controllers::Config {
             ca_pem: api.ca_certificate().to_owned(),
         };

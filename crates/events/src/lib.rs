@@ -1,9 +1,11 @@
 //! Events on objects: posted in order by one task, so that nobody who tells something ever waits for it (spec pod-lifecycle `§14`).
 //!
 //! They are handed to a bounded queue; when it is full, they are dropped, as upstream drops them. What is posted is decided by
-//! [`correlate`], which is pure: what happens again is counted, what is much alike is combined, and no object has too many.
+//! [`correlate`], which is pure: what happens again is counted, what is much alike is combined, and no object has too many. The newer
+//! form of Events is [`series`]' business.
 
 mod correlate;
+pub mod series;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -173,19 +175,7 @@ impl Poster {
         let post = self
             .correlator
             .correlate(source, &item.about, &item.words, item.at);
-        for attempt in 1..=TRIES {
-            match self.post(&item, &post).await {
-                Ok(()) => return,
-                Err(kube::Error::Api(refusal)) => {
-                    tracing::debug!(%refusal, "an event is not taken");
-                    return;
-                }
-                Err(error) => tracing::debug!(%error, "posting an event"),
-            }
-            if attempt < TRIES {
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+        insist(|| self.post(&item, &post)).await;
     }
 
     async fn post(&self, item: &Item, post: &Post) -> Result<(), kube::Error> {
@@ -213,6 +203,23 @@ impl Poster {
             }
         };
         api.create(&PostParams::default(), &new).await.map(drop)
+    }
+}
+
+/// Posts until the server has answered, or for too long.
+async fn insist<F: Future<Output = Result<(), kube::Error>>>(post: impl Fn() -> F) {
+    for attempt in 1..=TRIES {
+        match post().await {
+            Ok(()) => return,
+            Err(kube::Error::Api(refusal)) => {
+                tracing::debug!(%refusal, "an event is not taken");
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "posting an event"),
+        }
+        if attempt < TRIES {
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring and preemption to larger clusters. One
 //! task watches Nodes, waiting Pods, the claims for storage they name, and what Pods hold of the nodes; a Pod is looked at when it
 //! appears or changes, or a claim of it does, all of them when a node changes or something is left. Bindings are written side by side, so
-//! that the next Pod does not wait for the disk; what is being bound holds its share already. A refusal is written once: the same words
-//! are not repeated until they change.
+//! that the next Pod does not wait for the disk; what is being bound holds its share already. A refusal is written once; that it still
+//! holds when nodes or claims have changed is counted in its Event.
 
 mod claims;
 pub mod fit;
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::series::{SeriesPoster, SeriesRecorder};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -37,10 +38,17 @@ pub const NAME: &str = "default-scheduler";
 /// How long a binding waits that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Schedules until `shutdown`. A Pod whose binding was refused is tried again when it or a node changes.
+pub async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let (scheduler, poster) = Scheduler::new(client, clock);
+    tokio::join!(scheduler.run(shutdown.clone()), poster.run(shutdown));
+}
+
 /// Binds Pods to nodes through the API.
-pub struct Scheduler {
+struct Scheduler {
     client: Client,
     clock: Arc<dyn Clock>,
+    recorder: SeriesRecorder,
     nodes: BTreeMap<String, Node>,
     claims: Claims,
     /// What is held of each node, also of one that is not known yet.
@@ -69,27 +77,32 @@ struct Waiting {
     pod: Pod,
     /// Its binding is being written.
     is_binding: bool,
-    /// What was last said about it, so that it is said once.
+    /// What was last said about it; it is in its condition.
     refusal: Option<String>,
 }
 
 impl Scheduler {
-    /// A scheduler that talks to the API through `client`.
-    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Scheduler {
+    /// A scheduler that talks to the API through `client`, and who posts what it tells.
+    fn new(client: Client, clock: Arc<dyn Clock>) -> (Self, SeriesPoster) {
+        let told = clock.clone();
+        let now = Arc::new(move || told.now());
+        let instance = format!("{NAME}-0");
+        let (recorder, poster) = events::series::new(client.clone(), now, NAME, &instance);
+        let scheduler = Scheduler {
             client,
             clock,
+            recorder,
             nodes: BTreeMap::new(),
             claims: Claims::default(),
             rooms: BTreeMap::new(),
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             binding: FuturesUnordered::new(),
-        }
+        };
+        (scheduler, poster)
     }
 
-    /// Schedules until `shutdown`. A Pod whose binding was refused is tried again when it or a node changes.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    async fn run(mut self, shutdown: CancellationToken) {
         // One that has ended holds nothing.
         let alive = Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let mut nodes: Watch<Node> = watch_all(&self.client);
@@ -118,7 +131,7 @@ impl Scheduler {
                         }
                         let look = self.pod_event(event);
                         match look.filter(|_| nodes_known && pods_known) {
-                            Some(Look::At(key)) => self.schedule(&key).await,
+                            Some(Look::At(key)) => drop(self.schedule(&key).await),
                             Some(Look::AtAll) => self.schedule_all().await,
                             None => {}
                         }
@@ -157,7 +170,7 @@ impl Scheduler {
             .collect();
         keys.sort();
         for (_, key) in keys {
-            self.schedule(&key).await;
+            self.schedule_again(&key).await;
         }
     }
 
@@ -230,10 +243,12 @@ impl Scheduler {
             return None;
         }
         let old = self.waiting.remove(&key);
+        let is_same = |old: &Waiting| old.pod.metadata.generation == pod.metadata.generation;
         let waiting = Waiting {
-            pod,
             is_binding: old.as_ref().is_some_and(|old| old.is_binding),
-            refusal: old.and_then(|old| old.refusal),
+            // What was said of another spec is said anew.
+            refusal: old.filter(is_same).and_then(|old| old.refusal),
+            pod,
         };
         self.waiting.insert(key.clone(), waiting);
         Some(Look::At(key))
@@ -271,18 +286,24 @@ impl Scheduler {
             .collect();
         keys.sort();
         for (_, key) in keys {
-            self.schedule(&key).await;
+            self.schedule_again(&key).await;
         }
     }
 
-    async fn schedule(&mut self, key: &str) {
-        let waiting = self.waiting.get(key).filter(|w| !w.is_binding);
-        let Some(choice) = waiting.and_then(|waiting| self.choose(&waiting.pod)) else {
-            return;
-        };
-        let Some(waiting) = self.waiting.get_mut(key) else {
-            return;
-        };
+    /// Looks at a Pod because of something else: what was said about it is said once more if it holds.
+    async fn schedule_again(&mut self, key: &str) {
+        if let Some(why) = self.schedule(key).await
+            && let Some(waiting) = self.waiting.get(key)
+        {
+            report::failed(&self.recorder, &waiting.pod, &why);
+        }
+    }
+
+    /// Gives a Pod its node, or says why none can take it; what was said already is returned.
+    async fn schedule(&mut self, key: &str) -> Option<String> {
+        let waiting = self.waiting.get(key).filter(|w| !w.is_binding)?;
+        let choice = self.choose(&waiting.pod)?;
+        let waiting = self.waiting.get_mut(key)?;
         match choice {
             Ok(node) => {
                 waiting.is_binding = true;
@@ -296,12 +317,16 @@ impl Scheduler {
             Err(refusal) if waiting.refusal.as_ref() != Some(&refusal) => {
                 let now = self.clock.now();
                 match report::refuse(&self.client, &waiting.pod, &refusal, now).await {
-                    Ok(()) => waiting.refusal = Some(refusal),
+                    Ok(()) => {
+                        report::failed(&self.recorder, &waiting.pod, &refusal);
+                        waiting.refusal = Some(refusal);
+                    }
                     Err(error) => tracing::warn!(pod = key, %error, "reporting that no node fits"),
                 }
             }
-            Err(_) => {}
+            Err(refusal) => return Some(refusal),
         }
+        None
     }
 
     fn bound(&mut self, bound: Bound) {
@@ -309,8 +334,7 @@ impl Scheduler {
         match bound.result {
             Ok(()) => {
                 self.waiting.remove(&key);
-                let (client, now) = (self.client.clone(), self.clock.now());
-                report::scheduled(client, &bound.pod, &bound.node, now);
+                report::scheduled(&self.recorder, &bound.pod, &bound.node);
             }
             Err(error) => {
                 tracing::warn!(pod = key, %error, "binding");

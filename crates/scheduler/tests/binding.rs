@@ -93,8 +93,8 @@ fn start(nodes: Value, pods: Value) -> World {
     });
     let stop = CancellationToken::new();
     let client = kube::Client::new(service, "default");
-    let scheduler = scheduler::Scheduler::new(client, Arc::new(ports::clock::SystemClock));
-    tokio::spawn(scheduler.run(stop.clone()));
+    let clock = Arc::new(ports::clock::SystemClock);
+    tokio::spawn(scheduler::run(client, clock, stop.clone()));
     World {
         written,
         node_events,
@@ -126,9 +126,20 @@ fn event(kind: &str, object: Value) -> Value {
 }
 
 impl World {
-    async fn next(&mut self) -> (String, Value) {
+    /// What is written next, if anything is.
+    async fn any(&mut self) -> Option<(String, Value)> {
         let write = tokio::time::timeout(Duration::from_secs(60), self.written.recv()).await;
-        write.expect("it writes nothing").expect("it has ended")
+        write.ok().map(|write| write.expect("it has ended"))
+    }
+
+    /// The next that is written, but for counts.
+    async fn next(&mut self) -> (String, Value) {
+        loop {
+            let (path, value) = self.any().await.expect("it writes nothing");
+            if value["series"].is_null() {
+                return (path, value);
+            }
+        }
     }
 
     /// The next thing that is written is that this Pod gets the node, and that it is told.
@@ -154,8 +165,8 @@ impl World {
     }
 
     async fn expect_nothing(&mut self) {
-        let more = tokio::time::timeout(Duration::from_secs(60), self.written.recv()).await;
-        assert!(more.is_err(), "{more:?}");
+        let more = self.any().await;
+        assert!(more.is_none(), "{more:?}");
     }
 }
 
@@ -193,6 +204,47 @@ async fn a_refusal_is_told_once_and_ends_with_the_obstacle() {
     events.send(event("MODIFIED", node(true))).unwrap();
     events.send(event("MODIFIED", node(false))).unwrap();
     world.expect_bound("mine").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_still_holds_is_a_series() {
+    let pods = json!([
+        pod("mine", "default-scheduler"),
+        asking("a", "0", json!("one")),
+        asking("b", "0", json!("one")),
+        asking("c", "0", json!("one")),
+    ]);
+    let mut world = start(json!([node(true)]), pods);
+    let why = none_because("1 node(s) were unschedulable", HOPELESS);
+    let (_, patch) = world.next().await;
+    assert_eq!(patch["status"]["conditions"][0]["message"], why);
+    let (path, told) = world.next().await;
+    assert_eq!(path, "/api/v1/namespaces/n/events");
+    let shape = ["reason", "action", "reportingComponent", "type"].map(|f| &told[f]);
+    let wanted = [
+        "FailedScheduling",
+        "Scheduling",
+        "default-scheduler",
+        "Warning",
+    ];
+    assert_eq!(shape, wanted.map(Value::from).each_ref());
+    for absent in ["count", "firstTimestamp", "series"] {
+        assert_eq!(told[absent], Value::Null, "{absent}");
+    }
+    // What others leave does not help: the second time it is a series, the third is only counted.
+    let events = world.pod_events.clone();
+    let leave = |name: &str| {
+        let left = event("DELETED", asking(name, "0", json!("one")));
+        events.send(left).unwrap();
+    };
+    leave("a");
+    let (path, patch) = world.any().await.expect("a count");
+    let name = told["metadata"]["name"].as_str().unwrap();
+    assert_eq!(path, format!("/api/v1/namespaces/n/events/{name}"));
+    assert_eq!(patch["series"]["count"], 2);
+    assert!(patch["series"]["lastObservedTime"].is_string(), "{patch}");
+    ["b", "c"].map(leave);
+    world.expect_nothing().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,8 +155,11 @@ impl Engine {
         engine.new_agent(world);
         let client =
             |name: &str| wire::client(world, holder, &engine.router, UserInfo::new(name, &[]));
-        let scheduler =
-            scheduler::Scheduler::new(client("system:kube-scheduler"), world.clock.clone());
+        let scheduler = scheduler::run(
+            client("system:kube-scheduler"),
+            world.clock.clone(),
+            engine.shutdown.clone(),
+        );
         let config = controllers::Config {
             ca_pem: engine.api.ca_certificate().to_owned(),
         };
@@ -165,7 +168,7 @@ impl Engine {
             world.clock.clone(),
             config,
         );
-        engine.tasks.spawn(scheduler.run(engine.shutdown.clone()));
+        engine.tasks.spawn(scheduler);
         engine.tasks.spawn(controllers.run(engine.shutdown.clone()));
         Ok(engine)
     }
