@@ -1,14 +1,22 @@
 //! The scheduler: gives every waiting Pod of `default-scheduler` the node that can take it, or says why none can.
 //!
-//! It decides by the filters that make sense on one machine (see [`fit`]) and leaves scoring and preemption to larger clusters. One
-//! task watches Nodes, waiting Pods, the claims for storage they name, and what Pods hold of the nodes; a Pod is looked at when it
-//! appears or changes, or a claim of it does, all of them when a node changes or something is left. Bindings are written side by side, so
+//! It decides by upstream's filters (see [`fit`]), has less important Pods make room for more important ones ([`preempt`]), and leaves
+//! scoring to larger clusters. One task watches Nodes, waiting Pods, the claims for storage they name, and where Pods stand and what they hold
+//! ([`cluster`]); a Pod is looked at when it appears or changes, or a claim of it does, all of them when a node changes or
+//! something is left, those that mind their neighbours when one of these changes. Bindings are written side by side, so
 //! that the next Pod does not wait for the disk; what is being bound holds its share already. A refusal is written once; that it still
 //! holds when nodes or claims have changed is counted in its Event.
 
+mod affinity;
 mod claims;
-pub mod fit;
+mod cluster;
+mod evict;
+mod fit;
+mod preempt;
 mod report;
+mod spread;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,18 +27,20 @@ use events::series::{SeriesPoster, SeriesRecorder};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use informer::{Heard, Watch, watch, watch_all};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use informer::{Heard, Mirror, Watch, hear_each, watch, watch_all};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt};
-use lifecycle::room::Room;
 use lifecycle::share::Share;
 use ports::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use self::claims::{Claim, Claims, Storage, is_delayed};
+use self::cluster::{Change, Cluster, Placed, priority};
+use self::preempt::{Budget, Victims};
 
 /// The name Pods ask for in `spec.schedulerName`, and the component of its events.
 pub const NAME: &str = "default-scheduler";
@@ -49,20 +59,27 @@ struct Scheduler {
     client: Client,
     clock: Arc<dyn Clock>,
     recorder: SeriesRecorder,
-    nodes: BTreeMap<String, Node>,
+    cluster: Cluster,
     claims: Claims,
-    /// What is held of each node, also of one that is not known yet.
-    rooms: BTreeMap<String, Room>,
-    /// Where each Pod that has a node holds how much, by UID.
-    held: BTreeMap<String, (String, Share)>,
     waiting: BTreeMap<String, Waiting>,
     binding: FuturesUnordered<BoxFuture<'static, Bound>>,
+    /// Pods that are being told to make room for one, whose UID is returned.
+    evicting: FuturesUnordered<BoxFuture<'static, String>>,
 }
 
 /// Which Pods are to be looked at.
 enum Look {
     At(String),
+    /// At those that mind which others stand where.
+    AtMinding,
     AtAll,
+}
+
+/// What becomes of a waiting Pod.
+enum Choice {
+    Node(String),
+    /// No node takes it, for this reason; others may make room.
+    None(String, Option<Victims>),
 }
 
 /// How a binding ended.
@@ -77,6 +94,8 @@ struct Waiting {
     pod: Pod,
     /// Its binding is being written.
     is_binding: bool,
+    /// Others are being told to make room for it.
+    is_evicting: bool,
     /// What was last said about it; it is in its condition.
     refusal: Option<String>,
 }
@@ -92,12 +111,11 @@ impl Scheduler {
             client,
             clock,
             recorder,
-            nodes: BTreeMap::new(),
+            cluster: Cluster::default(),
             claims: Claims::default(),
-            rooms: BTreeMap::new(),
-            held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             binding: FuturesUnordered::new(),
+            evicting: FuturesUnordered::new(),
         };
         (scheduler, poster)
     }
@@ -109,6 +127,9 @@ impl Scheduler {
         let mut pods: Watch<Pod> = watch(Api::all(self.client.clone()), alive);
         let mut claims: Watch<PersistentVolumeClaim> = watch_all(&self.client);
         let mut classes: Watch<StorageClass> = watch_all(&self.client);
+        let mut namespaces: Watch<Namespace> = watch_all(&self.client);
+        let mut budgets: Watch<PodDisruptionBudget> = watch_all(&self.client);
+        let (mut known_namespaces, mut known_budgets) = (Mirror::default(), Mirror::default());
         let (mut nodes_known, mut pods_known) = (false, false);
         loop {
             tokio::select! {
@@ -132,6 +153,7 @@ impl Scheduler {
                         let look = self.pod_event(event);
                         match look.filter(|_| nodes_known && pods_known) {
                             Some(Look::At(key)) => drop(self.schedule(&key).await),
+                            Some(Look::AtMinding) => self.schedule_those(minds).await,
                             Some(Look::AtAll) => self.schedule_all().await,
                             None => {}
                         }
@@ -152,7 +174,35 @@ impl Scheduler {
                     }
                     Err(error) => tracing::warn!(%error, "watching classes of storage"),
                 },
+                Some(event) = namespaces.next() => {
+                    let known = &mut self.cluster.namespaces;
+                    hear_each("Namespaces", &mut known_namespaces, event, |(_, name), namespace| {
+                        match namespace {
+                            Some(found) => known.insert(name, found.metadata.labels.unwrap_or_default()),
+                            None => known.remove(&name),
+                        };
+                    });
+                    if nodes_known && pods_known {
+                        self.schedule_those(minds).await;
+                    }
+                }
+                Some(event) = budgets.next() => {
+                    let known = &mut self.cluster.budgets;
+                    hear_each("PodDisruptionBudgets", &mut known_budgets, event, |key, budget| {
+                        match budget {
+                            Some(found) => known.insert(key, Budget::of(&found)),
+                            None => known.remove(&key),
+                        };
+                    });
+                }
                 Some(bound) = self.binding.next(), if !self.binding.is_empty() => self.bound(bound),
+                Some(key) = self.evicting.next(), if !self.evicting.is_empty() => {
+                    if let Some(waiting) = self.waiting.get_mut(&key) {
+                        waiting.is_evicting = false;
+                    }
+                    // They may be gone already.
+                    self.schedule(&key).await;
+                }
                 else => return,
             }
         }
@@ -163,19 +213,12 @@ impl Scheduler {
         if matches!(heard, Heard::Nothing) || !is_known || !self.claims.is_synced() {
             return;
         }
-        let waiting = self.waiting.iter();
-        let waiting = waiting.filter(|(_, waiting)| claims::has_some(&waiting.pod));
-        let mut keys: Vec<_> = waiting
-            .map(|(key, w)| (turn(&w.pod), key.clone()))
-            .collect();
-        keys.sort();
-        for (_, key) in keys {
-            self.schedule_again(&key).await;
-        }
+        self.schedule_those(claims::has_some).await;
     }
 
-    /// Where a Pod can go, if its storage is there; nothing where that is about to be.
-    fn choose(&self, pod: &Pod) -> Option<Result<String, String>> {
+    /// Where a Pod can go, if its storage is there; nothing where that, or room, is about to be.
+    fn choose(&self, pod: &Pod) -> Option<Choice> {
+        let nodes = self.cluster.nodes().count();
         if claims::has_some(pod) {
             if !self.claims.is_synced() {
                 return None;
@@ -183,28 +226,34 @@ impl Scheduler {
             match self.claims.look(pod) {
                 Storage::Ready => {}
                 Storage::Coming => return None,
-                Storage::Missing(why) => return Some(Err(fit::on_none(self.nodes.len(), &why))),
+                Storage::Missing(why) => {
+                    return Some(Choice::None(fit::on_none(nodes, &why), None));
+                }
             }
         }
-        let nodes = self.nodes.iter();
-        let nodes = nodes.filter_map(|(name, node)| Some((node, self.rooms.get(name)?)));
-        Some(fit::choose(pod, nodes))
+        let obstacles = match fit::choose(pod, &self.cluster) {
+            Ok(node) => return Some(Choice::Node(node)),
+            Err(obstacles) => obstacles,
+        };
+        let mut tally = fit::Tally::default();
+        obstacles.values().for_each(|o| tally.add(o.reasons()));
+        let victims = preempt::victims(pod, &self.cluster, &obstacles);
+        let (victims, unhelpful) = match victims {
+            Ok(victims) => (Some(victims?), None),
+            Err(why) => (None, Some(why)),
+        };
+        let why = fit::refusal(nodes, &tally.to_string(), unhelpful.as_deref());
+        Some(Choice::None(why, victims))
     }
 
     /// Takes in a node event; true if Pods should be looked at again.
     fn node_event(&mut self, event: Event<Node>) -> bool {
         match event {
-            Event::Init => self.nodes.clear(),
+            Event::Init => self.cluster.forget_nodes(),
             Event::InitApply(node) | Event::Apply(node) => {
-                let name = node.name_any();
-                let room = self.rooms.entry(name.clone()).or_default();
-                room.resize(fit::allocatable(&node));
-                let old = self.nodes.insert(name, node.clone());
-                return old.is_none_or(|old| fit::differs(&old, &node));
+                return self.cluster.set_node(node.name_any(), node);
             }
-            Event::Delete(node) => {
-                self.nodes.remove(&node.name_any());
-            }
+            Event::Delete(node) => self.cluster.remove_node(&node.name_any()),
             Event::InitDone => return true,
         }
         false
@@ -215,17 +264,15 @@ impl Scheduler {
         match event {
             Event::Init => {
                 self.waiting.clear();
-                let held: Vec<String> = self.held.keys().cloned().collect();
-                for uid in held {
-                    self.leave(&uid);
-                }
+                self.cluster.forget_pods();
                 None
             }
             Event::InitApply(pod) | Event::Apply(pod) => self.applied(pod),
             Event::Delete(pod) => {
                 let key = key(&pod);
                 self.waiting.remove(&key);
-                self.leave(&key).then_some(Look::AtAll)
+                let withdrew = self.cluster.withdraw(&key);
+                (self.cluster.leave(&key).is_some() || withdrew).then_some(Look::AtAll)
             }
             Event::InitDone => Some(Look::AtAll),
         }
@@ -235,17 +282,27 @@ impl Scheduler {
         let key = key(&pod);
         if let Some(node) = node_of(&pod) {
             self.waiting.remove(&key);
-            let is_less = self.hold(&key, node, Share::held_by(&pod));
-            return is_less.then_some(Look::AtAll);
+            let placed = Placed::of(&pod, node, Share::held_by(&pod));
+            return match self.cluster.place(&key, placed) {
+                Change::Nothing => None,
+                Change::Company => Some(Look::AtMinding),
+                Change::Room => Some(Look::AtAll),
+            };
         }
         if !is_ours(&pod) {
             self.waiting.remove(&key);
+            self.cluster.withdraw(&key);
             return None;
+        }
+        match preempt::nomination(&pod) {
+            Some(node) => self.cluster.nominate(&pod, node),
+            None => drop(self.cluster.withdraw(&key)),
         }
         let old = self.waiting.remove(&key);
         let is_same = |old: &Waiting| old.pod.metadata.generation == pod.metadata.generation;
         let waiting = Waiting {
             is_binding: old.as_ref().is_some_and(|old| old.is_binding),
+            is_evicting: old.as_ref().is_some_and(|old| old.is_evicting),
             // What was said of another spec is said anew.
             refusal: old.filter(is_same).and_then(|old| old.refusal),
             pod,
@@ -254,34 +311,15 @@ impl Scheduler {
         Some(Look::At(key))
     }
 
-    /// A Pod holds so much of a node; true if it held something else before.
-    fn hold(&mut self, uid: &str, node: &str, share: Share) -> bool {
-        let place = (node.to_owned(), share);
-        if self.held.get(uid) == Some(&place) {
-            return false;
-        }
-        let is_less = self.leave(uid);
-        let room = self.rooms.entry(place.0.clone()).or_default();
-        room.hold(uid, place.1.clone());
-        self.held.insert(uid.to_owned(), place);
-        is_less
-    }
-
-    /// A Pod holds nothing any more; true if it did.
-    fn leave(&mut self, uid: &str) -> bool {
-        let Some((node, _)) = self.held.remove(uid) else {
-            return false;
-        };
-        if let Some(room) = self.rooms.get_mut(&node) {
-            room.leave(uid);
-        }
-        true
-    }
-
     async fn schedule_all(&mut self) {
-        let mut keys: Vec<_> = self
-            .waiting
-            .iter()
+        self.schedule_those(|_| true).await;
+    }
+
+    /// Looks again at those that wait and are so, in their turn.
+    async fn schedule_those(&mut self, are_so: impl Fn(&Pod) -> bool) {
+        let waiting = self.waiting.iter();
+        let waiting = waiting.filter(|(_, waiting)| are_so(&waiting.pod));
+        let mut keys: Vec<_> = waiting
             .map(|(key, waiting)| (turn(&waiting.pod), key.clone()))
             .collect();
         keys.sort();
@@ -301,32 +339,82 @@ impl Scheduler {
 
     /// Gives a Pod its node, or says why none can take it; what was said already is returned.
     async fn schedule(&mut self, key: &str) -> Option<String> {
-        let waiting = self.waiting.get(key).filter(|w| !w.is_binding)?;
+        let is_free = |w: &&Waiting| !w.is_binding && !w.is_evicting;
+        let waiting = self.waiting.get(key).filter(is_free)?;
         let choice = self.choose(&waiting.pod)?;
         let waiting = self.waiting.get_mut(key)?;
         match choice {
-            Ok(node) => {
+            Choice::Node(node) => {
                 waiting.is_binding = true;
                 let (client, pod) = (self.client.clone(), waiting.pod.clone());
-                self.hold(key, &node, Share::of(&pod));
+                let placed = Placed::of(&pod, &node, Share::of(&pod));
+                self.cluster.place(key, placed);
                 self.binding.push(Box::pin(async move {
                     let result = bind(&client, &pod, &node).await;
                     Bound { pod, node, result }
                 }));
+                None
             }
-            Err(refusal) if waiting.refusal.as_ref() != Some(&refusal) => {
-                let now = self.clock.now();
-                match report::refuse(&self.client, &waiting.pod, &refusal, now).await {
-                    Ok(()) => {
-                        report::failed(&self.recorder, &waiting.pod, &refusal);
-                        waiting.refusal = Some(refusal);
-                    }
-                    Err(error) => tracing::warn!(pod = key, %error, "reporting that no node fits"),
+            Choice::None(why, victims) => {
+                let (pod, is_news) = (waiting.pod.clone(), waiting.refusal.as_ref() != Some(&why));
+                if let Some(victims) = victims {
+                    waiting.is_evicting = true;
+                    self.make_room(&pod, &victims);
+                    self.refuse(&pod, &why, Some(&victims.node)).await;
+                } else if is_news {
+                    self.refuse(&pod, &why, None).await;
+                } else {
+                    return Some(why);
+                }
+                None
+            }
+        }
+    }
+
+    /// Tells why no node takes a Pod, and for which it waits.
+    async fn refuse(&mut self, pod: &Pod, why: &str, nominated: Option<&str>) {
+        let now = self.clock.now();
+        match report::refuse(&self.client, pod, why, nominated, now).await {
+            Ok(()) => {
+                report::failed(&self.recorder, pod, why);
+                if let Some(waiting) = self.waiting.get_mut(&key(pod)) {
+                    waiting.refusal = Some(why.to_owned());
                 }
             }
-            Err(refusal) => return Some(refusal),
+            Err(error) => tracing::warn!(pod = key(pod), %error, "reporting that no node fits"),
         }
-        None
+    }
+
+    /// Has others leave a node for this Pod; who is less important waits for that node no longer.
+    fn make_room(&mut self, pod: &Pod, victims: &Victims) {
+        let less = |waiting: &&Waiting| priority(&waiting.pod) < priority(pod);
+        let mut outdone = Vec::new();
+        for waiting in self.waiting.values().filter(less) {
+            let uid = key(&waiting.pod);
+            if self.cluster.nomination(&uid) == Some(&victims.node) {
+                self.cluster.withdraw(&uid);
+                outdone.push(waiting.pod.clone());
+            }
+        }
+        self.cluster.nominate(pod, &victims.node);
+        let placed = self.cluster.placed();
+        let leaving = placed.filter(|(uid, _)| victims.pods.iter().any(|victim| victim == uid));
+        let leaving = leaving.filter(|(_, placed)| !placed.is_leaving);
+        let leaving = leaving.map(|(uid, placed)| evict::Victim::of(uid, placed));
+        let eviction = evict::Eviction {
+            for_pod: key(pod),
+            node: victims.node.clone(),
+            victims: leaving.collect(),
+            outdone,
+        };
+        let (client, recorder) = (self.client.clone(), self.recorder.clone());
+        let now = self.clock.now();
+        self.evicting.push(Box::pin(async move {
+            while !eviction.carry_out(&client, &recorder, now).await {
+                tokio::time::sleep(AGAIN).await;
+            }
+            eviction.for_pod
+        }));
     }
 
     fn bound(&mut self, bound: Bound) {
@@ -340,7 +428,7 @@ impl Scheduler {
                 tracing::warn!(pod = key, %error, "binding");
                 if let Some(waiting) = self.waiting.get_mut(&key) {
                     waiting.is_binding = false;
-                    self.leave(&key);
+                    self.cluster.leave(&key);
                 }
             }
         }
@@ -367,8 +455,15 @@ fn key(pod: &Pod) -> String {
 
 /// Pods of higher priority go first, then those that have waited longer.
 fn turn(pod: &Pod) -> (Reverse<i32>, Option<Time>) {
-    let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-    (Reverse(priority), pod.metadata.creation_timestamp.clone())
+    (
+        Reverse(priority(pod)),
+        pod.metadata.creation_timestamp.clone(),
+    )
+}
+
+/// Whether it matters to a Pod which others stand where.
+fn minds(pod: &Pod) -> bool {
+    affinity::is_minded(pod) || spread::is_minded(pod)
 }
 
 /// The node a Pod is bound to.

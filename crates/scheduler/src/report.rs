@@ -48,14 +48,15 @@ pub(crate) fn failed(recorder: &SeriesRecorder, pod: &Pod, why: &str) {
     recorder.record(about(pod), words, "Scheduling");
 }
 
-/// Writes why no node can take the Pod into its condition `PodScheduled`.
+/// Writes why no node can take the Pod into its condition `PodScheduled`, and for which node it waits, if it does.
 pub(crate) async fn refuse(
     client: &Client,
     pod: &Pod,
     why: &str,
+    nominated: Option<&str>,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
-    if says_so(pod, why) {
+    if says_so(pod, why) && nominated.is_none() {
         return Ok(());
     }
     let condition = serde_json::json!({
@@ -66,7 +67,11 @@ pub(crate) async fn refuse(
         "lastTransitionTime": transition_time(pod, now),
         "observedGeneration": pod.metadata.generation,
     });
-    let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    let mut status = serde_json::json!({"conditions": [condition]});
+    if let Some(node) = nominated {
+        status["nominatedNodeName"] = node.into();
+    }
+    let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let (name, params) = (pod.name_any(), PatchParams::default());
     let patch = Patch::Strategic(&patch);

@@ -80,7 +80,7 @@ const SERVICES: &[(&str, &str, &[&str])] = &[
 ];
 
 /// A port of the machine for one scenario: they run side by side, and engines do, too.
-fn own_port() -> u32 {
+pub(crate) fn own_port() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     10_000 + std::process::id() % 100 * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
 }
