@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::{
-    ContainerConfig, ContainerRuntime, ContainerState, NamespaceMode, NamespaceOptions, Resources,
-    RuntimeEvent, SandboxConfig, SandboxMetadata, SeccompProfile, SecurityContext,
+    Bandwidth, ContainerConfig, ContainerRuntime, ContainerState, NamespaceMode, NamespaceOptions,
+    Resources, RuntimeEvent, SandboxConfig, SandboxMetadata, SeccompProfile, SecurityContext,
 };
 use ports::streams::ExecRequest;
 use runtime::{Config, PauseCommand, Runtime};
@@ -167,6 +167,8 @@ impl World {
                 ipc: NamespaceMode::Pod,
                 users: None,
             },
+            port_mappings: Vec::new(),
+            bandwidth: Bandwidth::default(),
             sysctls: BTreeMap::new(),
             resources: RESOURCES,
             cgroup_parent: "podbench".into(),
@@ -250,7 +252,12 @@ struct NoNetwork;
 
 #[async_trait]
 impl PodNetwork for NoNetwork {
-    async fn attach(&self, _: &str, _: BorrowedFd<'_>) -> Result<NetworkStatus, NetworkError> {
+    async fn attach(
+        &self,
+        _: &str,
+        _: Option<&SandboxConfig>,
+        _: BorrowedFd<'_>,
+    ) -> Result<NetworkStatus, NetworkError> {
         Ok(NetworkStatus { ips: Vec::new() })
     }
 

@@ -69,6 +69,28 @@ pub struct DnsConfig {
     pub options: Vec<String>,
 }
 
+/// A port of the node that leads to the Pod (CRI `PortMapping`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Port inside the Pod.
+    pub container_port: u16,
+    /// Port of the node.
+    pub host_port: u16,
+    /// Address of the node; empty for all of them.
+    pub host_ip: String,
+}
+
+/// How much a Pod may receive and send, in bits per second; for networks that can limit it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// To the Pod.
+    pub ingress_bits: Option<u64>,
+    /// From the Pod.
+    pub egress_bits: Option<u64>,
+}
+
 /// What a sandbox is made from (CRI `PodSandboxConfig`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxConfig {
@@ -82,6 +104,12 @@ pub struct SandboxConfig {
     pub dns: Option<DnsConfig>,
     /// Namespaces.
     pub namespaces: NamespaceOptions,
+    /// Ports of the node.
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
+    /// Limits of traffic.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
     /// Sysctls by dotted name.
     pub sysctls: BTreeMap<String, String>,
     /// Limits of the whole Pod's cgroup.

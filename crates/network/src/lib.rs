@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
+use ports::runtime::SandboxConfig;
 use rustix::io::Errno;
 
 pub use nat::{Ipv4Range, RangeError};
@@ -238,6 +239,7 @@ impl PodNetwork for Network {
     async fn attach(
         &self,
         sandbox_id: &str,
+        _pod: Option<&SandboxConfig>,
         netns: BorrowedFd<'_>,
     ) -> Result<NetworkStatus, NetworkError> {
         let netns = netns

@@ -2,9 +2,15 @@
 
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use cri::SandboxConfig;
 use thiserror::Error;
+use tokio::sync::watch;
+
+/// Why no Pod can have a place on the network now, in words; `None` when any can.
+pub type Unready = Option<Arc<str>>;
 
 /// What a Pod got (CNI result).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,15 +46,34 @@ pub enum NetworkError {
         #[source]
         source: std::io::Error,
     },
+    /// Nothing can be wired now.
+    #[error("{why}")]
+    NotReady {
+        /// What is missing.
+        why: String,
+    },
+    /// A network plugin did not do what it was asked.
+    #[error("plugin type={plugin:?} failed ({verb})")]
+    Plugin {
+        /// Name of its program.
+        plugin: String,
+        /// What it was asked, as libcni words it.
+        verb: &'static str,
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Wires Pods to the node. Keyed by sandbox id; both verbs may be repeated.
 #[async_trait]
 pub trait PodNetwork: Send + Sync {
-    /// Gives the namespace behind `netns` its interface, address and routes. A second call for the same sandbox returns the same.
+    /// Gives the namespace behind `netns` its interface, address and routes. A second call for the same sandbox returns the same. `pod` is
+    /// whose it is, or `None` where that is not known yet.
     async fn attach(
         &self,
         sandbox_id: &str,
+        pod: Option<&SandboxConfig>,
         netns: BorrowedFd<'_>,
     ) -> Result<NetworkStatus, NetworkError>;
 
@@ -63,6 +88,11 @@ pub trait PodNetwork: Send + Sync {
 
     /// Addresses of the node itself on this network, primary family first.
     fn node_ips(&self) -> Vec<IpAddr>;
+
+    /// Whether Pods can be wired, from now on. A network that always can need not say so.
+    fn readiness(&self) -> watch::Receiver<Unready> {
+        watch::Sender::new(None).subscribe()
+    }
 }
 
 /// Sends traffic elsewhere than it is addressed to.

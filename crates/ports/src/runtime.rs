@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 pub use cri::*;
 use thiserror::Error;
+use tokio::sync::watch;
 
+use crate::network::Unready;
 use crate::streams::{ExecRequest, Reader, Session, StreamError, Writer};
 
 /// Each time a log file has grown by so many bytes it is told ([`RuntimeEvent::LogGrown`]); the kubelet's `containerLogMaxSize`.
@@ -102,6 +104,11 @@ pub enum RuntimeError {
 /// CRI's RuntimeService. Every verb may be repeated; dropping a future leaves nothing half-made.
 #[async_trait]
 pub trait ContainerRuntime: Send + Sync {
+    /// Whether Pods with a network of their own can be made, from now on (the condition `NetworkReady` of CRI's Status).
+    fn network_readiness(&self) -> watch::Receiver<Unready> {
+        watch::Sender::new(None).subscribe()
+    }
+
     /// Makes and starts a sandbox: pause, namespaces, network.
     async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError>;
     /// Kills what runs in it, takes its network down and ends its pause. Records stay.

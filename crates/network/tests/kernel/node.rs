@@ -91,7 +91,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn attach(network: &Network, id: &str, netns: &OwnedFd) -> IpAddr {
-    block_on(network.attach(id, netns.as_fd()))
+    block_on(network.attach(id, None, netns.as_fd()))
         .expect("attaches")
         .ips[0]
 }

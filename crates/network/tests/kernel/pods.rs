@@ -141,7 +141,7 @@ fn an_exhausted_range_says_so() {
         let network = Network::open(&small).expect("opens");
         let (one, two) = (new_netns(), new_netns());
         attach(&network, "1111111111111111", &one);
-        let refused = block_on(network.attach("2222222222222222", two.as_fd()))
+        let refused = block_on(network.attach("2222222222222222", None, two.as_fd()))
             .expect_err("no address is left");
         assert_eq!(refused.to_string(), "no free address left in 10.77.0.0/30");
     });

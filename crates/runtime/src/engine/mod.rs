@@ -36,13 +36,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ports::images::Images;
-use ports::network::PodNetwork;
+use ports::network::{PodNetwork, Unready};
 use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerStatus, Id, Resources, RuntimeError, RuntimeEvent,
     SandboxConfig, SandboxStatus, Stats,
 };
 use ports::streams::{ExecRequest, Reader, Session, StreamError, Writer};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::launch::{Scratch, SeccompProgram};
 
@@ -268,6 +268,10 @@ fn absent_is_done(result: Result<(), RuntimeError>) -> Result<(), RuntimeError> 
 
 #[async_trait]
 impl ContainerRuntime for Runtime {
+    fn network_readiness(&self) -> watch::Receiver<Unready> {
+        self.inner.network.readiness()
+    }
+
     async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {
         to_the_end(sandbox::run(Arc::clone(&self.inner), config)).await
     }

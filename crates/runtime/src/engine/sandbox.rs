@@ -284,7 +284,7 @@ async fn make(
     }
     sandbox.connect(inner, spawn::up(stream).await.map_err(pause_failed)?);
     if let Some(netns) = sandbox.netns() {
-        let attached = attach(inner, &sandbox.id, &netns).await?;
+        let attached = attach(inner, &sandbox.id, Some(&record.config), &netns).await?;
         lock(&sandbox.record).ips = attached.ips;
     }
     Ok(())
@@ -310,13 +310,14 @@ fn pause_spec(inner: &Inner, record: &SandboxRecord, has_namespaces: bool) -> Pa
     }
 }
 
-/// Connects a network namespace to the network.
+/// Connects a network namespace to the network, for a Pod if there is one already.
 pub(super) async fn attach(
     inner: &Inner,
     id: &Id,
+    pod: Option<&SandboxConfig>,
     netns: &OwnedFd,
 ) -> Result<NetworkStatus, RuntimeError> {
-    let attached = inner.network.attach(id, netns.as_fd()).await;
+    let attached = inner.network.attach(id, pod, netns.as_fd()).await;
     attached.map_err(|source| RuntimeError::Network {
         id: id.clone(),
         source,

@@ -144,7 +144,7 @@ async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
     let made = made.map_err(io_error("failed to make a run directory"));
     let attached = match made {
         Ok(listener) => {
-            let attached = sandbox::attach(inner, &id, &namespaces.network).await;
+            let attached = sandbox::attach(inner, &id, None, &namespaces.network).await;
             attached.map(|network| (listener, network))
         }
         Err(error) => Err(error),

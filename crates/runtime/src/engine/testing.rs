@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ports::runtime::{
-    ContainerConfig, NamespaceMode, NamespaceOptions, Resources, SandboxConfig, SandboxMetadata,
+    Bandwidth, ContainerConfig, NamespaceMode, NamespaceOptions, Resources, SandboxConfig,
+    SandboxMetadata,
 };
 
 /// Owned copies.
@@ -38,6 +39,8 @@ pub(crate) fn sandbox_config(namespace: &str, name: &str) -> SandboxConfig {
             ipc: NamespaceMode::Pod,
             users: None,
         },
+        port_mappings: Vec::new(),
+        bandwidth: Bandwidth::default(),
         sysctls: BTreeMap::new(),
         resources: Resources::default(),
         cgroup_parent: String::new(),

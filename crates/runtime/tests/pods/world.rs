@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::{
-    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, NamespaceMode,
-    NamespaceOptions, Resources, RuntimeEvent, SandboxConfig, SandboxMetadata, SeccompProfile,
-    SecurityContext,
+    Bandwidth, ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id,
+    NamespaceMode, NamespaceOptions, Resources, RuntimeEvent, SandboxConfig, SandboxMetadata,
+    SeccompProfile, SecurityContext,
 };
 use runtime::{Config, PauseCommand, Runtime};
 use tempfile::TempDir;
@@ -128,6 +128,8 @@ impl World {
                 ipc: NamespaceMode::Pod,
                 users: None,
             },
+            port_mappings: Vec::new(),
+            bandwidth: Bandwidth::default(),
             sysctls: BTreeMap::new(),
             resources: Resources::default(),
             cgroup_parent: "burstable/poduid-1".into(),
@@ -443,6 +445,7 @@ impl PodNetwork for FakeNetwork {
     async fn attach(
         &self,
         sandbox_id: &str,
+        _: Option<&SandboxConfig>,
         netns: BorrowedFd<'_>,
     ) -> Result<NetworkStatus, NetworkError> {
         let own = fs::read_link("/proc/self/ns/net").expect("own netns");
