@@ -4,6 +4,7 @@
 //! exit files are read. A sandbox that never became ready, and a directory without a readable record, is taken down.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 
 use ports::runtime::{Id, RuntimeError, SandboxState};
@@ -82,8 +83,11 @@ async fn recover_sandbox(inner: Arc<Inner>, record: SandboxRecord) -> Result<(),
         Ok(connected) => {
             adopt(&inner, &sandbox, connected);
             if !was_ready {
-                // Its making, or its stopping, was cut short.
-                return sandbox::take_down(&inner, &sandbox).await;
+                // Its making, or its stopping, was cut short. It is listed, so whoever cleans up finds it if this fails.
+                if let Err(error) = sandbox::take_down(&inner, &sandbox).await {
+                    let why = error.source().map(ToString::to_string);
+                    tracing::warn!(sandbox = sandbox.id, %error, why, "remains of a sandbox are left");
+                }
             }
         }
         Err(error) => {
