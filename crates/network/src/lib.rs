@@ -1,5 +1,5 @@
 //! The built-in Pod network: a bridge on the node, a veth pair and an address for each Pod, masquerade outward; and what is addressed to
-//! services, sent to those behind them; and what Pods may receive and send.
+//! services, sent to those behind them; and what Pods may receive and send. Where it is asked for, plugins wire Pods instead ([`cni`]).
 //!
 //! All of it through netlink, without helper binaries. The address pool and the choice of bridge and range are kept on disk, so
 //! that a restarted engine finds its Pods' addresses again. Who is behind a service is not decided here, neither is who may reach whom, nor DNS.
@@ -10,7 +10,9 @@
 //! Invariants: an address is recorded before it is used and freed after it was taken off; links, tables and ranges of others are
 //! never changed; everything made here is removed by [`Network::remove`].
 
+pub mod cni;
 mod conntrack;
+mod guests;
 mod link;
 mod netlink;
 mod nft;
@@ -29,6 +31,7 @@ use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::SandboxConfig;
 use rustix::io::Errno;
 
+use guests::Guests;
 pub use nat::{Ipv4Range, RangeError};
 use netlink::{Family, Refused, Socket};
 pub use policies::Policies;
@@ -63,6 +66,7 @@ struct Inner {
     gateway: Ipv4Addr,
     node_ips: Vec<IpAddr>,
     pool: Mutex<Pool>,
+    guests: Arc<Guests>,
     /// For making links.
     making: Mutex<Socket>,
     /// For removing them: the kernel answers only after every reader of the link has gone (an RCU grace period), and nobody
@@ -98,6 +102,7 @@ impl Network {
                 gateway: pool.gateway(),
                 node_ips,
                 pool: Mutex::new(pool),
+                guests: Arc::default(),
                 making: Mutex::new(route),
                 removing: Mutex::new(removing),
             }),

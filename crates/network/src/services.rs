@@ -13,6 +13,7 @@ use ports::network::{NetworkError, Redirects};
 use rustix::io::Errno;
 
 use crate::conntrack;
+use crate::guests::Guests;
 use crate::link::{self, addresses_and_ranges};
 use crate::netlink::{Family, Socket};
 use crate::nft::services::Batch;
@@ -35,6 +36,7 @@ struct Inner {
     table: String,
     bridge: u32,
     range: Ipv4Range,
+    guests: Arc<Guests>,
     /// What was carried out; `None` if that is not known.
     known: Option<Known>,
 }
@@ -81,6 +83,7 @@ impl Network {
                 table: setup::services_table(&inner.bridge),
                 bridge: inner.bridge_index,
                 range,
+                guests: inner.guests.clone(),
                 known: None,
             })),
         })
@@ -114,10 +117,12 @@ impl Redirects for Services {
 
 impl Inner {
     fn change(&mut self, change: Change) -> Result<(), NetworkError> {
+        let guests = self.guests.clone();
+        let guests = guests.lock();
         // Taken: a change that fails leaves behind something else than what this would say.
         let (set, gone, known, mut batch) = match (change, self.known.take()) {
             (Change::All(all), _) => {
-                let batch = Batch::anew(&self.table, self.bridge, self.range);
+                let batch = Batch::anew(&self.table, self.bridge, self.range, &guests);
                 (all, BTreeSet::new(), Known::default(), batch)
             }
             (Change::Some { set, gone }, Some(known)) => {

@@ -3,6 +3,7 @@
 //! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; other tables are
 //! never touched.
 
+pub(crate) mod guests;
 pub(crate) mod pods;
 pub(crate) mod policies;
 pub(crate) mod services;

@@ -1,6 +1,7 @@
 //! The table of the Pod network: what leaves the Pod range for elsewhere takes the node's address, and the node's address among the Pods
-//! is for them and the node itself alone; nobody on the bridge is, or reaches, the node's loopback.
+//! is for them, the Pods of other networks and the node itself alone; nobody on the bridge is, or reaches, the node's loopback.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use nat::Ipv4Range;
@@ -8,14 +9,17 @@ use nat::Ipv4Range;
 use crate::netlink::Message;
 
 use super::expression::{
-    IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, connection, drop, has, is, is_not,
+    IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, Reject, accept, connection, drop, has, is, is_not,
     masquerade, reject, within,
 };
-use super::{ARRIVING, INPUT, LOOPBACK, POSTROUTING, base_chain, fresh_table, in_batch, rule};
+use super::{
+    ARRIVING, INPUT, LOOPBACK, POSTROUTING, base_chain, fresh_table, guests, in_batch, rule,
+};
 
 /// Makes the table, in place of an older one of that name. `bridge` is the index of the Pods' link.
 pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr) -> Vec<Message> {
     let mut messages = fresh_table(table).to_vec();
+    messages.extend(guests::set(table, 1, &BTreeSet::new()));
     messages.extend([
         base_chain(table, "postrouting", POSTROUTING),
         rule(table, "postrouting", |m| {
@@ -23,6 +27,7 @@ pub(crate) fn table(table: &str, bridge: u32, pods: Ipv4Range, gateway: Ipv4Addr
             masquerade(within(from_pods, IPV4_DESTINATION, pods, false))
         }),
         base_chain(table, "input", INPUT),
+        rule(table, "input", |m| accept(guests::from_guests(m))),
         rule(table, "input", |m| {
             // Answers to what the node asked under that address come in from anywhere.
             let from_outside = [bridge, LOOPBACK]

@@ -6,6 +6,7 @@
 //! map outside-services, outside-ports  the same for those who are neither Pods nor this machine
 //! map unserved-services, unserved-ports  { …: drop, or goto `refuse` } for fronts that not everybody is led away from
 //! set pods                             { a . a for the address a of every backend }
+//! set guests                           addresses of Pods that plugins put on networks of their own
 //!
 //! prerouting, output    look the front up
 //! a front's chain       finds the client's backend again, or takes one by chance, and rewrites the destination
@@ -51,8 +52,14 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Makes the table anew, in place of what is there, with no front. `bridge` is the index of the Pods' link.
-    pub(crate) fn anew(table: &'a str, bridge: u32, services: Ipv4Range) -> Self {
+    /// Makes the table anew, in place of what is there, with no front. `bridge` is the index of the Pods' link, `guests` are Pods that
+    /// are elsewhere.
+    pub(crate) fn anew(
+        table: &'a str,
+        bridge: u32,
+        services: Ipv4Range,
+        guests: &BTreeSet<Ipv4Addr>,
+    ) -> Self {
         let mut batch = Self::change(table);
         batch.messages.extend(fresh_table(table));
         for maps in [SERVICES, OUTSIDE, UNSERVED] {
@@ -63,6 +70,8 @@ impl<'a> Batch<'a> {
         }
         let id = batch.next_set();
         batch.put(set::set(table, PODS, id, ADDRESSES));
+        let id = batch.next_set();
+        batch.messages.extend(super::guests::set(table, id, guests));
 
         let link = bridge.to_ne_bytes();
         batch.put(base_chain(
@@ -71,6 +80,7 @@ impl<'a> Batch<'a> {
             PREROUTING.after_older(bridge),
         ));
         batch.lead("prerouting", SERVICES, |m| is(m, Meta::LinkIn, &link));
+        batch.lead("prerouting", SERVICES, super::guests::from_guests);
         batch.lead("prerouting", OUTSIDE, |m| is_not(m, Meta::LinkIn, &link));
         batch.put(base_chain(table, "output", OUTPUT.after_older(bridge)));
         batch.lead("output", SERVICES, |m| m);

@@ -2,6 +2,7 @@
 
 mod node;
 mod outside;
+mod plugins;
 mod pods;
 mod policies;
 mod services;

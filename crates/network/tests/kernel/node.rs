@@ -78,6 +78,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let node = own_netns();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .enable_all()
         .on_thread_start(move || {
             rustix::thread::move_into_link_name_space(
                 node.as_fd(),
