@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Agent;
 use crate::door::Door;
 use crate::leaving;
+use crate::network;
 use crate::node;
 use crate::orphans::{self, Found};
 use crate::records::Records;
@@ -92,7 +93,16 @@ async fn register(agent: &Agent) -> Node {
     let pressures = agent.pressures().await;
     loop {
         let images = agent.images.list_images().await.unwrap_or_default();
-        match node::register(&api, &agent.config, &images, &pressures, agent.now()).await {
+        let unready = network::unready(agent);
+        let registered = node::register(
+            &api,
+            &agent.config,
+            &images,
+            &pressures,
+            unready.as_deref(),
+            agent.now(),
+        );
+        match registered.await {
             Ok((before, node)) => {
                 for event in node_events::registered(before.as_ref(), &node) {
                     agent.recorder.record_node(name, event);

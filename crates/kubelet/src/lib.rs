@@ -29,6 +29,7 @@ mod logs;
 mod messages;
 mod mounting;
 mod mounts;
+mod network;
 mod node;
 mod objects;
 mod oom;
@@ -131,7 +132,8 @@ impl Kubelet {
         let (evictor, evictions) = mpsc::unbounded_channel();
         let pressure = pressure::run(self.agent.clone(), evictor, shutdown.clone());
         let oom = oom::run(self.agent.clone(), shutdown.clone());
+        let network = network::run(self.agent.clone(), shutdown.clone());
         let dispatch = dispatch::run(self.agent, evictions, shutdown.clone());
-        tokio::join!(self.poster.run(shutdown), dispatch, pressure, oom);
+        tokio::join!(self.poster.run(shutdown), dispatch, pressure, oom, network);
     }
 }

@@ -33,9 +33,10 @@ pub(crate) async fn register(
     config: &Config,
     images: &[Image],
     pressures: &BTreeSet<Pressure>,
+    unready: Option<&str>,
     now: Timestamp,
 ) -> Result<(Option<Node>, Node), kube::Error> {
-    let wanted = node(config, images, pressures, now);
+    let wanted = node(config, images, conditions(pressures, unready, now));
     let (before, stored) = match api.create(&PostParams::default(), &wanted).await {
         Ok(stored) => (None, stored),
         Err(kube::Error::Api(e)) if e.code == 409 => {
@@ -117,7 +118,7 @@ fn keep_times(wanted: &mut NodeStatus, old: &NodeStatus) {
     }
 }
 
-fn node(config: &Config, images: &[Image], pressures: &BTreeSet<Pressure>, now: Timestamp) -> Node {
+fn node(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> Node {
     let arch = &config.info.architecture;
     let labels = [
         ("beta.kubernetes.io/arch", arch.as_str()),
@@ -138,16 +139,11 @@ fn node(config: &Config, images: &[Image], pressures: &BTreeSet<Pressure>, now: 
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec::default()),
-        status: Some(status(config, images, pressures, now)),
+        status: Some(status(config, images, conditions)),
     }
 }
 
-fn status(
-    config: &Config,
-    images: &[Image],
-    pressures: &BTreeSet<Pressure>,
-    now: Timestamp,
-) -> NodeStatus {
+fn status(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> NodeStatus {
     let capacity = capacity(config);
     let mut addresses: Vec<NodeAddress> = config
         .host_ips
@@ -165,7 +161,7 @@ fn status(
         addresses: Some(addresses),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(conditions(pressures, now)),
+        conditions: Some(conditions),
         images: Some(image_list(images)),
         node_info: Some(system_info(config)),
         features: Some(NodeFeatures {
@@ -227,13 +223,48 @@ pub(crate) async fn report_pressures(
         .map(drop)
 }
 
-fn conditions(pressures: &BTreeSet<Pressure>, now: Timestamp) -> Vec<NodeCondition> {
-    let ready = ["KubeletReady", "kubelet is posting ready status"];
+/// Reports whether the node is ready, or what is missing; `false` where that is known already.
+///
+/// # Errors
+/// Whatever the API answers.
+pub(crate) async fn report_readiness(
+    api: &Api<Node>,
+    name: &str,
+    unready: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, kube::Error> {
+    let wanted = ready(unready, now);
+    let stored = api.get(name).await?.status.unwrap_or_default();
+    let mut known = stored.conditions.iter().flatten();
+    let known = known.find(|c| c.type_ == wanted.type_);
+    if known.is_some_and(|c| c.status == wanted.status && c.message == wanted.message) {
+        return Ok(false);
+    }
+    let changes = known.is_none_or(|c| c.status != wanted.status);
+    let patch = serde_json::json!({"status": {"conditions": [wanted]}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
+        .await?;
+    Ok(changes)
+}
+
+fn conditions(
+    pressures: &BTreeSet<Pressure>,
+    unready: Option<&str>,
+    now: Timestamp,
+) -> Vec<NodeCondition> {
     PRESSURES
         .iter()
         .map(|p| pressure(p, pressures.contains(p), now))
-        .chain([condition("Ready", true, ready, now)])
+        .chain([ready(unready, now)])
         .collect()
+}
+
+fn ready(unready: Option<&str>, now: Timestamp) -> NodeCondition {
+    let words = match unready {
+        Some(why) => ["KubeletNotReady", why],
+        None => ["KubeletReady", "kubelet is posting ready status"],
+    };
+    condition("Ready", unready.is_none(), words, now)
 }
 
 fn pressure(pressure: &Pressure, is_pressed: bool, now: Timestamp) -> NodeCondition {

@@ -144,6 +144,11 @@ pub fn sandbox_changed() -> Event {
     )
 }
 
+/// `NetworkNotReady`, to be reported when a Pod's sandbox has to wait for the network (§1.3 step 2).
+pub fn network_not_ready(error: &str) -> Event {
+    Event::warning("NetworkNotReady", format!("network is not ready: {error}"))
+}
+
 /// `FailedCreatePodSandBox`, to be reported by the agent with the runtime's error (§1.4 step 4).
 pub fn sandbox_failed(error: &str) -> Event {
     let message = format!("Failed to create pod sandbox: {error}");

@@ -29,6 +29,16 @@ pub fn registered(before: Option<&Node>, node: &Node) -> Vec<Event> {
     events
 }
 
+/// What is told of a node that has become ready, or is so no more.
+pub fn readiness(name: &str, is_ready: bool) -> Event {
+    let reason = if is_ready {
+        "NodeReady"
+    } else {
+        "NodeNotReady"
+    };
+    Event::normal(reason, format!("Node {name} status is now: {reason}"))
+}
+
 /// What is told of a node that has changed in the API.
 pub fn changed(before: &Node, node: &Node) -> Option<Event> {
     let is_cordoned = |node: &Node| node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true);

@@ -21,6 +21,7 @@ use crate::blocking;
 use crate::container::{self, Job, Outcome};
 use crate::links;
 use crate::mounting::SetUp;
+use crate::network;
 use crate::pull;
 use crate::report;
 use crate::sandbox;
@@ -101,6 +102,9 @@ impl Worker {
             let made = async {
                 let mut config =
                     sandbox::config(&pod, attempt, &agent.config, agent.log_directory(&pod))?;
+                if config.namespaces.network != NamespaceMode::Node {
+                    network::wait(&agent, &pod).await;
+                }
                 // Held until the sandbox is there to show whose the ids are.
                 let lease = agent.users.lease(&pod, agent.runtime.as_ref()).await?;
                 config.namespaces.users = lease.as_ref().map(Lease::ids);

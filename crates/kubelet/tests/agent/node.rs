@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::api::FakeApi;
 use crate::support::ports::FakeRuntime;
-use crate::support::{start, start_with};
+use crate::support::{container, pod, start, start_with};
 
 const NODE: &str = "/api/v1/nodes/node";
 
@@ -36,6 +36,79 @@ async fn events_tell_of_the_node() {
         let text = format!("{reason}: Node node status is now: {reason}");
         told(&world.api, &[&text]).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_wait_until_there_is_a_network() {
+    let runtime = Arc::new(FakeRuntime::new());
+    runtime.set_network(Some("cni plugin not initialized"));
+    let world = start_with(FakeApi::new(), runtime);
+    let why = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+               message:Network plugin returns error: cni plugin not initialized";
+    let ready = |api: &FakeApi| {
+        let node = api.get(NODE)?;
+        let conditions = node["status"]["conditions"].as_array()?;
+        conditions.iter().find(|c| c["type"] == "Ready").cloned()
+    };
+    let condition = world.api.until("registered", ready).await;
+    let words = (
+        &condition["status"],
+        &condition["reason"],
+        &condition["message"],
+    );
+    assert_eq!(
+        words,
+        (&json!("False"), &json!("KubeletNotReady"), &json!(why))
+    );
+    for (name, more) in [
+        ("p", json!({})),
+        ("host", json!({"hostNetwork": true})),
+        ("gone", json!({})),
+    ] {
+        let path = format!("/api/v1/namespaces/n/pods/{name}");
+        world
+            .api
+            .put(&path, pod(name, json!([container("a")]), more));
+    }
+    let event = format!("NetworkNotReady: network is not ready: {why}");
+    let told = |api: &FakeApi| {
+        let told = api.events();
+        (told.iter().filter(|e| **e == event).count() >= 2).then_some(())
+    };
+    world.api.until("told", told).await;
+    let runs = |name: &str| {
+        let path = format!("/api/v1/namespaces/n/pods/{name}");
+        move |api: &FakeApi| {
+            api.get(&path)
+                .filter(|pod| pod["status"]["phase"] == "Running")
+        }
+    };
+    world
+        .api
+        .until("runs on the node's network", runs("host"))
+        .await;
+    // Whoever is deleted does not wait for it.
+    let gone = "/api/v1/namespaces/n/pods/gone";
+    world.api.delete_gracefully(gone, 30);
+    let is_gone = |api: &FakeApi| api.get(gone).is_none().then_some(());
+    world.api.until("gone", is_gone).await;
+    assert_eq!(world.runtime.sandboxes(), 1);
+    world.runtime.set_network(None);
+    world.api.until("runs", runs("p")).await;
+    told_ready(&world.api, ready, "True").await;
+    // Those that run go on without it.
+    world
+        .runtime
+        .set_network(Some("cni plugin not initialized"));
+    told_ready(&world.api, ready, "False").await;
+    let reason = "NodeNotReady: Node node status is now: NodeNotReady";
+    self::told(&world.api, &[reason]).await;
+    assert_eq!(world.runtime.sandboxes(), 2);
+}
+
+async fn told_ready(api: &FakeApi, ready: impl Fn(&FakeApi) -> Option<Value>, wanted: &str) {
+    let is = |api: &FakeApi| ready(api).filter(|c| c["status"] == wanted);
+    api.until("told", is).await;
 }
 
 #[tokio::test(start_paused = true)]

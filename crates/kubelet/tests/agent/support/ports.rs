@@ -10,13 +10,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use ports::clock::Clock;
 use ports::images::{AuthConfig, Image, ImageError, Images, ProgressSink, Rootfs};
+use ports::network::Unready;
 use ports::runtime::{
     ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, Mount, Resources,
     RuntimeError, RuntimeEvent, SandboxConfig, SandboxState, SandboxStatus, Stats,
 };
 use ports::streams::{ExecRequest, ExitStatus, Reader, Session, StreamError, Writer};
 use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{VolumeError, VolumeSpec, Volumes};
 use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Tokio's time, counted from a fixed moment.
 pub(crate) struct FakeClock(tokio::time::Instant);
@@ -49,6 +52,7 @@ fn shown(resources: &Resources) -> String {
 pub(crate) struct FakeRuntime {
     state: Mutex<State>,
     events: broadcast::Sender<RuntimeEvent>,
+    network: watch::Sender<Unready>,
     clock: FakeClock,
 }
 
@@ -76,8 +80,14 @@ impl FakeRuntime {
         FakeRuntime {
             state: Mutex::default(),
             events: broadcast::channel(64).0,
+            network: watch::Sender::new(None),
             clock: FakeClock::new(),
         }
+    }
+
+    /// From now on Pods cannot have a network, for this reason, or can.
+    pub(crate) fn set_network(&self, why: Option<&str>) {
+        self.network.send_replace(why.map(Into::into));
     }
 
     /// What was asked for, in order.
@@ -173,6 +183,10 @@ impl FakeRuntime {
 
 #[async_trait]
 impl ContainerRuntime for FakeRuntime {
+    fn network_readiness(&self) -> watch::Receiver<Unready> {
+        self.network.subscribe()
+    }
+
     async fn run_sandbox(&self, config: SandboxConfig) -> Result<SandboxStatus, RuntimeError> {
         let mut state = self.call(format!("run sandbox {}", config.metadata.attempt));
         state.ids += 1;
