@@ -12,6 +12,7 @@ use crate::settings::Settings;
 /// The effects of one engine, opened.
 pub(crate) struct Effects {
     pub(crate) network: Arc<network::Network>,
+    pub(crate) plugins: Arc<network::cni::Plugins>,
     pub(crate) images: Arc<::images::Store>,
     pub(crate) volumes: Arc<volumes::LocalVolumes>,
     pub(crate) runtime: Arc<runtime::Runtime>,
@@ -57,12 +58,19 @@ impl Effects {
                 args: vec![PAUSE.into()],
             },
         };
+        let (config_of_plugins, wired) = (plugins_config(settings), network.clone());
+        let plugins = tokio::task::spawn_blocking(move || {
+            network::cni::Plugins::open(config_of_plugins, wired)
+        });
+        let plugins = plugins.await?.context("get ready for network plugins")?;
+        let plugins = Arc::new(plugins);
         let runtime = Arc::new(
-            runtime::Runtime::new(config, images.clone(), network.clone())
+            runtime::Runtime::new(config, images.clone(), plugins.clone())
                 .context("set the runtime up")?,
         );
         let effects = Effects {
             network,
+            plugins,
             images,
             volumes,
             runtime,
@@ -118,5 +126,16 @@ pub(crate) fn network_config(settings: &Settings) -> network::Config {
         state_dir: settings.paths.network(),
         bridge: settings.bridge.clone(),
         pod_range: settings.pod_range,
+    }
+}
+
+/// Where network plugins are, and what they attached.
+fn plugins_config(settings: &Settings) -> network::cni::Config {
+    network::cni::Config {
+        conf_dir: settings.cni_conf_dir.clone(),
+        bin_dirs: settings.cni_bin_dirs.clone(),
+        state_dir: settings.paths.network().join("attachments"),
+        run_dir: settings.paths.run.join("netns"),
+        patience: network::cni::PATIENCE,
     }
 }

@@ -10,8 +10,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
 use network::Ipv4Range;
 use ports::clock::{Clock, SystemClock};
-use ports::network::PodNetwork;
+use ports::network::{PodNetwork, Unready};
+use ports::runtime::{ContainerRuntime, Id, SandboxState};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +45,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts everything and returns once the node is Ready and the API is served.
+    /// Starts everything and returns once the node is Ready, or waits for its network, and the API is served.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Engine> {
         let paths = &settings.paths;
         let instance = Instance::acquire(&paths.lock())?;
@@ -113,8 +115,13 @@ impl Engine {
         let config = dns_config(settings, served.cluster_dns);
         let name_server = dns::Dns::new(as_dns, served.name_server, config);
         tasks.spawn(name_server.run(shutdown.clone()));
+        let spares = match effects.plugins.are_used() {
+            true => 0,
+            false => SPARES,
+        };
+        tasks.spawn(follow_plugins(&effects, shutdown.clone()).await);
         let runtime = effects.runtime.as_ref().clone();
-        tasks.spawn(runtime.keep_spares(SPARES, shutdown.clone().cancelled_owned()));
+        tasks.spawn(runtime.keep_spares(spares, shutdown.clone().cancelled_owned()));
         let service = Service::new(effects.images.clone(), paths.runtime());
         tasks.spawn(socket.serve(service, shutdown.clone()));
         for listener in [Some(listener), served.for_pods].into_iter().flatten() {
@@ -133,7 +140,8 @@ impl Engine {
             effects,
             _instance: instance,
         };
-        if let Err(error) = node_is_ready(node, &settings.node_name).await {
+        let unready = engine.effects.plugins.readiness();
+        if let Err(error) = node_is_up(node, &settings.node_name, &unready).await {
             engine.give_up(settings).await;
             return Err(error);
         }
@@ -243,11 +251,42 @@ impl Served {
     }
 }
 
-async fn node_is_ready(client: kube::Client, name: &str) -> anyhow::Result<()> {
+/// Looks after the Pods that plugins attached, and follows where those are configured.
+async fn follow_plugins(
+    effects: &Effects,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let sandboxes = effects.runtime.list_sandboxes(None).await;
+    let running = sandboxes
+        .into_iter()
+        .filter(|sandbox| sandbox.state == SandboxState::Ready);
+    let running: Vec<Id> = running.map(|sandbox| sandbox.id).collect();
+    let plugins = effects.plugins.clone();
+    async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = plugins.run(&running) => {}
+        }
+    }
+}
+
+/// Returns when the node is Ready; one that waits for its network is as ready as the engine can make it.
+async fn node_is_up(
+    client: kube::Client,
+    name: &str,
+    unready: &watch::Receiver<Unready>,
+) -> anyhow::Result<()> {
     let nodes = kube::Api::<Node>::all(client);
     let mut seen = std::pin::pin!(watcher::watch_object(nodes, name).default_backoff());
     while let Some(node) = seen.next().await {
-        if node.ok().flatten().is_some_and(|node| is_ready(&node)) {
+        let Some(node) = node.ok().flatten() else {
+            continue;
+        };
+        if is_ready(&node) {
+            return Ok(());
+        }
+        if let Some(why) = unready.borrow().as_deref() {
+            tracing::warn!(why, "the node is up, but not Ready");
             return Ok(());
         }
     }

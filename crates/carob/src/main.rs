@@ -41,7 +41,7 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::resolve(&typed.global)?;
     match typed.command {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
-        Command::Up(args) => up::foreground(&settings.with(&args)),
+        Command::Up(args) => up::foreground(&settings.with(&args)?),
         Command::Down(args) => down::down(&settings, &args),
         Command::Image(command) => return block_on(Box::pin(images::run(command, &settings))),
         Command::Verb(cli::Verb::Play(args)) => {

@@ -18,6 +18,8 @@ use serde::Deserialize;
 const LISTEN: &str = "127.0.0.1:6443";
 /// Domain of Services unless told otherwise.
 const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Where network plugins are unless told otherwise, as with other runtimes.
+const CNI_BIN_DIR: &str = "/opt/cni/bin";
 
 /// Everything an engine is told.
 #[derive(Debug, Clone)]
@@ -31,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) pod_range: Option<Ipv4Range>,
     pub(crate) service_range: Option<Ipv4Range>,
     pub(crate) cluster_domain: String,
+    /// Where networks of plugins are configured, absolute; `None` for the built-in network.
+    pub(crate) cni_conf_dir: Option<PathBuf>,
+    /// Where plugins are, absolute.
+    pub(crate) cni_bin_dirs: Vec<PathBuf>,
     /// What the node agent is told.
     pub(crate) agent: agent::Settings,
 }
@@ -102,6 +108,8 @@ struct File {
     pod_range: Option<String>,
     service_range: Option<String>,
     cluster_domain: Option<String>,
+    cni_conf_dir: Option<String>,
+    cni_bin_dir: Option<String>,
     eviction_hard: Option<BTreeMap<String, String>>,
     eviction_soft: BTreeMap<String, String>,
     eviction_soft_grace_period: BTreeMap<String, String>,
@@ -134,11 +142,18 @@ impl Settings {
     }
 
     /// The same under the flags of `up`.
-    pub(crate) fn with(mut self, args: &UpArgs) -> Settings {
+    pub(crate) fn with(mut self, args: &UpArgs) -> anyhow::Result<Settings> {
         if let Some(listen) = args.listen {
             self.listen = listen;
         }
-        self
+        if let Some(dir) = &args.cni_conf_dir {
+            let dir = std::path::absolute(dir).context("make --cni-conf-dir absolute")?;
+            self.cni_conf_dir = Some(dir);
+        }
+        if let Some(dirs) = &args.cni_bin_dir {
+            self.cni_bin_dirs = directories(dirs).context("--cni-bin-dir")?;
+        }
+        Ok(self)
     }
 }
 
@@ -163,10 +178,23 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
             "clusterDomain",
             file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
         )?,
+        cni_conf_dir: file
+            .cni_conf_dir
+            .map(std::path::absolute)
+            .transpose()
+            .context("cniConfDir")?,
+        cni_bin_dirs: directories(file.cni_bin_dir.as_deref().unwrap_or(CNI_BIN_DIR))
+            .context("cniBinDir")?,
         agent,
         paths,
         root,
     })
+}
+
+/// Directories separated by colons.
+fn directories(text: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let parts = text.split(':').map(std::path::absolute);
+    Ok(parts.collect::<io::Result<_>>()?)
 }
 
 fn listen(text: &str) -> anyhow::Result<SocketAddr> {
@@ -275,9 +303,21 @@ mod tests {
         let flag = UpArgs {
             detach: false,
             listen: Some("127.0.0.1:0".parse().expect("an address")),
+            cni_conf_dir: Some("/a".into()),
+            cni_bin_dir: Some("/b:/c".into()),
         };
-        assert_eq!(settings.with(&flag).listen.port(), 0);
+        let flagged = settings.with(&flag).expect("resolves");
+        assert_eq!(flagged.listen.port(), 0);
+        assert_eq!(flagged.cni_conf_dir.as_deref(), Some(Path::new("/a")));
+        assert_eq!(flagged.cni_bin_dirs, [Path::new("/b"), Path::new("/c")]);
         let plain = resolve("").expect("resolves");
+        let plugins = [PathBuf::from("/opt/cni/bin")];
+        assert_eq!(
+            (&plain.cni_conf_dir, &plain.cni_bin_dirs[..]),
+            (&None, &plugins[..])
+        );
+        let own = resolve("cniConfDir: /etc/cni/net.d\n").expect("resolves");
+        assert_eq!(own.cni_conf_dir, Some("/etc/cni/net.d".into()));
         let thresholds = plain.agent.evictions.thresholds.len();
         assert_eq!((plain.listen.port(), thresholds), (6443, 2));
         let none = resolve("evictionHard: {}\n").expect("resolves");
@@ -315,6 +355,8 @@ mod tests {
             "serviceRange: nowhere\n",
             "nodeName: Bad_Name\n",
             "clusterDomain: a b\n",
+            "cniConfDir: ''\n",
+            "cniBinDir: /a::/b\n",
             "podRange: 10.50.4.0/24\nserviceRange: 10.50.0.0/16\n",
             "evictionHard: {rootfs.available: 10%}\n",
             "evictionSoft: {memory.available: 1Gi}\n",

@@ -85,6 +85,16 @@ pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()>
     command
         .arg("up")
         .args(args.listen.map(|listen| format!("--listen={listen}")));
+    if let Some(dir) = &args.cni_conf_dir {
+        // It starts elsewhere.
+        command.arg("--cni-conf-dir").arg(std::path::absolute(dir)?);
+    }
+    if args.cni_bin_dir.is_some() {
+        let dirs = &settings.clone().with(args)?.cni_bin_dirs;
+        command
+            .arg("--cni-bin-dir")
+            .arg(std::env::join_paths(dirs)?);
+    }
     if let Some(root) = &settings.root {
         command.arg("--root").arg(root);
     }

@@ -157,6 +157,12 @@ pub struct UpArgs {
     /// Address of the API; port 0 is the kernel's choice
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Have network plugins (CNI) wire Pods, as configured in this directory
+    #[arg(long, value_name = "DIR")]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// Where network plugins are; several directories are separated by colons
+    #[arg(long, value_name = "DIR")]
+    pub cni_bin_dir: Option<String>,
 }
 
 /// `carob down`
