@@ -9,6 +9,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("bind9-dnsutils", "dig in images for upstream's DNS specs"),
     ("busybox", "the busybox image"),
     ("ca-certificates", "package registries"),
+    (
+        "containernetworking-plugins",
+        "plugins that wire Pods in place of the built-in network",
+    ),
     ("crun", "the launcher's peer in benchmarks"),
     ("curl", "requests in recorded cases"),
     ("debootstrap", "the debian image"),
@@ -18,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "SQLite and jemalloc, which are compiled into the binary",
     ),
     ("iproute2", "network checks in recorded cases"),
+    ("iptables", "what the plugin for host ports uses"),
     ("libc6-dev", "the static C library"),
     ("make", "jemalloc"),
     ("netcat-openbsd", "nc in the busybox image"),

@@ -15,6 +15,7 @@ mod init;
 mod jobs;
 mod limits;
 mod namespaces;
+mod plugins;
 mod policies;
 mod prepare;
 mod pressure;
@@ -144,11 +145,12 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 8] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 9] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
+        ("plugins_wire_pods", plugins::wire_pods),
         ("taints_evict", taints::evict),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
         ("memory_runs_out", pressure::memory_runs_out),
