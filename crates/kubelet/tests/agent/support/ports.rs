@@ -17,8 +17,6 @@ use ports::runtime::{
 };
 use ports::streams::{ExecRequest, ExitStatus, Reader, Session, StreamError, Writer};
 use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
-use ports::volumes::{VolumeError, VolumeSpec, Volumes};
-use tokio::sync::broadcast;
 use tokio::sync::{broadcast, watch};
 
 /// Tokio's time, counted from a fixed moment.
