@@ -4,6 +4,28 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, Volume};
 
+/// Marks a Pod that stands for a static one: its value is the hash of the manifest, which is the static Pod's UID unless the manifest
+/// says another.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Where a node agent has a Pod from: `api`, or `file` for a static Pod. Only what an agent notes itself is to be believed.
+pub const SOURCE: &str = "kubernetes.io/config.source";
+
+/// Whether it stands for a static Pod, and is run by nobody.
+pub fn is_mirror(pod: &Pod) -> bool {
+    annotation(pod, MIRROR).is_some()
+}
+
+/// Whether a node has it from a manifest of its own (upstream's static Pods).
+pub fn is_static(pod: &Pod) -> bool {
+    annotation(pod, SOURCE).is_some_and(|source| source != "api")
+}
+
+/// An annotation.
+pub fn annotation<'p>(pod: &'p Pod, key: &str) -> Option<&'p str> {
+    let all = pod.metadata.annotations.as_ref()?;
+    all.get(key).map(String::as_str)
+}
+
 /// Its phase; empty as long as nobody has said any.
 pub fn phase(pod: &Pod) -> &str {
     let status = pod.status.as_ref();

@@ -113,7 +113,7 @@ fn mismatch(pod: &core::Pod, node: &core::Node, room: &Room) -> Option<Rejection
         ("NodeName", fit::OTHER_NAME)
     } else if room.is_port_taken(uid, &Share::of(pod)) {
         ("NodePorts", fit::PORTS_TAKEN)
-    } else if !fit::tolerates_all(pod, node, &[fit::NO_EXECUTE]) {
+    } else if !api::pod::is_static(pod) && !fit::tolerates_all(pod, node, &[fit::NO_EXECUTE]) {
         ("TaintToleration", UNTOLERATED)
     } else {
         return None;
@@ -389,6 +389,18 @@ mod tests {
                 format!("{name}: Predicate {text}")
             });
             assert_eq!(refused(spec.clone(), &node, &room()), want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn static_pods_need_tolerate_nothing() {
+        let node = node(json!({"taints": [{"key": "k", "effect": "NoExecute"}]}));
+        for (source, is_taken) in [("file", true), ("api", false)] {
+            let mut pod = pod(asking(json!({})));
+            pod.metadata.annotations =
+                Some([(api::pod::SOURCE.to_owned(), source.to_owned())].into());
+            let taken = admit(&pod, &node, &room(), &UnsafeSysctls::default()).is_ok();
+            assert_eq!(taken, is_taken, "{source}");
         }
     }
 

@@ -130,6 +130,11 @@ impl<'a> Look<'a> {
         self.pod.metadata.deletion_timestamp.is_some() || self.seen.gone
     }
 
+    /// Whether it is from a manifest on the node. What becomes of it is not the API's affair.
+    pub(crate) fn is_static(&self) -> bool {
+        api::pod::is_static(self.pod)
+    }
+
     /// The phase stored in the API.
     pub(crate) fn stored_phase(&self) -> Option<&'a str> {
         self.pod.status.as_ref()?.phase.as_deref()

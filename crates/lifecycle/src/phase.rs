@@ -61,7 +61,8 @@ fn decide(look: &Look<'_>, c: &Count) -> &'static str {
     } else if c.running > 0 && c.unknown == 0 {
         "Running"
     } else if c.running == 0 && c.stopped > 0 && c.unknown == 0 {
-        if !look.all_stopped() && c.stopped != c.stopped_for_good {
+        let is_terminal = look.all_stopped() && !look.is_static();
+        if !is_terminal && c.stopped != c.stopped_for_good {
             "Running"
         } else {
             ended(c)
@@ -105,7 +106,9 @@ fn restarts(look: &Look<'_>, member: &Member<'_>, end: &core::ContainerStateTerm
         .newest(member.name())
         .is_some_and(|record| restart::replaced(look, record));
     let with_all = end.reason.as_deref() == Some(restart_all::REASON);
-    !look.deleted() && (with_all || replaced || restart::restarts_after(look.pod, member, code))
+    // The phase of a static Pod says what would become of it if it were not ended.
+    let may = !look.deleted() || look.is_static();
+    may && (with_all || replaced || restart::restarts_after(look.pod, member, code))
 }
 
 fn count_init(

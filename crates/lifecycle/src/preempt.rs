@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use api::pod::{is_mirror, is_static};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::observed::{Eviction, Verdict};
@@ -13,8 +14,6 @@ use crate::share::{Share, Shortage};
 
 /// The least priority of Pods that the cluster cannot do without.
 const CRITICAL: i32 = 2_000_000_000;
-/// Marks what stands for a Pod that is no object of the API.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// How important a Pod is beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +47,9 @@ fn priority(pod: &Pod) -> Option<i32> {
     pod.spec.as_ref().and_then(|spec| spec.priority)
 }
 
-/// Whether the cluster cannot do without a Pod.
+/// Whether the cluster cannot do without a Pod: a static one, what stands for one, or one of high priority.
 pub fn is_critical(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    annotations.is_some_and(|all| all.contains_key(MIRROR))
-        || priority(pod).is_some_and(|priority| priority >= CRITICAL)
+    is_static(pod) || is_mirror(pod) || priority(pod).is_some_and(|priority| priority >= CRITICAL)
 }
 
 /// What becomes of a Pod whose place is taken.
@@ -328,8 +325,10 @@ mod tests {
         ] {
             assert_eq!(of(mine).is_above(of(other)), is_above, "{mine:?} {other:?}");
         }
-        let mut mirror = pod("m", "Burstable", None, "1", 1);
-        mirror.metadata.annotations = Some([(MIRROR.to_owned(), "x".to_owned())].into());
-        assert!(Standing::of(&mirror).is_above(of(Some(7))));
+        for key in [api::pod::MIRROR, api::pod::SOURCE] {
+            let mut critical = pod("m", "Burstable", None, "1", 1);
+            critical.metadata.annotations = Some([(key.to_owned(), "file".to_owned())].into());
+            assert!(Standing::of(&critical).is_above(of(Some(7))), "{key}");
+        }
     }
 }

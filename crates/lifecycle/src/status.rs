@@ -38,7 +38,7 @@ pub fn status(pod: &core::Pod, seen: &Observed, now: Timestamp) -> core::PodStat
         .termination
         .as_ref()
         .and_then(|t| t.verdict.as_ref());
-    let phase = if released && !is_final(&computed) {
+    let phase = if released && !is_final(&computed) && !look.is_static() {
         "Failed".to_owned()
     } else {
         computed

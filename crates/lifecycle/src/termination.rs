@@ -207,7 +207,7 @@ fn clean_up(look: &Look<'_>, plan: &mut Plan) {
             None,
             "the pod is finished; its records stay until it is deleted",
         );
-    } else if !look.stored_terminal() {
+    } else if !look.stored_terminal() && !look.is_static() {
         plan.because(
             None,
             "waits for the final status to be stored before the pod is deleted from the API",

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, PodCondition, PodReadinessGate, PodStatus};
 use lifecycle::image::{self, Decision, Presence, PullPolicy};
 use lifecycle::room::Room;
-use lifecycle::{NodePolicy, Observed, VolumesSeen, admit, kinds, status};
+use lifecycle::{NodePolicy, Observed, VolumesSeen, WorkerPhase, admit, kinds, status};
 use testkit::{at, exited, pod, running, sandbox};
 
 fn seen(containers: Vec<cri::ContainerStatus>) -> Observed {
@@ -372,5 +372,26 @@ fn an_init_container_removed_to_restart_all_says_so_from_the_first() {
         // What was removed counts as about to restart.
         assert_eq!(status.phase.as_deref(), Some("Running"), "§3.1");
         pod.status = Some(status);
+    }
+}
+
+#[test]
+fn a_static_pod_that_is_ended_is_not_made_final() {
+    for (source, code, want) in [
+        ("api", 0, "Succeeded"),
+        ("api", 1, "Failed"),
+        ("file", 0, "Running"),
+        ("file", 1, "Running"),
+    ] {
+        let pod = pod()
+            .app("a")
+            .policy("Always")
+            .annotation("kubernetes.io/config.source", source)
+            .phase("Running")
+            .deleted(10, 30);
+        let mut seen = seen(vec![exited("a", 0, 1, 11, code)]);
+        seen.memory.phase = WorkerPhase::Terminated;
+        let told = status(&pod.build(), &seen, at(12)).phase;
+        assert_eq!(told.as_deref(), Some(want), "{source} {code} §3.1");
     }
 }

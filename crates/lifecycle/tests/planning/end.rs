@@ -233,6 +233,16 @@ fn the_end_is_cleaned_up_in_order() {
             None,
         ),
         (
+            "nor does that of a static Pod wait for a final phase §3.4",
+            deleted()
+                .annotation("kubernetes.io/config.source", "file")
+                .phase("Running"),
+            down(|_| ()),
+            130,
+            "delete pod",
+            None,
+        ),
+        (
             "a finished Pod stays §1.1",
             one().phase("Succeeded"),
             down(|_| ()),
