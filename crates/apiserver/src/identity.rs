@@ -26,6 +26,8 @@ pub struct UserInfo {
 /// Members may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
 const NODES: &str = "system:nodes";
+/// What names of their members begin with.
+const NODE: &str = "system:node:";
 const AUTHENTICATED: &str = "system:authenticated";
 /// The control plane's own components.
 const COMPONENTS: [&str; 5] = [
@@ -55,7 +57,13 @@ impl UserInfo {
 
     /// The agent of node `name`.
     pub fn node(name: &str) -> UserInfo {
-        UserInfo::new(format!("system:node:{name}"), &[NODES])
+        UserInfo::new(format!("{NODE}{name}"), &[NODES])
+    }
+
+    /// The node whose agent this is.
+    pub(crate) fn as_node(&self) -> Option<&str> {
+        let is_node = self.groups.iter().any(|group| group == NODES);
+        self.name.strip_prefix(NODE).filter(|_| is_node)
     }
 
     /// Nobody known.

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::MIRROR;
+use super::{is_mirror, references};
+use crate::priority;
 use crate::view::{self, dig, entry, get, list, object, text};
-use crate::{meta, priority};
 
 /// What admission needs to know besides the Pod.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +60,9 @@ pub enum Denied {
         computed: String,
     },
     /// A static Pod's stand-in asks for what only the API can give.
-    #[error("a mirror pod may not reference {what}")]
+    #[error("a mirror pod may not {what}")]
     Mirror {
-        /// `service accounts`, `secrets` and so on.
+        /// `reference service accounts` and so on.
         what: &'static str,
     },
 }
@@ -83,7 +83,7 @@ pub fn admit(pod: &mut Value, context: &AdmitContext<'_>) -> Result<(), Denied> 
 }
 
 fn service_account(pod: &mut Value, context: &AdmitContext<'_>) -> Result<(), Denied> {
-    if meta::annotation(pod, MIRROR).is_some() {
+    if is_mirror(pod) {
         return mirror_pod(pod);
     }
     let spec = entry(pod, "spec");
@@ -114,7 +114,12 @@ fn mirror_pod(pod: &Value) -> Result<(), Denied> {
     let spec = get(pod, "spec");
     if !text(get(spec, "serviceAccountName")).is_empty() {
         return Err(Denied::Mirror {
-            what: "service accounts",
+            what: "reference service accounts",
+        });
+    }
+    if references::names_secret(spec) {
+        return Err(Denied::Mirror {
+            what: "reference secrets",
         });
     }
     let has_token = |volume: &Value| {
@@ -124,7 +129,7 @@ fn mirror_pod(pod: &Value) -> Result<(), Denied> {
     };
     if list(get(spec, "volumes")).iter().any(has_token) {
         return Err(Denied::Mirror {
-            what: "serviceaccount token volume projections",
+            what: "use ServiceAccountToken volume projections",
         });
     }
     Ok(())

@@ -13,8 +13,10 @@ mod diff;
 mod env;
 mod ephemeral;
 pub(crate) mod internal;
+mod mirror;
 mod mounts;
 mod probes;
+mod references;
 mod resize;
 mod scheduling;
 mod security;
@@ -32,6 +34,8 @@ pub(crate) use condition::{Condition, set as set_condition};
 pub use condition::{evict, is_evicted};
 pub use defaults::pod_spec as default_spec;
 pub(crate) use defaults::{round_up, round_up_lists, source as default_source};
+pub use mirror::{Owner, is_mirror, may_be_made};
+pub use references::api_reference;
 pub use resize::{TooLarge, fits};
 pub(crate) use scheduling::{label_selector, node_selector, tolerations};
 pub use spec::SpecContext;
@@ -44,6 +48,7 @@ pub(crate) use warnings::{
 
 use api::field::{Error, ErrorList};
 use api::names;
+use api::pod::MIRROR;
 use serde_json::Value;
 
 use crate::view::{At, get, text};
@@ -68,9 +73,6 @@ fn validate_update(subresource: Subresource, new: &Value, old: &Value) -> ErrorL
         Subresource::Resize => resize::validate(new, old),
     }
 }
-
-/// The annotation of Pods that stand for a node's own static Pods.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Whether an init container runs beside the app containers.
 fn is_sidecar(container: &Value) -> bool {

@@ -1,4 +1,4 @@
-//! Pods: service accounts on create, binding, resizes.
+//! Pods: service accounts and what nodes may make, on create; binding, resizes.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const DEFAULT_ACCOUNT: &str = "default";
 /// How long a Pod waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The admission plugins: limits, service account, priority, tolerations, RuntimeClass.
+/// The admission plugins: limits, service account, priority, tolerations, what a node may make, RuntimeClass.
 pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusError> {
     limits::fill(rest, pod)?;
     let namespace = rest.target.namespace.as_str();
@@ -34,7 +34,11 @@ pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusErro
     } else {
         account
     };
-    let entry = service_account(rest, &account).await;
+    let entry = match pod::is_mirror(pod) {
+        // It has none.
+        true => None,
+        false => service_account(rest, &account).await,
+    };
     let account = entry.map(Stored::decode).transpose()?.map(|s| s.object);
     let wanted = named("priorityClassName");
     let class = priority::class(rest, &wanted)?;
@@ -49,8 +53,23 @@ pub(super) async fn admit(rest: &Rest, pod: &mut Value) -> Result<(), StatusErro
         status::forbidden(&rest.group_resource(), meta(pod, "name"), why)
     };
     pod::admit(pod, &context).map_err(|why| refuse(pod, why.to_string()))?;
+    if let Some(node) = rest.call.user.as_node() {
+        let uid = node_uid(rest, node)?;
+        let by = pod::Owner {
+            name: node,
+            uid: &uid,
+        };
+        pod::may_be_made(pod, by).map_err(|why| refuse(pod, why))?;
+    }
     let class = runtime_class(rest, pod)?;
     runtimeclass::admit(pod, class.as_ref()).map_err(|why| refuse(pod, why.to_string()))
+}
+
+fn node_uid(rest: &Rest, name: &str) -> Result<String, StatusError> {
+    let node = rest.inner.store.get(&format!("/registry/nodes/{name}"));
+    let node = node.ok_or_else(|| status::not_found(&GroupResource::new("", "nodes"), name))?;
+    let node = Stored::decode(node)?.object;
+    Ok(meta(&node, "uid").to_owned())
 }
 
 /// A ServiceAccount of the Pod's namespace, if it exists. A new namespace is given `default` in a moment, which is waited for.

@@ -406,3 +406,36 @@ async fn an_agent_may_be_faster_with_a_pod_that_has_ended() {
         assert_eq!(server.get(&path).await.code, 404);
     }
 }
+
+#[tokio::test]
+async fn a_node_makes_only_stand_ins_of_its_static_pods() {
+    let server = Server::start().await;
+    let node = server
+        .ask("POST", "/api/v1/nodes", json!({"metadata":{"name":"n1"}}))
+        .await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("impersonate-user", "system:node:n1"),
+        ("impersonate-group", "system:nodes"),
+    ];
+    let plain = json!({"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}});
+    pod(&server, "gives-the-account").await;
+    let refused = server.ask_as("POST", PODS, plain.clone(), &headers).await;
+    let text = r#"pods "p" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods"#;
+    assert_eq!((refused.code, refused.message()), (403, text));
+
+    let mut mirror = plain;
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "hash"});
+    let owner = json!({"apiVersion":"v1","kind":"Node","name":"n1","uid":node.meta("uid"),"controller":true});
+    mirror["metadata"]["ownerReferences"] = json!([owner]);
+    let made = server.ask_as("POST", PODS, mirror.clone(), &headers).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let spec = &made.body["spec"];
+    assert!(spec["serviceAccountName"].is_null() && spec["volumes"].is_null());
+
+    mirror["metadata"]["name"] = "q".into();
+    mirror["spec"]["imagePullSecrets"] = json!([{"name": "s"}]);
+    let refused = server.ask_as("POST", PODS, mirror, &headers).await;
+    let text = r#"pods "q" is forbidden: a mirror pod may not reference secrets"#;
+    assert_eq!((refused.code, refused.message()), (403, text));
+}
