@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use api::pod::{MIRROR, annotation};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod};
 use nat::Protocol;
 
@@ -47,7 +48,7 @@ impl Member {
         let since = meta.creation_timestamp.as_ref();
         Member {
             namespace: meta.namespace.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
+            uid: uid(pod),
             labels: meta.labels.clone().unwrap_or_default(),
             ports: ports.filter_map(named).collect(),
             is_on_network: spec.host_network != Some(true) && !has_ended,
@@ -55,6 +56,12 @@ impl Member {
             since: since.map(|time| time.0.to_string()).unwrap_or_default(),
         }
     }
+}
+
+/// The UID that its node knows it by: for what stands for a static Pod, that Pod's own.
+fn uid(pod: &Pod) -> String {
+    let own = pod.metadata.uid.as_deref().unwrap_or_default();
+    annotation(pod, MIRROR).unwrap_or(own).to_owned()
 }
 
 fn named(port: &ContainerPort) -> Option<NamedPort> {

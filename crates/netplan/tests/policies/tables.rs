@@ -340,6 +340,12 @@ fn an_address_is_that_of_who_was_told_last() {
     hear(&mut state, ("a", "new", 1), &new);
     assert!(state.knows(&key(("a", "new", 1)), "a1"));
     assert!(!state.knows(&key(("a", "new", 1)), "another"));
+    // Its node knows a static Pod by the hash of its manifest.
+    let mut mirror = new.clone();
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "hash"});
+    hear(&mut state, ("a", "new", 1), &mirror);
+    assert!(state.knows(&key(("a", "new", 1)), "hash"));
+    hear(&mut state, ("a", "new", 1), &new);
     let mut server = pod(SERVER);
     server["metadata"]["uid"] = "old".into();
     hear(&mut state, SERVER, &server);
