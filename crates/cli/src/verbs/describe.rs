@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use api::pod::MIRROR;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -102,11 +103,13 @@ async fn events(server: &Server, object: &Value) -> anyhow::Result<Option<Vec<Va
         "" => "default",
         namespace => namespace,
     };
-    // The node agent names a Node by its name, not by its uid.
-    let uid = if object["kind"] == "Node" {
-        ""
-    } else {
-        text("uid")
+    let mirror = &object["metadata"]["annotations"][MIRROR];
+    let uid = match object["kind"].as_str() {
+        // The node agent names a Node by its name, not by its uid.
+        Some("Node") => "",
+        // It tells of the static Pod.
+        Some("Pod") => mirror.as_str().unwrap_or(text("uid")),
+        _ => text("uid"),
     };
     let mut terms = vec![format!("involvedObject.name={}", text("name"))];
     if !uid.is_empty() {
