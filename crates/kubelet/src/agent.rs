@@ -12,6 +12,7 @@ use lifecycle::pressure::Pressure;
 use ports::clock::Clock;
 use ports::images::Images;
 use ports::network::Gate;
+use ports::node::Target;
 use ports::runtime::{ContainerRuntime, ContainerStatus};
 use ports::volumes::Volumes;
 use tokio::sync::{Notify, watch};
@@ -71,10 +72,22 @@ impl Agent {
             .unwrap_or_default()
     }
 
-    /// A Pod's view, once the node's Pods are known.
-    pub(crate) async fn view(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {
+    /// The UID on this node of a Pod that the API knows by this UID and name, once the node's Pods are known.
+    pub(crate) async fn resolve(&self, target: &Target) -> Option<String> {
         self.every_pod_listed().await;
-        self.views.follow(uid)
+        let Target {
+            uid,
+            namespace,
+            pod,
+            ..
+        } = target;
+        self.views.resolve(uid, namespace, pod)
+    }
+
+    /// A Pod's view, once the node's Pods are known.
+    pub(crate) async fn view(&self, target: &Target) -> Option<watch::Receiver<Arc<View>>> {
+        let uid = self.resolve(target).await?;
+        self.views.follow(&uid)
     }
 
     /// Waits until the node's Pods are known.
@@ -112,6 +125,8 @@ pub(crate) struct View {
     pub(crate) pod: Arc<Pod>,
     pub(crate) status: PodStatus,
     pub(crate) containers: Vec<ContainerStatus>,
+    /// UID of what stands for a static Pod in the API.
+    pub(crate) mirror: Option<String>,
 }
 
 /// The latest view of each Pod, by UID: written by its worker, read by logs, exec and attach.
@@ -143,6 +158,30 @@ impl Views {
     pub(crate) fn all(&self) -> Vec<Arc<View>> {
         let views = self.lock();
         views.values().map(|view| view.borrow().clone()).collect()
+    }
+
+    /// The Pod of this name and UID in the API: the UID may be that of what stands for a static Pod, which has been made again a moment
+    /// ago.
+    pub(crate) fn resolve(&self, uid: &str, namespace: &str, name: &str) -> Option<String> {
+        let views = self.lock();
+        if views.contains_key(uid) {
+            return Some(uid.to_owned());
+        }
+        let is_it = |view: &View| {
+            let meta = &view.pod.metadata;
+            let own = (meta.namespace.as_deref(), meta.name.as_deref());
+            api::pod::is_static(&view.pod) && own == (Some(namespace), Some(name))
+        };
+        let found = views.iter().find(|(_, view)| is_it(&view.borrow()));
+        found.map(|(uid, _)| uid.clone())
+    }
+
+    /// The Pod for which this UID stands in the API, unless it is its own.
+    pub(crate) fn mirrored_by(&self, uid: &str) -> Option<String> {
+        let views = self.lock();
+        let is_it = |view: &View| view.mirror.as_deref() == Some(uid);
+        let found = views.iter().find(|(_, view)| is_it(&view.borrow()));
+        found.map(|(uid, _)| uid.clone())
     }
 
     pub(crate) fn follow(&self, uid: &str) -> Option<watch::Receiver<Arc<View>>> {

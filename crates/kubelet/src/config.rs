@@ -17,6 +17,8 @@ pub struct Config {
     pub root: PathBuf,
     /// Directory of container logs, `/var/log/pods` upstream (spec `§13.1`).
     pub log_root: PathBuf,
+    /// Directory of manifests of static Pods, if there is one (`staticPodPath`).
+    pub static_pod_path: Option<PathBuf>,
     /// Domain of the cluster's names: `cluster.local`.
     pub cluster_domain: String,
     /// Name servers of Pods with `dnsPolicy: ClusterFirst`; none falls back to the node's (spec `§8.4`).

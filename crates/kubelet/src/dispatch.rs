@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
+use api::pod::is_mirror;
 use futures::StreamExt;
 use informer::{FoundService, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -22,6 +23,7 @@ use crate::network;
 use crate::node;
 use crate::orphans::{self, Found};
 use crate::records::Records;
+use crate::statics::{self, Order, Statics};
 use crate::worker::{Message, Worker};
 
 /// The UID of a Pod that has to go, and why.
@@ -35,31 +37,32 @@ pub(crate) async fn run(
 ) {
     let mut events = agent.runtime.events();
     let found = orphans::look(&agent).await;
-    let mut services = watch_services(&agent.client);
-    let node = tokio::select! {
+    let mut dispatcher = tokio::select! {
         () = shutdown.cancelled() => return,
-        (node, ()) = async { tokio::join!(register(&agent), list_services(&agent, &mut services)) } => node,
+        dispatcher = Dispatcher::new(agent.clone(), found) => dispatcher,
     };
+    // Static Pods need no API. All of them have workers before what is left of others is removed.
+    let mut manifests = statics::follow(&agent);
+    if let Some(manifests) = &mut manifests {
+        let pods = tokio::select! {
+            () = shutdown.cancelled() => return,
+            pods = manifests.recv() => pods,
+        };
+        dispatcher.manifests(pods.unwrap_or_default()).await;
+    }
     let name = &agent.config.node_name;
     let this = Config::default().fields(&format!("metadata.name={name}"));
     let mut nodes = watch(Api::<Node>::all(agent.client.clone()), this);
     let mine = Config::default().fields(&format!("spec.nodeName={name}"));
     let mut pods = watch(Api::<Pod>::all(agent.client.clone()), mine);
-    let mut dispatcher = Dispatcher {
-        door: Door::new(agent.clone(), node),
-        agent: agent.clone(),
-        found,
-        workers: HashMap::new(),
-        tasks: JoinSet::new(),
-        listed: None,
-        newcomers: Vec::new(),
-    };
+    let mut services = None;
+    let mut beginning = Box::pin(begin(agent.clone()));
     loop {
+        let is_registered = services.is_some();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            // Before there is a worker for every Pod that was found, nobody would hear of an end.
-            event = events.recv(), if dispatcher.knows_its_pods() => match event {
+            event = events.recv() => match event {
                 Ok(event) => dispatcher.runtime(event),
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "runtime events were missed; listing");
@@ -67,22 +70,53 @@ pub(crate) async fn run(
                 }
                 Err(RecvError::Closed) => return,
             },
-            Some(event) = nodes.next() => match event {
+            (node, watched) = &mut beginning, if !is_registered => {
+                dispatcher.registered(node);
+                services = Some(watched);
+            }
+            Some(event) = nodes.next(), if is_registered => match event {
                 Ok(event) => dispatcher.door.node(event),
                 Err(error) => tracing::warn!(%error, "watching the node"),
             },
-            Some(event) = pods.next() => match event {
+            Some(event) = pods.next(), if is_registered => match event {
                 Ok(event) => dispatcher.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
-            Some(event) = services.next() => match event {
+            Some(event) = next_service(&mut services) => match event {
                 Ok(event) => service(&agent, event),
                 Err(error) => tracing::warn!(%error, "watching services"),
             },
             Some((uid, eviction)) = evictions.recv() => dispatcher.evict(&uid, eviction),
-            Some(ended) = dispatcher.tasks.join_next(), if !dispatcher.tasks.is_empty() => dispatcher.ended(ended),
+            Some(pods) = next_manifests(&mut manifests) => dispatcher.manifests(pods).await,
+            orders = dispatcher.statics.answered() => dispatcher.obey(orders).await,
+            Some(ended) = dispatcher.tasks.join_next(), if !dispatcher.tasks.is_empty() => dispatcher.ended(ended).await,
             () = agent.images_changed.notified() => report_images(&agent).await,
         }
+    }
+}
+
+/// What Pods of the API wait for: that the node is known there, and Services are known here (spec `§9.2`).
+async fn begin(agent: Arc<Agent>) -> (Node, Watch<FoundService>) {
+    let mut services = watch_services(&agent.client);
+    let (node, ()) = tokio::join!(register(&agent), list_services(&agent, &mut services));
+    (node, services)
+}
+
+async fn next_service(
+    services: &mut Option<Watch<FoundService>>,
+) -> Option<Result<watcher::Event<FoundService>, watcher::Error>> {
+    match services {
+        Some(services) => services.next().await,
+        None => None,
+    }
+}
+
+async fn next_manifests(
+    manifests: &mut Option<mpsc::UnboundedReceiver<Vec<Pod>>>,
+) -> Option<Vec<Pod>> {
+    match manifests {
+        Some(manifests) => manifests.recv().await,
+        None => None,
     }
 }
 
@@ -125,7 +159,6 @@ async fn report_images(agent: &Agent) {
     }
 }
 
-/// Pods start only once Services are known (spec `§9.2`).
 async fn list_services(agent: &Agent, services: &mut Watch<FoundService>) {
     while let Some(event) = services.next().await {
         match event {
@@ -161,10 +194,13 @@ fn service(agent: &Agent, event: watcher::Event<FoundService>) {
 struct Dispatcher {
     agent: Arc<Agent>,
     door: Door,
+    statics: Statics,
     /// What was found at the start, for workers that do not exist yet.
     found: Found,
+    /// What happened since to Pods whose workers do not exist yet.
+    early: HashMap<String, Vec<RuntimeEvent>>,
     workers: HashMap<String, mpsc::UnboundedSender<Message>>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<Arc<Pod>>,
     /// UIDs of the list that is being read.
     listed: Option<BTreeSet<String>>,
     /// Pods of that list which were never here: they take what the others leave.
@@ -172,8 +208,70 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    async fn pod(&mut self, event: watcher::Event<Pod>) {
+    /// Without workers yet.
+    async fn new(agent: Arc<Agent>, found: Found) -> Self {
+        let node = node::unregistered(&agent.config, &agent.pressures().await, agent.now());
+        Dispatcher {
+            door: Door::new(agent.clone(), node),
+            statics: Statics::new(agent.clone()),
+            agent,
+            found,
+            early: HashMap::new(),
+            workers: HashMap::new(),
+            tasks: JoinSet::new(),
+            listed: None,
+            newcomers: Vec::new(),
+        }
+    }
+
+    /// The API knows the node.
+    fn registered(&mut self, node: Node) {
+        self.statics.registered(&node);
+        self.door.registered(node);
+    }
+
+    /// These are the static Pods there are to be.
+    async fn manifests(&mut self, pods: Vec<Pod>) {
+        let orders = self.statics.want(pods);
+        self.obey(orders).await;
+    }
+
+    async fn obey(&mut self, orders: Vec<Order>) {
+        for order in orders {
+            match order {
+                Order::Start(pod) => self.start(uid(&pod), *pod).await,
+                Order::End(uid) => self.send(&uid, Message::End),
+                Order::Tell(uid, mirror) => self.send(&uid, Message::Mirror(mirror)),
+            }
+        }
+    }
+
+    /// Tells a worker. One that is not there, or is ending, has nothing to hear.
+    fn send(&self, uid: &str, message: Message) {
+        if let Some(worker) = self.workers.get(uid) {
+            drop(worker.send(message));
+        }
+    }
+
+    async fn pod(&mut self, mut event: watcher::Event<Pod>) {
+        let is_about_mirrors = match &mut event {
+            watcher::Event::Init | watcher::Event::InitDone => true,
+            watcher::Event::InitApply(pod)
+            | watcher::Event::Apply(pod)
+            | watcher::Event::Delete(pod) => {
+                statics::is_from_the_api(pod);
+                is_mirror(pod)
+            }
+        };
+        if is_about_mirrors {
+            let orders = self.statics.hear(&event);
+            self.obey(orders).await;
+        }
         match event {
+            watcher::Event::InitApply(pod)
+            | watcher::Event::Apply(pod)
+            | watcher::Event::Delete(pod)
+                if is_mirror(&pod) => {}
             watcher::Event::Init => {
                 self.listed = Some(BTreeSet::new());
                 self.newcomers.clear();
@@ -210,10 +308,10 @@ impl Dispatcher {
 
     async fn upsert(&mut self, pod: Pod) {
         let uid = uid(&pod);
-        match self.workers.get(&uid) {
-            // The worker may be ending; then the Pod is gone already.
-            Some(worker) => drop(worker.send(Message::Pod(Box::new(pod)))),
-            None => self.start(uid, pod).await,
+        if self.workers.contains_key(&uid) {
+            self.send(&uid, Message::Pod(Box::new(pod)));
+        } else {
+            self.start(uid, pod).await;
         }
     }
 
@@ -244,31 +342,31 @@ impl Dispatcher {
         for victim in &victims {
             self.evict(victim, lifecycle::preempt::preempted());
         }
-        self.workers.insert(uid.clone(), sender);
+        for event in self.early.remove(&uid).unwrap_or_default() {
+            // Its inbox is right here.
+            drop(sender.send(Message::Runtime(event)));
+        }
+        self.workers.insert(uid, sender);
         let agent = self.agent.clone();
+        let pod = worker.pod();
         self.tasks.spawn(async move {
             // They end within their grace; nothing of this Pod is there before.
             leaving::all(&agent, &victims).await;
             worker.run().await;
-            uid
+            pod
         });
     }
 
     /// A Pod has to go. One without a worker has gone.
     fn evict(&self, uid: &str, eviction: Eviction) {
-        if let Some(worker) = self.workers.get(uid) {
-            drop(worker.send(Message::Evict(Box::new(eviction))));
-        }
+        self.send(uid, Message::Evict(Box::new(eviction)));
     }
 
     /// A Pod has left the API. Who places Pods takes its room for free from now on, so the next that is let in must find it free:
     /// that does not wait until its worker hears of it.
     fn gone(&self, uid: &str) {
         self.agent.allocations.leave(uid);
-        // A worker that is not there has nothing to hear.
-        if let Some(worker) = self.workers.get(uid) {
-            drop(worker.send(Message::Gone));
-        }
+        self.send(uid, Message::Gone);
     }
 
     /// Whether the Pods of this node have been listed, and each has its worker.
@@ -285,11 +383,13 @@ impl Dispatcher {
         for pod in newcomers {
             self.upsert(pod).await;
         }
-        for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)) {
+        let is_listed = |uid: &String| listed.contains(uid) || self.statics.runs(uid);
+        for uid in self.workers.keys().filter(|uid| !is_listed(uid)) {
             self.gone(uid);
         }
         self.agent.listed.send_replace(true);
         self.agent.allocations.whole();
+        self.early.clear();
         let orphans = std::mem::take(&mut self.found);
         let known: BTreeSet<String> = self.workers.keys().cloned().collect();
         tokio::spawn(orphans::remove(self.agent.clone(), orphans, known));
@@ -304,6 +404,8 @@ impl Dispatcher {
         };
         if let Some(worker) = self.workers.get(uid) {
             drop(worker.send(Message::Runtime(event)));
+        } else if !self.knows_its_pods() {
+            self.early.entry(uid.clone()).or_default().push(event);
         }
     }
 
@@ -313,12 +415,18 @@ impl Dispatcher {
             let (sandboxes, containers) = records.remove(uid).unwrap_or_default();
             drop(worker.send(Message::Records(sandboxes, containers)));
         }
+        if !self.knows_its_pods() {
+            self.early.clear();
+            self.found.records = records;
+        }
     }
 
-    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
+    async fn ended(&mut self, ended: Result<Arc<Pod>, tokio::task::JoinError>) {
         match ended {
-            Ok(uid) => {
-                self.workers.remove(&uid);
+            Ok(pod) => {
+                self.workers.remove(&uid(&pod));
+                let orders = self.statics.ended(&pod);
+                self.obey(orders).await;
             }
             Err(error) => tracing::error!(%error, "a pod's worker failed"),
         }

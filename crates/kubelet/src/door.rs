@@ -14,7 +14,7 @@ use crate::node;
 /// Checks Pods against the node.
 pub(crate) struct Door {
     agent: Arc<Agent>,
-    /// The node as the API had it last.
+    /// The node as the API had it last, or as it will be registered.
     node: Node,
 }
 
@@ -24,6 +24,12 @@ impl Door {
         let mut door = Door { agent, node };
         door.looks_like(door.node.clone());
         door
+    }
+
+    /// The API knows the node, which may look different there.
+    pub(crate) fn registered(&mut self, node: Node) {
+        self.node = node.clone();
+        self.looks_like(node);
     }
 
     /// Takes in how the node has changed. One that was deleted stays as it was.

@@ -3,8 +3,8 @@
 //! It knows the Kubernetes API through a [`kube::Client`], and Linux through the ports. Every decision about a Pod is taken by the
 //! pure functions of `lifecycle`; what is here observes, carries out, and reports.
 //!
-//! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods and hears the runtime's events, and hands both to one worker task per Pod
-//! UID; the recorder writes Events in order; one part looks at what the node has left, one reads the kernel's log for what memory ran out for; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
+//! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods, in the API and in a directory of manifests, and hears the runtime's events,
+//! and hands all of it to one worker task per Pod UID; the recorder writes Events in order; one part looks at what the node has left, one reads the kernel's log for what memory ran out for; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
@@ -46,6 +46,7 @@ mod sandbox;
 mod security;
 mod server;
 mod sources;
+mod statics;
 mod usage;
 mod users;
 mod worker;

@@ -49,6 +49,15 @@ pub(crate) async fn register(
     Ok((before, node))
 }
 
+/// The node as it will be registered, but for its images.
+pub(crate) fn unregistered(
+    config: &Config,
+    pressures: &BTreeSet<Pressure>,
+    now: Timestamp,
+) -> Node {
+    node(config, &[], pressures, now)
+}
+
 /// Reports the images of the node after one was added or removed.
 ///
 /// # Errors

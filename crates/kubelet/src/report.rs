@@ -43,10 +43,11 @@ pub(crate) fn is_gone(error: &kube::Error) -> bool {
     status.code == 404 || (status.code == 409 && status.message.contains("UID"))
 }
 
-/// Brings the API from the status it holds to `wanted`.
+/// Brings the API from the status it holds, of the object with this UID, to `wanted`.
 pub(crate) fn write(
     client: &Client,
     pod: &Pod,
+    uid: Option<&str>,
     held: &PodStatus,
     wanted: Arc<PodStatus>,
 ) -> BoxFuture<'static, Written> {
@@ -56,8 +57,7 @@ pub(crate) fn write(
         meta.namespace.as_deref().unwrap_or_default(),
     );
     let name = meta.name.clone().unwrap_or_default();
-    let body =
-        json!({"metadata": {"uid": meta.uid}, "status": Value::Object(patch(held, &wanted))});
+    let body = json!({"metadata": {"uid": uid}, "status": Value::Object(patch(held, &wanted))});
     Box::pin(async move {
         match api
             .patch_status(&name, &PatchParams::default(), &Patch::Strategic(&body))
@@ -92,6 +92,22 @@ pub(crate) fn adopt(api: Option<&PodStatus>, reported: &PodStatus) -> PodStatus 
     let conditions: Vec<PodCondition> = foreign.chain(own).collect();
     merged.conditions = (!conditions.is_empty()).then_some(conditions);
     merged
+}
+
+/// Times of what an earlier agent reported of the same Pod, where that still is so.
+pub(crate) fn keep_times(status: &mut PodStatus, earlier: &PodStatus) {
+    if earlier.start_time.is_some() {
+        status.start_time.clone_from(&earlier.start_time);
+    }
+    for condition in status.conditions.iter_mut().flatten() {
+        let mut before = earlier.conditions.iter().flatten();
+        let same = before.find(|c| c.type_ == condition.type_ && c.status == condition.status);
+        if let Some(same) = same {
+            condition
+                .last_transition_time
+                .clone_from(&same.last_transition_time);
+        }
+    }
 }
 
 /// What the API holds after `written` was stored: conditions of others as they were `before`, but for the one that the agent shares.
@@ -250,6 +266,25 @@ mod tests {
             assert!(!is_held(&before, &written));
             assert!(is_held(&stored(&before, &written), &written));
         }
+    }
+
+    #[test]
+    fn what_is_still_so_keeps_its_time() {
+        let condition = |kind: &str, status: &str, time: &str| json!({"type": kind, "status": status, "lastTransitionTime": time});
+        let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let earlier = status(
+            json!({"startTime": old, "conditions": [condition("Ready", "True", old), condition("Initialized", "False", old)]}),
+        );
+        let mut now = status(
+            json!({"startTime": new, "conditions": [condition("Ready", "True", new), condition("Initialized", "True", new)]}),
+        );
+        keep_times(&mut now, &earlier);
+        let want = status(
+            json!({"startTime": old, "conditions": [condition("Ready", "True", old), condition("Initialized", "True", new)]}),
+        );
+        assert_eq!(now, want);
+        keep_times(&mut now, &PodStatus::default());
+        assert_eq!(now, want);
     }
 
     #[test]

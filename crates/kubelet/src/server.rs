@@ -26,7 +26,7 @@ impl Server {
     async fn running(&self, target: &Target) -> Result<ContainerStatus, NodeError> {
         let view = self
             .agent
-            .view(&target.uid)
+            .view(target)
             .await
             .map(|view| view.borrow().clone());
         let is_it = |c: &&ContainerStatus| {
@@ -47,7 +47,7 @@ impl NodeServer for Server {
     async fn logs(&self, target: &Target, options: LogOptions) -> Result<LogStream, NodeError> {
         let view = self
             .agent
-            .view(&target.uid)
+            .view(target)
             .await
             .ok_or_else(|| unavailable(target))?;
         let id = {
@@ -91,7 +91,9 @@ impl NodeServer for Server {
         port: u16,
     ) -> Result<(Reader, Writer), NodeError> {
         let runtime = &self.agent.runtime;
-        let sandboxes = runtime.list_sandboxes(Some(&target.uid)).await;
+        let uid = self.agent.resolve(target).await;
+        let uid = uid.as_deref().unwrap_or(&target.uid);
+        let sandboxes = runtime.list_sandboxes(Some(uid)).await;
         let ready = sandboxes.iter().find(|s| s.state == SandboxState::Ready);
         let sandbox = ready.ok_or_else(|| NodeError {
             code: 404,

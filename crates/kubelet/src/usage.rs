@@ -53,7 +53,9 @@ pub(crate) async fn measure(agent: &Agent, pods: &BTreeSet<String>) -> Result<Us
 fn places(agent: &Agent, pods: &BTreeSet<String>) -> BTreeMap<Id, (String, String)> {
     let mut places = BTreeMap::new();
     for uid in pods {
-        let Some(view) = agent.views.follow(uid) else {
+        let views = &agent.views;
+        let mirrored = || views.follow(&views.mirrored_by(uid)?);
+        let Some(view) = views.follow(uid).or_else(mirrored) else {
             continue;
         };
         for container in &view.borrow().containers {

@@ -8,6 +8,7 @@
 //! contradict each other.
 
 mod hearing;
+mod mirror;
 mod pace;
 mod perform;
 mod reporting;
@@ -40,6 +41,7 @@ use crate::records::Records;
 use crate::report::Written;
 use crate::sources::Tokens;
 
+use mirror::Face;
 use pace::Pace;
 use perform::Done;
 use storage::Measuring;
@@ -54,6 +56,10 @@ pub(crate) enum Message {
     Pod(Box<Pod>),
     /// The Pod left the API; its last state.
     Gone,
+    /// What stands for a static Pod in the API now.
+    Mirror(Option<Box<Pod>>),
+    /// A static Pod is to end: its manifest is gone, or another.
+    End,
     /// The node will not have it any longer.
     Evict(Box<Eviction>),
     /// Something happened in the runtime.
@@ -76,8 +82,9 @@ pub(crate) struct Worker {
     inbox: mpsc::UnboundedReceiver<Message>,
     uid: String,
     pod_dir: Option<PathBuf>,
-    /// The Pod as the API has it, but with the status the worker reported last.
+    /// The Pod as the API or its manifest has it, but with the status the worker reported last.
     pod: Arc<Pod>,
+    face: Face,
     records: Records,
     seen: Observed,
     mounted: Mounted,
@@ -150,6 +157,7 @@ impl Worker {
     ) -> Self {
         let pod = Arc::new(pod);
         let stored = Arc::new(pod.status.clone().unwrap_or_default());
+        let face = Face::of(&pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         // Until it has looked, what was reported holds: logs can be read from the first moment.
         agent.views.publish(
@@ -158,6 +166,7 @@ impl Worker {
                 pod: pod.clone(),
                 status: (*stored).clone(),
                 containers: records.containers.clone(),
+                mirror: None,
             },
         );
         let room = agent.allocations.changes();
@@ -175,6 +184,7 @@ impl Worker {
             inbox,
             pod_dir: None,
             pod,
+            face,
             records,
             mounted: Mounted::default(),
             volume_objects: Vec::new(),
@@ -198,6 +208,11 @@ impl Worker {
             has_left: false,
             finished: false,
         }
+    }
+
+    /// The Pod it was made for.
+    pub(crate) fn pod(&self) -> Arc<Pod> {
+        self.pod.clone()
     }
 
     /// Refuses the Pod for good, as the node cannot take it (spec `§1.2`). One that is not refused begins with its allocation.
@@ -325,6 +340,9 @@ impl Worker {
 
     /// Whether the next step waits for the status before it to be stored: a restart, and the end.
     fn is_held_up(&self) -> bool {
+        if self.is_static() {
+            return false;
+        }
         match self.queue.front() {
             Some(Step::Start(start)) => {
                 start.restart_count > 0

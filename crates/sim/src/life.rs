@@ -257,6 +257,7 @@ fn agent_config(world: &World) -> kubelet::Config {
         verification: Default::default(),
         pod_pids_limit: None,
         single_process_oom_kill: false,
+        static_pod_path: None,
         unsafe_sysctls: Default::default(),
         kernel_log: None,
         info: kubelet::NodeInfo::default(),

@@ -17,6 +17,8 @@ impl Worker {
     pub(super) fn told(&mut self, message: Message) {
         match message {
             Message::Pod(pod) => self.pod_changed(*pod),
+            Message::Mirror(mirror) => self.mirrored(mirror.map(|pod| *pod)),
+            Message::End => self.end(),
             Message::Gone => {
                 self.seen.gone = true;
                 self.writing = None;

@@ -84,6 +84,10 @@ impl Worker {
             Step::Allocate => self.begin_allocation(),
             Step::Resize(resize) => Some(self.begin_resize(resize)),
             Step::TearDown => Some(self.tear_down()),
+            // What stands for it is nothing the worker has made.
+            Step::DeletePod if self.is_static() => {
+                Some(futures::future::ready(Done::Deleted(Ok(true))).boxed())
+            }
             Step::DeletePod => Some(self.delete_pod()),
         };
     }

@@ -7,14 +7,16 @@ use lifecycle::{Step, WorkerPhase};
 use tokio::time::Instant;
 
 use super::Worker;
+use super::mirror::Face;
 use crate::agent::View;
 use crate::report::{self, Written};
 
 impl Worker {
-    /// Whether the API holds what is to be reported.
+    /// Whether the API holds what is to be reported, or has nobody of whom to report.
     pub(super) fn is_stored(&self) -> bool {
         let is_held = |status| report::is_held(&self.stored, status);
-        self.seen.gone || (self.writing.is_none() && self.pod.status.as_ref().is_some_and(is_held))
+        let is_nobody = self.seen.gone || self.face_uid().is_none();
+        is_nobody || (self.writing.is_none() && self.pod.status.as_ref().is_some_and(is_held))
     }
 
     /// Whether the API has refused what is to be reported. Nothing waits for that to be stored.
@@ -38,6 +40,10 @@ impl Worker {
                 pod: self.pod.clone(),
                 status,
                 containers: self.records.containers.clone(),
+                mirror: self
+                    .face_uid()
+                    .filter(|_| self.is_static())
+                    .map(str::to_owned),
             },
         );
     }
@@ -66,6 +72,7 @@ impl Worker {
             self.writing = Some(report::write(
                 &self.agent.client,
                 &self.pod,
+                self.face_uid(),
                 &self.stored,
                 Arc::new(self.pod.status.clone().unwrap_or_default()),
             ));
@@ -124,6 +131,8 @@ impl Worker {
                 self.refused = Some(status);
                 self.pace.failed(Instant::now());
             }
+            // Another one will be told of.
+            Written::Gone if self.is_static() => self.face = Face::Mirror(None),
             Written::Gone => self.seen.gone = true,
             Written::Failed(error) => {
                 tracing::warn!(pod = self.uid, %error, "writing a status");

@@ -156,6 +156,7 @@ fn config(root: PathBuf) -> Config {
         verification: Default::default(),
         pod_pids_limit: None,
         single_process_oom_kill: false,
+        static_pod_path: None,
         unsafe_sysctls: Default::default(),
         kernel_log: Some(root.join("kmsg")),
         info: NodeInfo {
