@@ -340,7 +340,7 @@ fn kubelet_config(
         node_name: settings.node_name.clone(),
         root: state.join("kubelet"),
         log_root: state.join("log/pods"),
-        static_pod_path: None,
+        static_pod_path: agent.static_pod_path.clone(),
         cluster_domain: settings.cluster_domain.clone(),
         cluster_dns: cluster_dns.into_iter().map(IpAddr::V4).collect(),
         max_pods: agent.max_pods,

@@ -14,6 +14,8 @@ use cli::{Global, UpArgs};
 use network::Ipv4Range;
 use serde::Deserialize;
 
+use crate::up;
+
 /// Where the API listens unless told otherwise.
 const LISTEN: &str = "127.0.0.1:6443";
 /// Domain of Services unless told otherwise.
@@ -118,6 +120,7 @@ struct File {
     eviction_pressure_transition_period: Option<String>,
     image_pull_credentials_verification_policy: Option<String>,
     preloaded_images_verification_allowlist: Vec<String>,
+    static_pod_path: Option<PathBuf>,
     max_pods: Option<u32>,
     pod_pids_limit: Option<i64>,
     #[serde(rename = "singleProcessOOMKill")]
@@ -152,6 +155,9 @@ impl Settings {
         }
         if let Some(dirs) = &args.cni_bin_dir {
             self.cni_bin_dirs = directories(dirs).context("--cni-bin-dir")?;
+        }
+        if let Some(path) = &args.pod_manifest_path {
+            self.agent.static_pod_path = Some(up::absolute(path)?);
         }
         Ok(self)
     }
@@ -300,16 +306,19 @@ mod tests {
             ),
             (7000, Some("10.9.0.0/16".into()))
         );
-        let flag = UpArgs {
+        let flags = UpArgs {
             detach: false,
             listen: Some("127.0.0.1:0".parse().expect("an address")),
             cni_conf_dir: Some("/a".into()),
             cni_bin_dir: Some("/b:/c".into()),
+            pod_manifest_path: Some("/srv/pods".into()),
         };
-        let flagged = settings.with(&flag).expect("resolves");
+        let flagged = settings.with(&flags).expect("resolves");
         assert_eq!(flagged.listen.port(), 0);
         assert_eq!(flagged.cni_conf_dir.as_deref(), Some(Path::new("/a")));
         assert_eq!(flagged.cni_bin_dirs, [Path::new("/b"), Path::new("/c")]);
+        let pods = flagged.agent.static_pod_path.as_deref();
+        assert_eq!(pods, Some(Path::new("/srv/pods")));
         let plain = resolve("").expect("resolves");
         let plugins = [PathBuf::from("/opt/cni/bin")];
         assert_eq!(
@@ -332,6 +341,9 @@ mod tests {
         let agent = |text| resolve(text).expect("resolves").agent;
         let plain = agent("");
         assert_eq!((plain.max_pods, plain.pod_pids_limit), (1000, None));
+        assert_eq!(plain.static_pod_path, None);
+        let pods = agent("staticPodPath: /etc/carob/manifests\n").static_pod_path;
+        assert_eq!(pods.as_deref(), Some(Path::new("/etc/carob/manifests")));
         assert_eq!(agent("podPidsLimit: -1\n").pod_pids_limit, None);
         let all = agent(
             "maxPods: 20\npodPidsLimit: 64\nsingleProcessOOMKill: true\nallowedUnsafeSysctls: [kernel.msg*]\n\
@@ -367,6 +379,7 @@ mod tests {
             "evictionHard: {memory.available: none}\n",
             "imagePullCredentialsVerificationPolicy: Sometimes\n",
             "preloadedImagesVerificationAllowlist: [docker.io/a]\n",
+            "staticPodPath: manifests\n",
             "maxPods: 0\n",
             "podPidsLimit: 0\n",
             "podPidsLimit: -2\n",

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Command, Stdio};
 
@@ -69,6 +70,11 @@ fn outlive_pods() {
     }
 }
 
+/// A path from here, for a process that is elsewhere.
+pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("make {} absolute", path.display()))
+}
+
 /// Starts the engine in a session of its own and returns once its node is Ready.
 pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()> {
     crate::require_root()?;
@@ -94,6 +100,9 @@ pub(crate) fn detached(settings: &Settings, args: &UpArgs) -> anyhow::Result<()>
         command
             .arg("--cni-bin-dir")
             .arg(std::env::join_paths(dirs)?);
+    }
+    if let Some(path) = &args.pod_manifest_path {
+        command.arg("--pod-manifest-path").arg(absolute(path)?);
     }
     if let Some(root) = &settings.root {
         command.arg("--root").arg(root);

@@ -1,6 +1,7 @@
 //! The part of the settings that the node agent is told, by upstream's names (`KubeletConfiguration`).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use api::duration;
@@ -21,6 +22,7 @@ const EVICTION_HARD: [(&str, &str); 2] =
 /// What the node agent is told.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) static_pod_path: Option<PathBuf>,
     pub(crate) max_pods: u32,
     pub(crate) policy: NodePolicy,
     pub(crate) evictions: pressure::Policy,
@@ -56,7 +58,13 @@ impl Settings {
         if max_pods == 0 {
             bail!("maxPods: 0 would leave no room for any Pod");
         }
+        let given = |path: &PathBuf| !path.as_os_str().is_empty();
+        let static_pod_path = file.static_pod_path.clone().filter(given);
+        if let Some(path) = static_pod_path.as_ref().filter(|path| path.is_relative()) {
+            bail!("staticPodPath: {} is not an absolute path", path.display());
+        }
         Ok(Settings {
+            static_pod_path,
             max_pods,
             policy: policy(&file.crash_loop_back_off).context("crashLoopBackOff")?,
             evictions: pressure::Policy::read(&evictions)?,

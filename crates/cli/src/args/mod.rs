@@ -163,6 +163,9 @@ pub struct UpArgs {
     /// Where network plugins are; several directories are separated by colons
     #[arg(long, value_name = "DIR")]
     pub cni_bin_dir: Option<String>,
+    /// Directory of manifests of static Pods, which the node runs by itself
+    #[arg(long, value_name = "DIR")]
+    pub pod_manifest_path: Option<PathBuf>,
 }
 
 /// `carob down`

@@ -33,6 +33,7 @@ mod services;
 mod sets;
 mod shared;
 mod sidecar;
+mod statics;
 mod storage;
 mod streams;
 mod taints;
@@ -148,6 +149,7 @@ fn of_engine(outside: &Outside) -> Vec<Trial> {
     let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 9] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
+        ("static_pods", statics::follow_their_files),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
         ("plugins_wire_pods", plugins::wire_pods),
