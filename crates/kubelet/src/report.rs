@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::pod::is_final;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{Patch, PatchParams};
@@ -94,12 +95,37 @@ pub(crate) fn adopt(api: Option<&PodStatus>, reported: &PodStatus) -> PodStatus 
     merged
 }
 
-/// Times of what an earlier agent reported of the same Pod, where that still is so.
-pub(crate) fn keep_times(status: &mut PodStatus, earlier: &PodStatus) {
-    if earlier.start_time.is_some() {
-        status.start_time.clone_from(&earlier.start_time);
+/// What is to be reported of a static Pod on top of what `earlier` was, by an agent that did not know it when it began. What became of
+/// the Pod is not for the API to say.
+pub(crate) fn carry_on(earlier: &PodStatus, reported: PodStatus) -> PodStatus {
+    // Nobody has reported before.
+    if earlier.start_time.is_none() {
+        return reported;
     }
-    for condition in status.conditions.iter_mut().flatten() {
+    let start_time = earlier.start_time.clone();
+    if is_final(reported.phase.as_deref().unwrap_or_default()) {
+        return PodStatus {
+            start_time,
+            conditions: kept_times(earlier, reported.conditions.clone()),
+            ..reported
+        };
+    }
+    PodStatus {
+        phase: reported.phase,
+        reason: reported.reason,
+        message: reported.message,
+        qos_class: reported.qos_class,
+        ..earlier.clone()
+    }
+}
+
+/// Conditions, with the times of earlier ones that said the same.
+fn kept_times(
+    earlier: &PodStatus,
+    conditions: Option<Vec<PodCondition>>,
+) -> Option<Vec<PodCondition>> {
+    let mut conditions = conditions?;
+    for condition in &mut conditions {
         let mut before = earlier.conditions.iter().flatten();
         let same = before.find(|c| c.type_ == condition.type_ && c.status == condition.status);
         if let Some(same) = same {
@@ -108,6 +134,7 @@ pub(crate) fn keep_times(status: &mut PodStatus, earlier: &PodStatus) {
                 .clone_from(&same.last_transition_time);
         }
     }
+    Some(conditions)
 }
 
 /// What the API holds after `written` was stored: conditions of others as they were `before`, but for the one that the agent shares.
@@ -269,22 +296,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_still_so_keeps_its_time() {
-        let condition = |kind: &str, status: &str, time: &str| json!({"type": kind, "status": status, "lastTransitionTime": time});
+    fn a_new_agent_carries_on_with_what_was_reported_of_a_static_pod() {
         let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
-        let earlier = status(
-            json!({"startTime": old, "conditions": [condition("Ready", "True", old), condition("Initialized", "False", old)]}),
-        );
-        let mut now = status(
-            json!({"startTime": new, "conditions": [condition("Ready", "True", new), condition("Initialized", "True", new)]}),
-        );
-        keep_times(&mut now, &earlier);
-        let want = status(
-            json!({"startTime": old, "conditions": [condition("Ready", "True", old), condition("Initialized", "True", new)]}),
-        );
-        assert_eq!(now, want);
-        keep_times(&mut now, &PodStatus::default());
-        assert_eq!(now, want);
+        let told = |phase: &str, time: &str, ready: &str| {
+            status(
+                json!({"phase": phase, "startTime": time, "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": time}]}),
+            )
+        };
+        for (what, earlier, reported, want) in [
+            (
+                "it is as ready as it was, whatever phase the API says",
+                told("Failed", old, "True"),
+                told("Running", new, "False"),
+                told("Running", old, "True"),
+            ),
+            (
+                "nothing was reported before",
+                status(json!({"phase": "Pending"})),
+                told("Running", new, "True"),
+                told("Running", new, "True"),
+            ),
+        ] {
+            assert_eq!(carry_on(&earlier, reported), want, "{what}");
+        }
+        // What is over is as it is found, since when it was.
+        let over = carry_on(&told("Running", old, "False"), told("Failed", new, "False"));
+        assert_eq!(over, told("Failed", old, "False"));
+        let over = carry_on(&told("Running", old, "True"), told("Failed", new, "False"));
+        let mut want = told("Failed", new, "False");
+        want.start_time = told("Failed", old, "False").start_time;
+        assert_eq!(over, want);
     }
 
     #[test]

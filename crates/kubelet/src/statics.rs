@@ -183,7 +183,11 @@ impl Statics {
             }
             Answer::Failed(error) => {
                 let (namespace, name) = &key;
-                tracing::warn!(namespace, name, %error, "the API refuses a mirror pod");
+                let error = match &error {
+                    kube::Error::Api(status) => status.message.clone(),
+                    other => other.to_string(),
+                };
+                tracing::warn!(namespace, name, error, "the API refuses a mirror pod");
                 let wait = FIRST_WAIT * (1 << face.failures);
                 face.failures = DOUBLINGS.min(face.failures + 1);
                 face.is_busy = true;

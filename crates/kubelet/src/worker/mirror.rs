@@ -17,6 +17,8 @@ use crate::report;
 pub(super) enum Face {
     /// The Pod itself.
     Itself,
+    /// There has been nothing yet since this worker began.
+    Unheard,
     /// An object of its own UID, if there is one now.
     Mirror(Option<String>),
 }
@@ -24,7 +26,7 @@ pub(super) enum Face {
 impl Face {
     pub(super) fn of(pod: &Pod) -> Self {
         match api::pod::is_static(pod) {
-            true => Face::Mirror(None),
+            true => Face::Unheard,
             false => Face::Itself,
         }
     }
@@ -39,6 +41,7 @@ impl Worker {
     pub(super) fn face_uid(&self) -> Option<&str> {
         match &self.face {
             Face::Itself => Some(&self.uid),
+            Face::Unheard => None,
             Face::Mirror(uid) => uid.as_deref(),
         }
     }
@@ -46,7 +49,9 @@ impl Worker {
     /// Takes in what stands for a static Pod from now on, or as it has changed.
     pub(super) fn mirrored(&mut self, mirror: Option<Pod>) {
         let Some(mirror) = mirror else {
-            self.face = Face::Mirror(None);
+            if self.face != Face::Unheard {
+                self.face = Face::Mirror(None);
+            }
             return;
         };
         let face = Face::Mirror(mirror.metadata.uid.clone());
@@ -55,8 +60,9 @@ impl Worker {
         if self.face == face {
             self.stored = Arc::new(report::adopt(Some(&foreign), &self.stored));
         } else {
-            // The one before it may have been there when an earlier agent reported.
-            report::keep_times(&mut reported, &foreign);
+            if self.face == Face::Unheard {
+                reported = report::carry_on(&foreign, reported);
+            }
             self.stored = Arc::new(foreign.clone());
             self.refused = None;
             self.writing = None;

@@ -8,5 +8,6 @@ mod node;
 mod pressure;
 mod probes;
 mod resize;
+mod statics;
 mod support;
 mod worker;

@@ -302,6 +302,10 @@ impl FakeApi {
         if self.get(&path).is_some() {
             return status(StatusCode::CONFLICT, "AlreadyExists", "exists");
         }
+        if object["metadata"]["uid"].is_null() {
+            let revision = self.0.state.lock().unwrap().revision;
+            object["metadata"]["uid"] = json!(format!("made-{revision}"));
+        }
         object["metadata"]["creation"] = json!(self.0.state.lock().unwrap().revision);
         self.put(&path, object);
         answer(StatusCode::CREATED, &self.get(&path).unwrap())

@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use api::FakeApi;
 use ports::{FakeClock, FakeImages, FakeRuntime, FakeVolumes};
 
+/// The directory of manifests, where there is one.
+const MANIFESTS: &str = "manifests";
+
 /// An agent among fakes.
 pub(crate) struct World {
     /// What the agent talks to.
@@ -84,6 +87,22 @@ pub(crate) fn start_evicting(
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let images = Arc::new(FakeImages::default());
     start_in(dir, api, (runtime, images), evictions)
+}
+
+/// Starts an agent with these manifests, by file name.
+pub(crate) fn start_static(
+    api: FakeApi,
+    runtime: Arc<FakeRuntime>,
+    manifests: &[(&str, &str)],
+) -> World {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let path = dir.path().join(MANIFESTS);
+    std::fs::create_dir(&path).unwrap();
+    for (name, text) in manifests {
+        std::fs::write(path.join(name), text).unwrap();
+    }
+    let images = Arc::new(FakeImages::default());
+    start_in(dir, api, (runtime, images), &Settings::default())
 }
 
 fn start_in(
@@ -156,7 +175,7 @@ fn config(root: PathBuf) -> Config {
         verification: Default::default(),
         pod_pids_limit: None,
         single_process_oom_kill: false,
-        static_pod_path: None,
+        static_pod_path: Some(root.join(MANIFESTS)).filter(|path| path.is_dir()),
         unsafe_sysctls: Default::default(),
         kernel_log: Some(root.join("kmsg")),
         info: NodeInfo {
