@@ -49,15 +49,20 @@ struct Changes {
     is_gone: bool,
 }
 
-/// Tells all Pods of the directory for this node, and again whenever they are others. Ends when nobody listens.
+/// Tells all Pods of the directory for this node, and again whenever they are others. Ends when nobody listens. At the start the directory
+/// is made if it is not there; later it may go and come back.
 pub(super) async fn follow(path: PathBuf, node: String, told: mpsc::UnboundedSender<Vec<Pod>>) {
     let mut directory = Directory {
         path,
         node,
         pods: BTreeMap::new(),
     };
+    if let Err(error) = fs::create_dir_all(&directory.path) {
+        let path = directory.path.display();
+        tracing::error!(%path, %error, "the directory of manifests cannot be made");
+    }
     while !told.is_closed() {
-        let watched = watch(&directory.path);
+        let watched = watch(&directory.path, of_files());
         directory = blocking::run(move || {
             directory.read_all();
             directory
@@ -68,6 +73,9 @@ pub(super) async fn follow(path: PathBuf, node: String, told: mpsc::UnboundedSen
         }
         let ended = match watched {
             Ok(watched) => heed(&watched, &mut directory, &told).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                appearance(&directory.path, &told).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
@@ -105,18 +113,36 @@ async fn heed(
     }
 }
 
-/// Makes the directory if there is none, and has the kernel tell of what changes in it.
-fn watch(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    fs::create_dir_all(path)?;
-    let notes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    // A file that is being written is not looked at before it is closed.
-    let of_files = WatchFlags::CREATE
+/// Waits until there is a directory of this name, or nobody listens.
+async fn appearance(path: &Path, told: &mpsc::UnboundedSender<Vec<Pod>>) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    let watched = watch(parent, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
+    while !path.is_dir() {
+        let changes = tokio::select! {
+            changes = changes(&watched) => changes?,
+            () = told.closed() => return Ok(()),
+        };
+        if changes.is_gone {
+            return Err(ErrorKind::NotFound.into());
+        }
+    }
+    Ok(())
+}
+
+/// What changes the Pods of a directory. A file that is being written is not looked at before it is closed.
+fn of_files() -> WatchFlags {
+    WatchFlags::CREATE
         | WatchFlags::CLOSE_WRITE
         | WatchFlags::ATTRIB
         | WatchFlags::DELETE
-        | WatchFlags::MOVE;
+        | WatchFlags::MOVE
+}
+
+/// Has the kernel tell of this in a directory, and when it is another one.
+fn watch(path: &Path, what: WatchFlags) -> io::Result<AsyncFd<OwnedFd>> {
+    let notes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     let of_itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-    inotify::add_watch(&notes, path, of_files | of_itself)?;
+    inotify::add_watch(&notes, path, what | of_itself)?;
     #[expect(
         deprecated,
         reason = "the descriptor is owned, so it stays what it is; the successor needs unsafe"
@@ -322,16 +348,13 @@ mod tests {
         // Another directory takes its place.
         fs::remove_dir_all(&path).unwrap();
         until(&mut told, &[]).await.unwrap();
-        for _ in 0..200 {
-            // It is made again as soon as its end was told.
-            if path.is_dir() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        fs::create_dir_all(&path).unwrap();
-        write("d.yaml", &manifest("d", "five"));
+        let next = root.path().join("next");
+        fs::create_dir(&next).unwrap();
+        fs::write(next.join("d.yaml"), manifest("d", "five")).unwrap();
+        fs::rename(&next, &path).unwrap();
         until(&mut told, &["five"]).await.unwrap();
+        fs::rename(&path, &next).unwrap();
+        until(&mut told, &[]).await.unwrap();
         drop(told);
         following.await.unwrap();
     }
