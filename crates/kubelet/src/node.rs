@@ -55,7 +55,7 @@ pub(crate) fn unregistered(
     pressures: &BTreeSet<Pressure>,
     now: Timestamp,
 ) -> Node {
-    node(config, &[], pressures, now)
+    node(config, &[], conditions(pressures, None, now))
 }
 
 /// Reports the images of the node after one was added or removed.
