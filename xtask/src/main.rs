@@ -20,6 +20,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo             build, start an engine, run a multi-container Pod, show it, and leave nothing
   test [PART...]   install what is missing and run what CI runs; PART: tidy, deny, schema, crates, e2e,
                    golden, conformance
+  properties [CASES]
+                   try what holds of every Pod (invariants of the lifecycle specification) with so many cases, or
+                   100,000
   setup            install what is missing: Debian packages, cargo-deny, kubectl, test images' programs
   build [PACKAGE...]
                    build the release binary, and packages beside it, and say where it is
@@ -54,6 +57,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         }
         Some(("demo", [])) => demo::demo(),
         Some(("test", parts)) => test::test(parts),
+        Some(("properties", cases)) => test::properties(cases),
         Some(("images", rest)) => setup::install().and_then(|()| images::command(rest)),
         Some(("conformance", rest)) => conformance::command(rest),
         Some(("schema", [])) => schema::generate(),

@@ -73,6 +73,33 @@ pub(crate) fn test(parts: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Cases of each property when nobody says how many.
+const CASES: u32 = 100_000;
+
+/// Where the invariants of the lifecycle specification (§16) are properties, as arguments of `cargo test`.
+const PROPERTIES: [&[&str]; 5] = [
+    &["-p", "lifecycle", "--test", "lives"],
+    &["-p", "admission", "--test", "properties"],
+    &["-p", "volumes", "--test", "versions"],
+    &["-p", "kubelet", "--lib", "env::properties"],
+    &["-p", "apiserver", "--lib", "rest::delete::properties"],
+];
+
+/// Tries the invariants with many cases, others than CI's: the slow profile.
+pub(crate) fn properties(cases: &[String]) -> anyhow::Result<()> {
+    let cases = match cases {
+        [] => CASES,
+        [cases] => cases.parse().context("CASES is a number")?,
+        _ => bail!("properties takes one number of cases"),
+    };
+    for tests in PROPERTIES {
+        let mut command = run::cargo();
+        command.args(["test", "--locked", "--release"]).args(tests);
+        run::command(command.env("PROPTEST_CASES", cases.to_string()))?;
+    }
+    Ok(())
+}
+
 /// Format, lints, arrows.
 fn house_rules() -> anyhow::Result<()> {
     run::command(run::cargo().args(["fmt", "--all", "--check"]))?;

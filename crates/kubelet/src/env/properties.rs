@@ -34,7 +34,7 @@ fn service((index, (namespace, name, has_address)): (usize, &Made)) -> Service {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+    #![proptest_config(testkit::cases(2_000, 16))]
 
     #[test]
     fn an_environment_hears_of_its_own_services(made in services(), namespace in proptest::sample::select(&["n", "default"]), links in any::<bool>()) {

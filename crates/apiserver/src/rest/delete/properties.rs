@@ -21,7 +21,7 @@ fn marks(pod: &Value) -> (i64, i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+    #![proptest_config(testkit::cases(2_000, 16))]
 
     #[test]
     fn a_deletion_is_only_ever_brought_forward(own in 0_i64..70, deletions in deletions()) {
