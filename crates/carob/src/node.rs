@@ -1,5 +1,6 @@
 //! Facts about this machine for the Node object.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -30,7 +31,21 @@ pub(crate) fn capacity(state: &Path) -> Capacity {
         memory_bytes,
         storage_bytes,
         pids: limits.into_iter().flatten().min().unwrap_or_default(),
+        huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
     }
+}
+
+/// Huge pages by the bytes of one, from the kernel's directory of their sizes (`admin-guide/mm/hugetlbpage`).
+fn huge_pages(sizes: &Path) -> BTreeMap<u64, u64> {
+    let entries = fs::read_dir(sizes).into_iter().flatten().flatten();
+    let pages = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let kibibytes = name.to_str()?.strip_prefix("hugepages-")?;
+        let kibibytes: u64 = kibibytes.strip_suffix("kB")?.parse().ok()?;
+        let count = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?;
+        Some((kibibytes * 1024, count.trim().parse().ok()?))
+    };
+    entries.filter_map(pages).collect()
 }
 
 /// Ids for Pods with users of their own, or why there are none.
@@ -90,6 +105,22 @@ pub(crate) fn read(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn huge_pages_are_told_by_size() {
+        let sizes = tempfile::tempdir().unwrap();
+        for (name, count) in [("hugepages-2048kB", "12\n"), ("hugepages-1048576kB", "0\n")] {
+            let dir = sizes.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("nr_hugepages"), count).unwrap();
+        }
+        fs::create_dir(sizes.path().join("other")).unwrap();
+        assert_eq!(
+            huge_pages(sizes.path()),
+            BTreeMap::from([(2 << 20, 12), (1 << 30, 0)])
+        );
+        assert_eq!(huge_pages(Path::new("/nowhere")), BTreeMap::new());
+    }
 
     #[test]
     fn reads_the_machines_own_words() {

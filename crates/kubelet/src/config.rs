@@ -1,5 +1,6 @@
 //! What a node agent is told about itself and its node.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -54,7 +55,7 @@ pub struct Config {
 }
 
 /// What the node has to give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {
     /// Processors.
     pub cpus: u32,
@@ -64,6 +65,8 @@ pub struct Capacity {
     pub storage_bytes: u64,
     /// Processes and threads.
     pub pids: u64,
+    /// Huge pages that are set aside, by the bytes of a page; of each size that the kernel has, also of none.
+    pub huge_pages: BTreeMap<u64, u64>,
 }
 
 /// Facts for `status.nodeInfo`; empty strings where the machine does not tell.

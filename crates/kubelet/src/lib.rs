@@ -94,7 +94,7 @@ impl Kubelet {
         let (recorder, poster) =
             recorder::new(client.clone(), config.node_name.clone(), clock.clone());
         let agent = Agent {
-            allocatable: node::capacity(&config),
+            allocatable: node::allocatable(&config),
             allocations: Allocations::new(node::share(&config, None)),
             watches: objects::Watches::new(client.clone()),
             services: RwLock::new(BTreeMap::new()),

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use lifecycle::huge_pages;
 use lifecycle::pressure::{PRESSURES, Pressure};
 use lifecycle::share::Share;
 use ports::images::Image;
@@ -153,7 +154,6 @@ fn node(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> No
 }
 
 fn status(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> NodeStatus {
-    let capacity = capacity(config);
     let mut addresses: Vec<NodeAddress> = config
         .host_ips
         .iter()
@@ -168,8 +168,8 @@ fn status(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> 
     });
     NodeStatus {
         addresses: Some(addresses),
-        allocatable: Some(capacity.clone()),
-        capacity: Some(capacity),
+        allocatable: Some(allocatable(config)),
+        capacity: Some(capacity(config)),
         conditions: Some(conditions),
         images: Some(image_list(images)),
         node_info: Some(system_info(config)),
@@ -188,18 +188,36 @@ fn status(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> 
     }
 }
 
-/// `status.capacity`; `status.allocatable` is the same, for nothing is reserved.
+/// `status.capacity`: what there is.
 pub(crate) fn capacity(config: &Config) -> BTreeMap<String, Quantity> {
+    of_memory(config, config.capacity.memory_bytes)
+}
+
+/// `status.allocatable`: what Pods can have. Nothing is reserved, but memory that was set aside as huge pages is nothing else.
+pub(crate) fn allocatable(config: &Config) -> BTreeMap<String, Quantity> {
+    let pages = config.capacity.huge_pages.iter();
+    let huge = pages.fold(0, |sum: u64, (size, count)| {
+        sum.saturating_add(size.saturating_mul(*count))
+    });
+    of_memory(config, config.capacity.memory_bytes.saturating_sub(huge))
+}
+
+fn of_memory(config: &Config, memory_bytes: u64) -> BTreeMap<String, Quantity> {
     let c = &config.capacity;
-    [
+    let amounts = [
         ("cpu", c.cpus.to_string()),
         ("ephemeral-storage", format!("{}Ki", c.storage_bytes / 1024)),
-        ("memory", format!("{}Ki", c.memory_bytes / 1024)),
+        ("memory", format!("{}Ki", memory_bytes / 1024)),
         ("pods", config.max_pods.to_string()),
-    ]
-    .into_iter()
-    .map(|(k, v)| (k.to_owned(), Quantity(v)))
-    .collect()
+    ];
+    let amounts = amounts.into_iter().map(|(k, v)| (k.to_owned(), v));
+    let huge = c.huge_pages.iter().map(|(size, count)| {
+        let bytes = i64::try_from(size.saturating_mul(*count)).unwrap_or(i64::MAX);
+        let bytes = api::quantity::Quantity::from_bytes(bytes);
+        (huge_pages::resource(*size), bytes.to_string())
+    });
+    let all = amounts.chain(huge);
+    all.map(|(name, amount)| (name, Quantity(amount))).collect()
 }
 
 /// What Pods can be allocated together: what the Node says, or else this agent.
@@ -207,7 +225,7 @@ pub(crate) fn share(config: &Config, node: Option<&Node>) -> Share {
     let told = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
     match told {
         Some(list) => Share::listed(Some(list)),
-        None => Share::listed(Some(&capacity(config))),
+        None => Share::listed(Some(&allocatable(config))),
     }
 }
 

@@ -14,7 +14,8 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
-use ports::volumes::{File, HostPathKind, VolumeSpec};
+use lifecycle::huge_pages;
+use ports::volumes::{File, HostPathKind, Medium, VolumeSpec};
 
 use crate::fields::Source;
 use crate::objects::{Content, Kind, ObjectRef, Objects};
@@ -284,7 +285,7 @@ fn empty_dir(
     let asked = empty.size_limit.as_ref().and_then(bytes);
     match empty.medium.as_deref().unwrap_or_default() {
         "" => Ok(VolumeSpec::EmptyDir {
-            memory: false,
+            medium: Medium::Disk,
             size_limit_bytes: asked,
             fs_group,
         }),
@@ -295,8 +296,16 @@ fn empty_dir(
                 .and_then(|b| u64::try_from(b).ok());
             let size = [asked, node, pod].into_iter().flatten().min();
             Ok(VolumeSpec::EmptyDir {
-                memory: true,
+                medium: Medium::Memory,
                 size_limit_bytes: size,
+                fs_group,
+            })
+        }
+        medium if huge_pages::is_medium(medium) => {
+            let page_bytes = huge_pages::page_bytes(source.pod, medium)?;
+            Ok(VolumeSpec::EmptyDir {
+                medium: Medium::HugePages { page_bytes },
+                size_limit_bytes: asked,
                 fs_group,
             })
         }

@@ -17,6 +17,7 @@ mod display;
 mod ephemeral;
 pub mod events;
 pub mod forecast;
+pub mod huge_pages;
 pub mod image;
 mod init;
 pub mod kinds;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 
+use crate::huge_pages;
 use crate::kinds;
 use crate::observed::{ContainerKind, Eviction, Verdict};
 use crate::plan::EventType;
@@ -104,9 +105,10 @@ fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
     spec.flat_map(|spec| spec.volumes.iter().flatten())
 }
 
+/// Whether it takes nothing of the disk.
 fn is_in_memory(volume: &Volume) -> bool {
     let medium = volume.empty_dir.as_ref().and_then(|e| e.medium.as_deref());
-    medium == Some("Memory")
+    medium.is_some_and(|medium| medium == "Memory" || huge_pages::is_medium(medium))
 }
 
 /// None is as good as no limit, and so is zero.

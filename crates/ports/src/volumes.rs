@@ -11,8 +11,8 @@ use thiserror::Error;
 pub enum VolumeSpec {
     /// An empty directory that lives as long as the Pod.
     EmptyDir {
-        /// Keep it in memory (`medium: Memory`).
-        memory: bool,
+        /// What it is kept in.
+        medium: Medium,
         /// Most bytes it may hold; enforced on memory volumes by the kernel.
         size_limit_bytes: Option<u64>,
         /// Group that owns it (`fsGroup`).
@@ -33,6 +33,20 @@ pub enum VolumeSpec {
         memory: bool,
         /// Group that owns it (`fsGroup`).
         fs_group: Option<u32>,
+    },
+}
+
+/// What an empty directory is kept in (`emptyDir.medium`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// The node's disk.
+    Disk,
+    /// Memory.
+    Memory,
+    /// Huge pages of so many bytes.
+    HugePages {
+        /// Bytes of a page.
+        page_bytes: u64,
     },
 }
 

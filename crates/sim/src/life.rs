@@ -248,6 +248,7 @@ fn agent_config(world: &World) -> kubelet::Config {
             memory_bytes: MEMORY,
             storage_bytes: 1 << 30,
             pids: 1 << 15,
+            huge_pages: Default::default(),
         },
         host_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         resolv_conf: root.join("resolv.conf"),

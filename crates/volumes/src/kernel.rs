@@ -48,6 +48,21 @@ pub(crate) fn space(dir: &Path) -> Result<Space, VolumeError> {
     })
 }
 
+/// Mounts huge pages of this size with mode 0777.
+pub(crate) fn mount_huge_pages(target: &Path, page_bytes: u64) -> Result<(), VolumeError> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let options = CString::new(format!("mode=0777,pagesize={page_bytes}")).unwrap_or_default();
+    mount("nodev", target, "hugetlbfs", flags, options.as_c_str()).map_err(|e| {
+        let what = || {
+            format!(
+                "mount huge pages of {page_bytes} bytes on {}",
+                target.display()
+            )
+        };
+        io(what)(e.into())
+    })
+}
+
 /// Binds what is open behind `fd` to `target`.
 pub(crate) fn bind(fd: BorrowedFd<'_>, target: &Path) -> Result<(), VolumeError> {
     let source = format!("/proc/self/fd/{}", fd.as_raw_fd());

@@ -82,12 +82,12 @@ impl Volumes for LocalVolumes {
             layout.pod(&uid)?;
             match &spec {
                 VolumeSpec::EmptyDir {
-                    memory,
+                    medium,
                     size_limit_bytes,
                     fs_group,
                 } => empty_dir::ensure(
                     &layout.volume(&uid, "empty-dir", &name)?,
-                    *memory,
+                    *medium,
                     *size_limit_bytes,
                     *fs_group,
                 ),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ports::clock::SystemClock;
-use ports::volumes::{File, HostPathKind, VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{File, HostPathKind, Medium, VolumeError, VolumeSpec, Volumes};
 use volumes::LocalVolumes;
 
 fn files(data: &str) -> VolumeSpec {
@@ -23,9 +23,9 @@ fn files(data: &str) -> VolumeSpec {
     }
 }
 
-fn empty(memory: bool) -> VolumeSpec {
+fn empty(medium: Medium) -> VolumeSpec {
     VolumeSpec::EmptyDir {
-        memory,
+        medium,
         size_limit_bytes: Some(1 << 20),
         fs_group: None,
     }
@@ -38,10 +38,16 @@ async fn volumes_are_made_updated_and_taken_down() {
     std::fs::write(outside.path().join("kept"), "x").unwrap();
     let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
 
-    let dir = volumes.ensure("u", "disk", &empty(false)).await.unwrap();
+    let dir = volumes
+        .ensure("u", "disk", &empty(Medium::Disk))
+        .await
+        .unwrap();
     assert!(dir.ends_with("pods/u/volumes/kubernetes.io~empty-dir/disk"));
     assert_eq!(dir.metadata().unwrap().mode() & 0o7777, 0o777);
-    let memory = volumes.ensure("u", "memory", &empty(true)).await.unwrap();
+    let memory = volumes
+        .ensure("u", "memory", &empty(Medium::Memory))
+        .await
+        .unwrap();
     assert_ne!(
         memory.metadata().unwrap().dev(),
         dir.metadata().unwrap().dev()
@@ -145,4 +151,46 @@ async fn what_is_left_of_the_disk_is_known_before_anything_is_made() {
     assert!(space.capacity_bytes > 0 && space.available_bytes <= space.capacity_bytes);
     assert!(space.inodes_free <= space.inodes);
     assert!(!path.exists());
+}
+
+/// Sizes of huge pages that the kernel has, in bytes.
+fn huge_pages() -> Vec<u64> {
+    let sizes = std::fs::read_dir("/sys/kernel/mm/hugepages");
+    let sizes = sizes.into_iter().flatten().flatten();
+    let kibibytes = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse::<u64>()
+            .ok()
+    };
+    sizes.filter_map(kibibytes).map(|kib| kib * 1024).collect()
+}
+
+#[tokio::test]
+async fn a_volume_of_huge_pages_has_pages_of_its_size() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    for page_bytes in huge_pages() {
+        let (uid, spec) = (
+            page_bytes.to_string(),
+            empty(Medium::HugePages { page_bytes }),
+        );
+        let dir = volumes.ensure(&uid, "huge", &spec).await.unwrap();
+        let fs = rustix::fs::statvfs(&dir).unwrap();
+        assert_eq!(fs.f_bsize, page_bytes);
+        assert_eq!(dir.metadata().unwrap().mode() & 0o7777, 0o777);
+        let again = volumes.ensure(&uid, "huge", &spec).await.unwrap();
+        assert_eq!(again, dir);
+        volumes.teardown(&uid).await.unwrap();
+        assert!(!dir.exists());
+    }
+    let spec = empty(Medium::HugePages { page_bytes: 12_288 });
+    let refused = volumes.ensure("odd", "huge", &spec).await.unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        said.starts_with("mount huge pages of 12288 bytes on "),
+        "{said}"
+    );
+    volumes.teardown("odd").await.unwrap();
 }

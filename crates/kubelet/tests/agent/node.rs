@@ -138,3 +138,37 @@ async fn a_process_killed_for_the_machines_sake_is_told_of() {
     let event = "SystemOOM: System OOM encountered, victim process: eater, pid: 42";
     told(&world.api, &[event]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn huge_pages_are_no_memory_any_more() {
+    let world = start();
+    let status = |api: &FakeApi| Some(api.get(NODE)?["status"].clone());
+    let status = world.api.until("registered", status).await;
+    for list in ["capacity", "allocatable"] {
+        assert_eq!(status[list]["hugepages-2Mi"], "64Mi", "{list}");
+        assert_eq!(status[list]["hugepages-1Gi"], "0", "{list}");
+    }
+    assert_eq!(status["capacity"]["memory"], "1048576Ki");
+    assert_eq!(status["allocatable"]["memory"], "983040Ki");
+    let asking = |name: &str, amount: &str| {
+        let mut c = container("c");
+        let huge = json!({"hugepages-2Mi": amount, "memory": "1Mi"});
+        c["resources"] = json!({"requests": huge, "limits": huge});
+        let path = format!("/api/v1/namespaces/n/pods/{name}");
+        world.api.put(&path, pod(name, json!([c]), json!({})));
+        path
+    };
+    let first = asking("first", "48Mi");
+    let phase = |path: String, phase: &'static str| {
+        move |api: &FakeApi| {
+            let status = api.get(&path)?["status"].clone();
+            (status["phase"] == phase).then_some(status)
+        }
+    };
+    world.api.until("runs", phase(first, "Running")).await;
+    let second = asking("second", "18Mi");
+    let refused = world.api.until("refused", phase(second, "Failed")).await;
+    assert_eq!(refused["reason"], "OutOfhugepages-2Mi");
+    let why = "Pod was rejected: Node didn't have enough resource: hugepages-2Mi, requested: 18874368, used: 50331648, capacity: 67108864";
+    assert_eq!(refused["message"], why);
+}

@@ -166,6 +166,8 @@ fn config(root: PathBuf) -> Config {
             memory_bytes: 1 << 30,
             storage_bytes: 1 << 30,
             pids: 1 << 15,
+            // Of a gibibyte, a sixteenth.
+            huge_pages: [(2 << 20, 32), (1 << 30, 0)].into(),
         },
         host_ips: vec![ip],
         resolv_conf: root.join("none"),
