@@ -97,6 +97,11 @@ pub fn image_gc_failed(error: &str) -> Event {
     Event::warning("ImageGCFailed", error)
 }
 
+/// `ContainerGCFailed` (§14.2): what is left of containers or sandboxes that have ended could not be removed.
+pub fn container_gc_failed(error: &str) -> Event {
+    Event::warning("ContainerGCFailed", error)
+}
+
 /// `InvalidDiskCapacity` (§14.2): the file system says that it has no room at all, so nobody can tell how full it is.
 pub fn invalid_disk_capacity(capacity: u64) -> Event {
     let message = format!("invalid capacity {capacity} on image filesystem");

@@ -276,11 +276,11 @@ impl Worker {
             },
             Done::SandboxRemoved(id, result) => match result {
                 Ok(()) | Err(RuntimeError::NotFound { .. }) => self.records.remove_sandbox(&id),
-                Err(error) => self.failed("removing a sandbox", &error),
+                Err(error) => self.not_removed("removing a sandbox", &error),
             },
             Done::ContainerRemoved(id, result) => match result {
                 Ok(()) | Err(RuntimeError::NotFound { .. }) => self.records.remove_container(&id),
-                Err(error) => self.failed("removing a container", &error),
+                Err(error) => self.not_removed("removing a container", &error),
             },
             Done::Started(outcome) => {
                 self.starting = None;
@@ -305,6 +305,14 @@ impl Worker {
     fn failed(&mut self, what: &str, error: &dyn std::error::Error) {
         tracing::warn!(pod = self.uid, error = pull::chain(error), "{what}");
         self.try_later();
+    }
+
+    /// What is dead stays for now, and the node tells of it (spec `§14.2`).
+    fn not_removed(&mut self, what: &'static str, error: &RuntimeError) {
+        let event = lifecycle::node_events::container_gc_failed(&pull::chain(error));
+        let node = &self.agent.config.node_name;
+        self.agent.recorder.record_node(node, event);
+        self.failed(what, error);
     }
 
     /// The rest of the plan waits.

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -171,4 +172,33 @@ async fn huge_pages_are_no_memory_any_more() {
     assert_eq!(refused["reason"], "OutOfhugepages-2Mi");
     let why = "Pod was rejected: Node didn't have enough resource: hugepages-2Mi, requested: 18874368, used: 50331648, capacity: 67108864";
     assert_eq!(refused["message"], why);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_containers_that_stay_are_told_of() {
+    let world = start();
+    world.runtime.refuse_removals(1);
+    let path = "/api/v1/namespaces/n/pods/p";
+    let made = pod("p", json!([container("c")]), json!({}));
+    world.api.put(path, made);
+    // The third run leaves two dead ones, of which one is kept.
+    for count in 0..3 {
+        let runs = |api: &FakeApi| {
+            let status = api.get(path)?["status"]["containerStatuses"][0].clone();
+            let is_next = status["restartCount"] == count && status["state"]["running"].is_object();
+            is_next.then_some(())
+        };
+        world.api.until("runs", runs).await;
+        if count < 2 {
+            world.runtime.exit("c", 1);
+        }
+    }
+    let why = "ContainerGCFailed: remove its record: read-only filesystem or storage medium";
+    told(&world.api, &[why]).await;
+    let removals = || {
+        let calls = world.runtime.calls();
+        calls.iter().filter(|c| *c == "remove container").count()
+    };
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(removals(), 2, "tried again");
 }

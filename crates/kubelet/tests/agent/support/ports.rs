@@ -67,6 +67,7 @@ struct State {
     execs: Vec<String>,
     /// So many stops will fail.
     refused_stops: u32,
+    refused_removals: u32,
     measured: Vec<Id>,
     /// Bytes of memory that each running container uses.
     memory_of_each: u64,
@@ -121,6 +122,11 @@ impl FakeRuntime {
     /// The next so many stops fail.
     pub(crate) fn refuse_stops(&self, count: u32) {
         self.state.lock().unwrap().refused_stops = count;
+    }
+
+    /// The next so many removals of containers fail.
+    pub(crate) fn refuse_removals(&self, count: u32) {
+        self.state.lock().unwrap().refused_removals = count;
     }
 
     /// Programs that were run in containers, in order.
@@ -325,7 +331,15 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn remove_container(&self, id: &str, _keep_log: bool) -> Result<(), RuntimeError> {
-        self.call("remove container".into()).containers.remove(id);
+        let mut state = self.call("remove container".into());
+        if state.refused_removals > 0 {
+            state.refused_removals -= 1;
+            return Err(RuntimeError::Io {
+                what: "remove its record".to_owned(),
+                source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
+            });
+        }
+        state.containers.remove(id);
         Ok(())
     }
 
