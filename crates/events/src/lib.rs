@@ -18,12 +18,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use correlate::{Correlator, Post};
 
 /// Most Events that wait to be posted.
 const QUEUE: usize = 1000;
+/// How much later than it was told an Event is posted: what it tells of, such as the start of a Pod, goes first.
+const LATER: Duration = Duration::from_millis(30);
 /// How often an Event is posted to a server that does not answer, and how long after each time.
 const TRIES: u32 = 12;
 const RETRY: Duration = Duration::from_secs(10);
@@ -80,6 +83,48 @@ impl Words {
     }
 }
 
+/// What is told, until it is posted: in order, and none before its time.
+struct Queue<T> {
+    told: mpsc::Receiver<(Instant, T)>,
+    /// The next, whose time has not come.
+    next: Option<(Instant, T)>,
+}
+
+/// Where it is told.
+struct Teller<T>(mpsc::Sender<(Instant, T)>);
+
+impl<T> Clone for Teller<T> {
+    fn clone(&self) -> Self {
+        Teller(self.0.clone())
+    }
+}
+
+impl<T> Teller<T> {
+    fn tell(&self, item: T) {
+        if self.0.try_send((Instant::now() + LATER, item)).is_err() {
+            tracing::debug!("an event was dropped: too many wait");
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    fn new() -> (Teller<T>, Self) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (told, next) = (receiver, None);
+        (Teller(sender), Queue { told, next })
+    }
+
+    /// The next that is to be posted, when it is time. Nothing is lost if nobody waits so long.
+    async fn next(&mut self) -> Option<T> {
+        if self.next.is_none() {
+            self.next = self.told.recv().await;
+        }
+        let (due, _) = self.next.as_ref()?;
+        tokio::time::sleep_until(*due).await;
+        self.next.take().map(|(_, item)| item)
+    }
+}
+
 /// An Event on its way.
 struct Item {
     source: Arc<EventSource>,
@@ -94,7 +139,7 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Takes what one component tells; cheap to clone, never waits.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: mpsc::Sender<Item>,
+    queue: Teller<Item>,
     now: Now,
     source: Arc<EventSource>,
 }
@@ -120,28 +165,26 @@ impl Recorder {
             words,
             at: (self.now)(),
         };
-        if self.queue.try_send(item).is_err() {
-            tracing::debug!("an event was dropped: too many wait");
-        }
+        self.queue.tell(item);
     }
 }
 
 /// Posts what recorders take.
 pub struct Poster {
     client: Client,
-    queue: mpsc::Receiver<Item>,
+    queue: Queue<Item>,
     correlator: Correlator,
 }
 
 /// A recorder for a component, on this host if it has one, and the task behind it.
 pub fn new(client: Client, now: Now, component: &str, host: Option<String>) -> (Recorder, Poster) {
-    let (sender, queue) = mpsc::channel(QUEUE);
+    let (teller, queue) = Queue::new();
     let source = EventSource {
         component: Some(component.to_owned()),
         host,
     };
     let recorder = Recorder {
-        queue: sender,
+        queue: teller,
         now,
         source: Arc::new(source),
     };
@@ -159,7 +202,7 @@ impl Poster {
         loop {
             let item = tokio::select! {
                 () = shutdown.cancelled() => return,
-                item = self.queue.recv() => item,
+                item = self.queue.next() => item,
             };
             let Some(item) = item else { return };
             tokio::select! {

@@ -9,11 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::book::{Book, Seen};
-use crate::{Now, QUEUE, Words, insist};
+use crate::{Now, Queue, Teller, Words, insist};
 
 /// Most bytes of an Event's words, and what longer ones end with.
 const LONGEST: usize = 1024;
@@ -30,7 +29,7 @@ struct Item {
 /// Takes what one controller tells; cheap to clone, never waits.
 #[derive(Clone)]
 pub struct SeriesRecorder {
-    queue: mpsc::Sender<Item>,
+    queue: Teller<Item>,
     now: Now,
 }
 
@@ -43,9 +42,7 @@ impl SeriesRecorder {
             action,
             at: (self.now)(),
         };
-        if self.queue.try_send(item).is_err() {
-            tracing::debug!("an event was dropped: too many wait");
-        }
+        self.queue.tell(item);
     }
 }
 
@@ -58,7 +55,7 @@ pub struct SeriesPoster {
     now: Now,
     controller: String,
     instance: String,
-    queue: mpsc::Receiver<Item>,
+    queue: Queue<Item>,
     book: Book<Key, Event>,
     /// The time in the last name: names differ even if the clock stands still.
     named: i128,
@@ -71,9 +68,9 @@ pub fn new(
     controller: &str,
     instance: &str,
 ) -> (SeriesRecorder, SeriesPoster) {
-    let (sender, queue) = mpsc::channel(QUEUE);
+    let (teller, queue) = Queue::new();
     let recorder = SeriesRecorder {
-        queue: sender,
+        queue: teller,
         now: now.clone(),
     };
     let poster = SeriesPoster {
@@ -102,7 +99,7 @@ impl SeriesPoster {
             let left = self.book.next().map(|due| due.duration_since((self.now)()));
             let left = left.map(|left| left.try_into().unwrap_or_default());
             tokio::select! {
-                item = self.queue.recv() => match item {
+                item = self.queue.next() => match item {
                     Some(item) => self.take(item).await,
                     None => return,
                 },

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -172,8 +173,13 @@ fn ignore_existing(result: rustix::io::Result<()>) -> Result<(), Errno> {
     }
 }
 
-/// Paths hidden from containers unless the Pod asks for an unmasked proc (spec `§11.3`).
+/// Paths hidden from containers unless the Pod asks for an unmasked proc (spec `§11.3`). Looked up once.
 pub fn default_masked_paths() -> Vec<PathBuf> {
+    static PATHS: LazyLock<Vec<PathBuf>> = LazyLock::new(masked_paths);
+    PATHS.clone()
+}
+
+fn masked_paths() -> Vec<PathBuf> {
     let fixed = [
         "/proc/asound",
         "/proc/acpi",
