@@ -14,7 +14,7 @@ use crate::objects::{Kind, ObjectRef, Objects};
 /// The volume as a Pod would have it that does not ask for it by a claim.
 ///
 /// # Errors
-/// Upstream's words, as for a volume that cannot be set up.
+/// Upstream's words.
 pub(crate) async fn resolved<'v>(
     client: &Client,
     pod: &ObjectMeta,

@@ -24,6 +24,40 @@ pub(crate) struct SetUp {
     pub(crate) read: Vec<(ObjectRef, Option<String>)>,
     /// Volumes that failed, and why.
     pub(crate) errors: Vec<(String, String)>,
+    /// Volumes of which it is not known what is to be mounted, and why.
+    pub(crate) unknown: Vec<(String, String)>,
+}
+
+impl SetUp {
+    /// Whether everything is in place.
+    pub(crate) fn is_done(&self) -> bool {
+        self.errors.is_empty() && self.unknown.is_empty()
+    }
+
+    /// What there is to tell of that failed: each volume that could not be mounted, and all at once what is not known (spec `§1.3` step
+    /// 7).
+    pub(crate) fn complaints(&self, pod: &Pod) -> Vec<String> {
+        let failed = self.errors.iter().map(|(volume, error)| {
+            format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
+        });
+        let missing = sources::used(pod).into_iter().map(|v| v.name.as_str());
+        let missing = missing.filter(|name| !self.paths.contains_key(*name));
+        let mut missing: Vec<&str> = missing.collect();
+        missing.sort_unstable();
+        let unknown = self.unknown.iter().map(|(volume, _)| volume.as_str());
+        let unknown: Vec<&str> = unknown.collect();
+        let causes = self.unknown.iter().map(|(_, error)| error.as_str());
+        let causes: Vec<&str> = causes.collect();
+        let all = (!unknown.is_empty()).then(|| {
+            format!(
+                "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process volumes=[{}]: {}",
+                missing.join(" "),
+                unknown.join(" "),
+                causes.join("; ")
+            )
+        });
+        failed.chain(all).collect()
+    }
 }
 
 /// Sets up, or brings up to date, every volume that a container mounts.
@@ -70,23 +104,57 @@ pub(crate) async fn set_up(
     let work = volumes.iter().map(|volume| {
         let (agent, uid, source, read, tokens) = (&agent, &uid, &source, &read, &done.tokens);
         async move {
-            let place = async {
-                let found =
-                    claims::resolved(&agent.client, &source.pod.metadata, volume, read).await?;
-                let spec = sources::spec(&found, source, read, tokens)?;
-                let place = agent.volumes.ensure(uid, &volume.name, &spec).await;
-                place.map_err(|e| e.to_string())
+            let found = claims::resolved(&agent.client, &source.pod.metadata, volume, read).await;
+            let place = match found {
+                Ok(found) => Ok(async {
+                    let spec = sources::spec(&found, source, read, tokens)?;
+                    let place = agent.volumes.ensure(uid, &volume.name, &spec).await;
+                    place.map_err(|e| e.to_string())
+                }
+                .await),
+                Err(unknown) => Err(unknown),
             };
-            (volume.name.clone(), place.await)
+            (volume.name.clone(), place)
         }
     });
     for (name, place) in futures::future::join_all(work).await {
         match place {
-            Ok(path) => {
+            Ok(Ok(path)) => {
                 done.paths.insert(name, path);
             }
-            Err(error) => done.errors.push((name, error)),
+            Ok(Err(error)) => done.errors.push((name, error)),
+            Err(error) => done.unknown.push((name, error)),
         }
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_told_of_at_once() {
+        let mount = |name: &str| serde_json::json!({"name": name, "mountPath": format!("/{name}")});
+        let volume = |name: &str| serde_json::json!({"name": name, "emptyDir": {}});
+        let names = ["b", "a", "c", "d"];
+        let pod = serde_json::json!({"spec": {
+            "volumes": names.map(volume),
+            "containers": [{"name": "c", "volumeMounts": names.map(mount)}],
+        }});
+        let pod: Pod = serde_json::from_value(pod).expect("a Pod");
+        let both = |(name, why): (&str, &str)| (name.to_owned(), why.to_owned());
+        let mut done = SetUp {
+            paths: [("c".to_owned(), "/v/c".into())].into(),
+            errors: [("d", "it is full")].map(both).into(),
+            ..SetUp::default()
+        };
+        let failed = "MountVolume.SetUp failed for volume \"d\" : it is full";
+        assert_eq!(done.complaints(&pod), [failed]);
+        done.unknown = [("b", "no claim"), ("a", "not bound")].map(both).into();
+        assert!(!done.is_done());
+        let all = "Unable to attach or mount volumes: unmounted volumes=[a b d], unattached volumes=[], failed to process volumes=[b a]: \
+                   no claim; not bound";
+        assert_eq!(done.complaints(&pod), [failed, all]);
+    }
 }

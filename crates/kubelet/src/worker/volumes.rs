@@ -60,7 +60,7 @@ impl Worker {
 
     pub(super) fn refreshed(&mut self, setup: SetUp) {
         self.refresh = None;
-        for (volume, error) in &setup.errors {
+        for (volume, error) in setup.errors.iter().chain(&setup.unknown) {
             tracing::warn!(
                 pod = self.uid,
                 volume,
@@ -68,11 +68,12 @@ impl Worker {
                 "bringing a volume up to date"
             );
         }
-        if setup.errors.is_empty() {
+        let is_done = setup.is_done();
+        if is_done {
             self.mounted.paths = Arc::new(setup.paths);
         }
         self.mounted.tokens = setup.tokens;
-        if !setup.errors.is_empty() {
+        if !is_done {
             let later = self
                 .agent
                 .now()
@@ -96,16 +97,17 @@ impl Worker {
     }
 
     pub(super) fn volumes_done(&mut self, setup: SetUp) {
+        let complaints = setup.complaints(&self.pod);
+        let is_done = setup.is_done();
         self.volume_objects = self.subscribe(setup.read);
         self.mounted.tokens = setup.tokens;
-        if setup.errors.is_empty() {
+        if is_done {
             self.mounted.paths = Arc::new(setup.paths);
             self.mounted.failures = 0;
             self.seen.volumes = VolumesSeen::Ready;
             return;
         }
-        for (volume, error) in setup.errors {
-            let message = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+        for message in complaints {
             let event = Event::warning("FailedMount", message);
             self.agent.recorder.record(&self.pod, event);
         }
