@@ -1,6 +1,5 @@
 //! The runtime under measurement, with an image of one layer and a network that does nothing.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -13,8 +12,8 @@ use async_trait::async_trait;
 use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::{
-    Bandwidth, ContainerConfig, ContainerRuntime, ContainerState, NamespaceMode, NamespaceOptions,
-    Resources, RuntimeEvent, SandboxConfig, SandboxMetadata, SeccompProfile, SecurityContext,
+    ContainerConfig, ContainerRuntime, ContainerState, Resources, RuntimeEvent, SandboxConfig,
+    SandboxMetadata, SeccompProfile, SecurityContext,
 };
 use ports::streams::ExecRequest;
 use runtime::{Config, PauseCommand, Runtime};
@@ -156,24 +155,13 @@ impl World {
                 name: "bench".into(),
                 uid: "bench".into(),
                 namespace: "default".into(),
-                attempt: 0,
+                ..SandboxMetadata::default()
             },
             hostname: "bench".into(),
             log_directory: self.dir.join("logs"),
-            dns: None,
-            namespaces: NamespaceOptions {
-                network: NamespaceMode::Pod,
-                pid: NamespaceMode::Container,
-                ipc: NamespaceMode::Pod,
-                users: None,
-            },
-            port_mappings: Vec::new(),
-            bandwidth: Bandwidth::default(),
-            sysctls: BTreeMap::new(),
             resources: RESOURCES,
             cgroup_parent: "podbench".into(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            ..SandboxConfig::default()
         }
     }
 }

@@ -45,8 +45,20 @@ pub struct NamespaceOptions {
     pub users: Option<IdMapping>,
 }
 
+impl Default for NamespaceOptions {
+    /// Those of a Pod that shares nothing with the node, and whose containers do not see each other's processes.
+    fn default() -> Self {
+        NamespaceOptions {
+            network: NamespaceMode::Pod,
+            pid: NamespaceMode::Container,
+            ipc: NamespaceMode::Pod,
+            users: None,
+        }
+    }
+}
+
 /// Which Pod, and which try (CRI `PodSandboxMetadata`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxMetadata {
     /// Pod name.
     pub name: String,
@@ -92,7 +104,7 @@ pub struct Bandwidth {
 }
 
 /// What a sandbox is made from (CRI `PodSandboxConfig`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxConfig {
     /// Which Pod.
     pub metadata: SandboxMetadata,

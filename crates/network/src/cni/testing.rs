@@ -1,13 +1,10 @@
 //! What tests of plugins need: Pods, and plugins that are shell scripts.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ports::runtime::{
-    Bandwidth, NamespaceMode, NamespaceOptions, Resources, SandboxConfig, SandboxMetadata,
-};
+use ports::runtime::{SandboxConfig, SandboxMetadata};
 
 /// A Pod's sandbox.
 pub(super) fn pod(name: &str) -> SandboxConfig {
@@ -16,24 +13,11 @@ pub(super) fn pod(name: &str) -> SandboxConfig {
             name: name.into(),
             uid: format!("uid-{name}"),
             namespace: "here".into(),
-            attempt: 0,
+            ..SandboxMetadata::default()
         },
         hostname: name.into(),
         log_directory: "/no/logs".into(),
-        dns: None,
-        namespaces: NamespaceOptions {
-            network: NamespaceMode::Pod,
-            pid: NamespaceMode::Container,
-            ipc: NamespaceMode::Pod,
-            users: None,
-        },
-        port_mappings: Vec::new(),
-        bandwidth: Bandwidth::default(),
-        sysctls: BTreeMap::new(),
-        resources: Resources::default(),
-        cgroup_parent: String::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..SandboxConfig::default()
     }
 }
 

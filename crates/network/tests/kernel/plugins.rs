@@ -1,6 +1,5 @@
 //! Plugins that write down what they are asked, on a node of their own.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,10 +11,7 @@ use std::time::Duration;
 use network::Network;
 use network::cni::{Config, Plugins};
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
-use ports::runtime::{
-    Bandwidth, NamespaceMode, NamespaceOptions, PortMapping, Resources, SandboxConfig,
-    SandboxMetadata,
-};
+use ports::runtime::{PortMapping, SandboxConfig, SandboxMetadata};
 use serde_json::Value;
 
 use crate::node::{block_on, new_netns, on_a_node};
@@ -143,29 +139,17 @@ fn pod() -> SandboxConfig {
             name: "web".into(),
             uid: "uid".into(),
             namespace: "here".into(),
-            attempt: 0,
+            ..SandboxMetadata::default()
         },
         hostname: "web".into(),
         log_directory: "/no/logs".into(),
-        dns: None,
-        namespaces: NamespaceOptions {
-            network: NamespaceMode::Pod,
-            pid: NamespaceMode::Container,
-            ipc: NamespaceMode::Pod,
-            users: None,
-        },
         port_mappings: vec![PortMapping {
             protocol: "TCP".into(),
             container_port: 80,
             host_port: 8080,
             host_ip: String::new(),
         }],
-        bandwidth: Bandwidth::default(),
-        sysctls: BTreeMap::new(),
-        resources: Resources::default(),
-        cgroup_parent: String::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..SandboxConfig::default()
     }
 }
 

@@ -24,14 +24,6 @@ const AT_LATEST: Duration = Duration::from_secs(1);
 /// How long no container may have started: init containers are followed by others, and the last start is still to be told.
 const QUIET: Duration = Duration::from_millis(25);
 
-/// What Pods that places are made for have of their own.
-const NAMESPACES: NamespaceOptions = NamespaceOptions {
-    network: NamespaceMode::Pod,
-    pid: NamespaceMode::Container,
-    ipc: NamespaceMode::Pod,
-    users: None,
-};
-
 /// A place for a Pod.
 pub(super) struct Spare {
     pub(super) id: Id,
@@ -140,7 +132,7 @@ async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
         .await
         .map_err(io_error("failed to make namespaces"))?;
     let run = inner.directories.sandbox_run(&id);
-    let made = blocking(move || sandbox::make_run(&run, &NAMESPACES)).await;
+    let made = blocking(move || sandbox::make_run(&run, &NamespaceOptions::default())).await;
     let made = made.map_err(io_error("failed to make a run directory"));
     let attached = match made {
         Ok(listener) => {

@@ -1,11 +1,6 @@
 //! Values that the tests of this module start from.
 
-use std::collections::BTreeMap;
-
-use ports::runtime::{
-    Bandwidth, ContainerConfig, NamespaceMode, NamespaceOptions, Resources, SandboxConfig,
-    SandboxMetadata,
-};
+use ports::runtime::{ContainerConfig, SandboxConfig, SandboxMetadata};
 
 /// Owned copies.
 pub(crate) fn strings(texts: &[&str]) -> Vec<String> {
@@ -28,23 +23,10 @@ pub(crate) fn sandbox_config(namespace: &str, name: &str) -> SandboxConfig {
             name: name.into(),
             uid: format!("uid-of-{name}"),
             namespace: namespace.into(),
-            attempt: 0,
+            ..SandboxMetadata::default()
         },
         hostname: name.into(),
         log_directory: "/no/logs".into(),
-        dns: None,
-        namespaces: NamespaceOptions {
-            network: NamespaceMode::Pod,
-            pid: NamespaceMode::Container,
-            ipc: NamespaceMode::Pod,
-            users: None,
-        },
-        port_mappings: Vec::new(),
-        bandwidth: Bandwidth::default(),
-        sysctls: BTreeMap::new(),
-        resources: Resources::default(),
-        cgroup_parent: String::new(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        ..SandboxConfig::default()
     }
 }

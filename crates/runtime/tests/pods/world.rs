@@ -1,7 +1,6 @@
 //! What the scenarios run in: a busybox image, a network that gives an address, directories and cgroups of their own, and at the end
 //! the proof that nothing is left.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
@@ -14,9 +13,8 @@ use async_trait::async_trait;
 use ports::images::{AuthConfig, Image, ImageConfig, ImageError, Images, ProgressSink, Rootfs};
 use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::{
-    Bandwidth, ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id,
-    NamespaceMode, NamespaceOptions, Resources, RuntimeEvent, SandboxConfig, SandboxMetadata,
-    SeccompProfile, SecurityContext,
+    ContainerConfig, ContainerRuntime, ContainerState, ContainerStatus, Id, RuntimeEvent,
+    SandboxConfig, SandboxMetadata, SeccompProfile, SecurityContext,
 };
 use runtime::{Config, PauseCommand, Runtime};
 use tempfile::TempDir;
@@ -114,7 +112,7 @@ impl World {
                 name: "pod".into(),
                 uid: "uid-1".into(),
                 namespace: "default".into(),
-                attempt: 0,
+                ..SandboxMetadata::default()
             },
             hostname: "web-0".into(),
             log_directory: self.path("logs/default_pod_uid-1"),
@@ -122,19 +120,8 @@ impl World {
                 servers: vec!["10.96.0.10".into()],
                 ..Default::default()
             }),
-            namespaces: NamespaceOptions {
-                network: NamespaceMode::Pod,
-                pid: NamespaceMode::Container,
-                ipc: NamespaceMode::Pod,
-                users: None,
-            },
-            port_mappings: Vec::new(),
-            bandwidth: Bandwidth::default(),
-            sysctls: BTreeMap::new(),
-            resources: Resources::default(),
             cgroup_parent: "burstable/poduid-1".into(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            ..SandboxConfig::default()
         }
     }
 
