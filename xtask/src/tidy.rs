@@ -46,6 +46,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("bench-launch", Role::Beside),
     ("bench-podstart", Role::Beside),
     ("bench-services", Role::Beside),
+    ("bench-volumes", Role::Beside),
 ];
 
 /// What words and rules must never reach, directly or not: they decide without waiting, files or the kernel.

@@ -4,7 +4,6 @@
 //! It starts an engine of its own, and leaves judging to whoever reads: no figure makes it fail. Servers and clients in Pods are this
 //! same binary, mounted from the node.
 
-mod figures;
 mod peer;
 mod site;
 
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use e2e::engine::{Engine, Outside};
+use e2e::figures;
 
 use crate::site::Site;
 

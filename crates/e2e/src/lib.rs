@@ -7,6 +7,7 @@ pub mod board;
 pub mod client;
 pub mod directory;
 pub mod engine;
+pub mod figures;
 pub mod foreground;
 pub mod golden;
 pub mod user;

@@ -1,11 +1,14 @@
-//! Samples become a line.
+//! What benchmarks print: samples become a line.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
-/// Prints a line of the table; the median, in milliseconds.
-pub(crate) fn line(what: &str, samples: &[Duration]) -> anyhow::Result<f64> {
+/// Prints a line of a table: median, 99th percentile and longest of the samples in milliseconds. Returns the median.
+///
+/// # Errors
+/// There are no samples.
+pub fn line(what: &str, samples: &[Duration]) -> anyhow::Result<f64> {
     ensure!(!samples.is_empty(), "nothing to tell of:{what}");
     let mut sorted: Vec<f64> = samples.iter().map(|s| s.as_secs_f64() * 1000.0).collect();
     sorted.sort_by(f64::total_cmp);
