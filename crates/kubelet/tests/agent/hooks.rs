@@ -82,11 +82,8 @@ async fn a_failed_pre_stop_hook_is_told_and_changes_nothing() {
     assert_eq!(world.runtime.execs(), ["a: bye"]);
     assert_eq!(world.runtime.calls()[2], "stop a 30");
     let told = "FailedPreStopHook: PreStopHook failed".to_owned();
-    assert!(
-        world.api.events().contains(&told),
-        "{:?}",
-        world.api.events()
-    );
+    let is_told = |api: &FakeApi| api.events().contains(&told).then_some(());
+    world.api.until("told", is_told).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +189,8 @@ async fn a_deletion_does_not_run_the_pre_stop_hook_again() {
         api.events().contains(&killing).then_some(())
     };
     world.api.until("killed", killed).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Events come a little later than what they tell of.
+    tokio::time::sleep_until(began + Duration::from_secs(5)).await;
     world.api.delete_gracefully(P, 30);
     world.api.until("gone", gone).await;
     assert_eq!(began.elapsed().as_secs(), 20);

@@ -168,14 +168,9 @@ async fn a_missing_configmap_is_awaited_by_watch() {
             .env
             .contains(&("X".into(), "v".into()))
     );
-    assert!(
-        world
-            .api
-            .events()
-            .contains(&"Failed: Error: configmap \"c\" not found".to_owned()),
-        "{:?}",
-        world.api.events()
-    );
+    let told = "Failed: Error: configmap \"c\" not found".to_owned();
+    let is_told = |api: &FakeApi| api.events().contains(&told).then_some(());
+    world.api.until("told", is_told).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -135,10 +135,17 @@ impl Checks {
         now: Timestamp,
     ) -> Result<bool, String> {
         let (uid, name) = (&made.status.pod_uid, &made.status.name);
+        let is_unheard =
+            |known: &Known| known.deleted_at.is_some() && self.deletion_seen(known).is_none();
+        let is_unheard = self.pods.get(uid).is_some_and(is_unheard);
         let Some(known) = self.pods.get_mut(uid) else {
             return Ok(false);
         };
         let is_debug = kinds::kind_of(&known.pod, name) == ContainerKind::Ephemeral;
+        if is_unheard && grace == AT_ONCE && !sources(known, machine, uid).is_empty() {
+            // An agent that has not heard of the deletion yet restarts all of them.
+            return Ok(true);
+        }
         let goes_on = is_sound(machine, uid) && !known.ends();
         if is_debug || !goes_on || known.has_cause(name) {
             return Ok(false);
