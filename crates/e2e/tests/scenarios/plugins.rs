@@ -215,10 +215,11 @@ fn pods_are_reached(user: &User, before: &Firewall) -> anyhow::Result<()> {
 fn goes_on(user: &User) -> anyhow::Result<()> {
     let there = |arguments: &[&str]| user.run(&[&["-n", "plugged"], arguments].concat());
     let log = fs::read_to_string(user.engine().root().join("state/engine.log"))?;
-    ensure!(
-        !log.contains("network is not as it was"),
-        "CHECK failed:\n{log}"
-    );
+    // Where `ip6tables` works, Debian's portmap sometimes looks for IPv6 rules that it had no address for.
+    let is_complaint = |line: &&str| line.contains("network is not as it was");
+    let mut complaints = log.lines().filter(is_complaint);
+    let is_known = |line: &str| line.contains("portmap") && line.contains("ipv6");
+    ensure!(complaints.all(is_known), "CHECK failed:\n{log}");
     let get = [
         "get",
         "pod",
