@@ -1,5 +1,6 @@
 //! The runtime under measurement, with an image of one layer and a network that does nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -30,6 +31,7 @@ pub(crate) const RESOURCES: Resources = Resources {
     pids_limit: Some(100),
     oom_group: Some(true),
     oom_score_adj: Some(1000),
+    huge_pages: BTreeMap::new(),
 };
 /// How long a container runs: long enough for an exec in it on a busy machine.
 const RUN: Duration = Duration::from_millis(250);

@@ -25,6 +25,9 @@ pub struct Resources {
     pub oom_group: Option<bool>,
     /// `oom_score_adj` of the first process, −1000 to 1000; negative values are best effort.
     pub oom_score_adj: Option<i32>,
+    /// Most bytes in huge pages, by the bytes of a page (CRI `HugepageLimit`); sizes that are not named have no limit.
+    #[serde(default)]
+    pub huge_pages: BTreeMap<u64, u64>,
 }
 
 impl Resources {
@@ -38,6 +41,12 @@ impl Resources {
             pids_limit: changes.pids_limit.or(self.pids_limit),
             oom_group: changes.oom_group.or(self.oom_group),
             oom_score_adj: changes.oom_score_adj.or(self.oom_score_adj),
+            huge_pages: self
+                .huge_pages
+                .iter()
+                .chain(&changes.huge_pages)
+                .map(|(size, limit)| (*size, *limit))
+                .collect(),
         }
     }
 }

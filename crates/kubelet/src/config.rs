@@ -69,6 +69,14 @@ pub struct Capacity {
     pub huge_pages: BTreeMap<u64, u64>,
 }
 
+impl Capacity {
+    /// Sizes of huge pages, in bytes, of which there are any: those that are limited.
+    pub fn page_sizes(&self) -> impl Iterator<Item = u64> {
+        let set_aside = self.huge_pages.iter().filter(|(_, count)| **count > 0);
+        set_aside.map(|(size, _)| *size)
+    }
+}
+
 /// Facts for `status.nodeInfo`; empty strings where the machine does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeInfo {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::kinds::{self, Member};
 use lifecycle::resources::{self, Amounts};
-use lifecycle::{Start, StartError, image};
+use lifecycle::{Start, StartError, huge_pages, image};
 use ports::runtime::{
     ContainerConfig, ContainerStatus, Id, NamespaceMode, Resources, RuntimeError,
 };
@@ -212,6 +212,7 @@ async fn configure(
     let mut security = security::context(pod, container, &image.config, &agent.config.root)?;
     security.pid_target = pid_target(job)?;
     let words = |list: &Option<Vec<String>>| expanded(list, &env);
+    let capacity = &agent.config.capacity;
     Ok(ContainerConfig {
         name: container.name.clone(),
         attempt: job.start.restart_count,
@@ -224,7 +225,8 @@ async fn configure(
         image_mounts: mounts.images,
         resources: Resources {
             oom_group: Some(!agent.config.single_process_oom_kill),
-            ..resources::container(pod, container, agent.config.capacity.memory_bytes)
+            huge_pages: huge_pages::of_container(pod, container, capacity.page_sizes()),
+            ..resources::container(pod, container, capacity.memory_bytes)
         },
         security,
         log_path: PathBuf::from(&container.name).join(format!("{}.log", job.start.restart_count)),

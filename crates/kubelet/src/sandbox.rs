@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use lifecycle::resize::Allocation;
-use lifecycle::resources;
+use lifecycle::{huge_pages, resources};
 use ports::runtime::{
     Bandwidth, NamespaceMode, NamespaceOptions, PortMapping, Resources, SandboxConfig,
     SandboxMetadata, SandboxStatus,
@@ -92,6 +92,7 @@ pub(crate) fn config(
             .collect(),
         resources: Resources {
             pids_limit: config.pod_pids_limit.map(i64::from),
+            huge_pages: huge_pages::of_pod(pod, config.capacity.page_sizes()),
             ..resources::pod(pod)
         },
         cgroup_parent: resources::cgroup_parent(pod),

@@ -1,11 +1,11 @@
 //! Huge pages: which size a volume of them has (§10.2, upstream's emptyDir plugin).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::quantity::Quantity;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
-use crate::kinds;
+use crate::{kinds, resources};
 
 /// How the name of the resource begins; the size of the pages follows.
 const RESOURCE: &str = "hugepages-";
@@ -45,6 +45,47 @@ pub fn page_bytes(pod: &Pod, medium: &str) -> Result<u64, String> {
             "medium {medium}: hugePages storage requested, but there is no resource request for huge pages"
         )
     })
+}
+
+/// Most bytes a container has in pages of each of these sizes: what it is limited to, or else its Pod, or none (§12.4).
+pub fn of_container(
+    pod: &Pod,
+    container: &Container,
+    sizes: impl IntoIterator<Item = u64>,
+) -> BTreeMap<u64, u64> {
+    let own = container.resources.as_ref();
+    let of = |resources: Option<&ResourceRequirements>| {
+        by_size(&resources::parsed(
+            resources.and_then(|r| r.limits.as_ref()),
+        ))
+    };
+    let mut limits = of(resources::pod_level(pod));
+    limits.extend(of(own));
+    limited(&limits, sizes)
+}
+
+/// Most bytes a Pod has in pages of each of these sizes: what it asks for, or none (upstream's `ResourceConfigForPod`).
+pub fn of_pod(pod: &Pod, sizes: impl IntoIterator<Item = u64>) -> BTreeMap<u64, u64> {
+    limited(&by_size(&resources::requests(pod)), sizes)
+}
+
+fn limited(
+    limits: &BTreeMap<u64, u64>,
+    sizes: impl IntoIterator<Item = u64>,
+) -> BTreeMap<u64, u64> {
+    let limit = |size| limits.get(&size).copied().unwrap_or_default();
+    sizes.into_iter().map(|size| (size, limit(size))).collect()
+}
+
+/// Amounts of pages by the bytes of one, however the name of the resource writes them.
+fn by_size(amounts: &BTreeMap<String, Quantity>) -> BTreeMap<u64, u64> {
+    let mut all = BTreeMap::new();
+    for (name, amount) in amounts {
+        if let Some(Ok(size)) = name.strip_prefix(RESOURCE).map(bytes) {
+            *all.entry(size).or_default() += u64::try_from(amount.value()).unwrap_or_default();
+        }
+    }
+    all
 }
 
 /// Sizes of pages that containers of the Pod, or the Pod as a whole, ask for. Their limits are the same.
@@ -118,5 +159,44 @@ mod tests {
             }
         }
         assert!(!is_medium("Memory") && !is_medium("HugePage"));
+    }
+
+    #[test]
+    fn limits_are_the_containers_or_the_pods_or_none() {
+        let sizes = [2 * MEBI, 1024 * MEBI];
+        let pages = |list: &Value| json!({"limits": list, "requests": list});
+        let none = json!({});
+        let small = json!({"hugepages-2Mi": "4Mi"});
+        // What the Pod has, what its container `a` has; the limits of `a` and of the Pod, in mebibytes. Container `b` has 2Mi.
+        let table: [(&Value, &Value, [u64; 2], [u64; 2]); 5] = [
+            (&none, &none, [0, 0], [2, 0]),
+            (&none, &small, [4, 0], [6, 0]),
+            (&none, &json!({"hugepages-2048Ki": "4Mi"}), [4, 0], [6, 0]),
+            (&none, &json!({"hugepages-64Ki": "64Ki"}), [0, 0], [2, 0]),
+            (
+                &json!({"hugepages-2Mi": "8Mi", "hugepages-1Gi": "2Gi"}),
+                &small,
+                [4, 2048],
+                [8, 2048],
+            ),
+        ];
+        for (whole, own, of_a, of_all) in table {
+            let pod = json!({"spec": {
+                "resources": pages(whole),
+                "containers": [
+                    {"name": "a", "resources": pages(own)},
+                    {"name": "b", "resources": pages(&json!({"hugepages-2Mi": "2Mi"}))},
+                ],
+            }});
+            let pod: Pod = serde_json::from_value(pod).expect("a Pod");
+            let app = &pod.spec.as_ref().expect("a spec").containers[0];
+            let mebi = |limits: BTreeMap<u64, u64>| sizes.map(|size| limits[&size] / MEBI);
+            let seen = (
+                mebi(of_container(&pod, app, sizes)),
+                mebi(of_pod(&pod, sizes)),
+            );
+            assert_eq!(seen, (of_a, of_all), "{whole} {own}");
+            assert!(of_container(&pod, app, []).is_empty());
+        }
     }
 }

@@ -106,6 +106,7 @@ pub fn container_limits(pod: &Pod, container: &Container) -> Resources {
         pids_limit: None,
         oom_group: None,
         oom_score_adj: None,
+        huge_pages: BTreeMap::new(),
     }
 }
 
@@ -129,6 +130,7 @@ pub fn pod(pod: &Pod) -> Resources {
         pids_limit: None,
         oom_group: None,
         oom_score_adj: None,
+        huge_pages: BTreeMap::new(),
     }
 }
 

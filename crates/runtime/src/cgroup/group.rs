@@ -1,5 +1,6 @@
 //! Making, changing and removing the groups of the engine's tree.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,12 +10,12 @@ use ports::runtime::{Resources, Stats};
 
 use super::devices::{self, Devices};
 use super::error::CgroupError;
-use super::layout::{Layout, Mode};
+use super::layout::{HUGE_PAGES, Layout, Mode};
 use super::values::{self, Role, keyed};
 use crate::launch::CgroupEntry;
 
 /// Controllers handed down the v2 tree, where they exist.
-const DELEGATED: [&str; 5] = ["cpu", "memory", "pids", "io", "hugetlb"];
+const DELEGATED: [&str; 5] = ["cpu", "memory", "pids", "io", HUGE_PAGES];
 
 /// The engine's tree: `<root>/[burstable|besteffort/]pod<uid>/<container>` in every hierarchy (spec `§12.3`).
 #[derive(Debug, Clone)]
@@ -138,13 +139,13 @@ impl Tree {
     }
 }
 
-/// Hands controllers to the children of a v2 group.
-fn delegate(dir: &Path) -> Result<(), CgroupError> {
+/// Hands controllers that it has to the children of a v2 group.
+fn delegate(dir: &Path, controllers: &[&str]) -> Result<(), CgroupError> {
     let available = read(&dir.join("cgroup.controllers"))?;
     let control = dir.join("cgroup.subtree_control");
     let enabled = read(&control)?;
     let has = |list: &str, name: &str| list.split_whitespace().any(|c| c == name);
-    let missing: Vec<String> = DELEGATED
+    let missing: Vec<String> = controllers
         .iter()
         .filter(|c| has(&available, c) && !has(&enabled, c))
         .map(|c| format!("+{c}"))
@@ -159,7 +160,7 @@ fn delegate(dir: &Path) -> Result<(), CgroupError> {
 /// The same at the top. In a cgroup namespace the top is an ordinary group, which may not hold processes and hand down
 /// controllers (cgroup v2, "no internal process constraint"): its processes move to a leaf first.
 fn delegate_top(mount: &Path) -> Result<(), CgroupError> {
-    match delegate(mount) {
+    match delegate(mount, &DELEGATED) {
         Err(e) if e.errno() == Some(libc::EBUSY) => {
             let leaf = mount.join("init");
             make(&leaf)?;
@@ -167,7 +168,7 @@ fn delegate_top(mount: &Path) -> Result<(), CgroupError> {
                 // One that has ended meanwhile needs no moving.
                 let _ = write(&leaf.join("cgroup.procs"), pid);
             }
-            delegate(mount)
+            delegate(mount, &DELEGATED)
         }
         other => other,
     }
@@ -275,11 +276,8 @@ impl Group {
         devices: Devices,
     ) -> Result<(), CgroupError> {
         self.make_directories()?;
-        if self.mode() == Mode::Unified
-            && role == Role::Parent
-            && let Some(dir) = self.layout().v2_dir(&self.path)
-        {
-            delegate(&dir)?;
+        if role == Role::Parent {
+            self.delegate_down(resources)?;
         }
         self.apply(resources, role)?;
         if devices == Devices::Default {
@@ -287,6 +285,24 @@ impl Group {
         } else {
             Ok(())
         }
+    }
+
+    /// Lets what is in it have limits. Beside v1 controllers only that of huge pages can be with v2, and costs only those who have some.
+    fn delegate_down(&self, resources: &Resources) -> Result<(), CgroupError> {
+        let Some(mount) = &self.layout().v2 else {
+            return Ok(());
+        };
+        if self.mode() == Mode::Unified {
+            return delegate(&mount.join(&self.path), &DELEGATED);
+        }
+        if resources.huge_pages.is_empty() {
+            return Ok(());
+        }
+        let mut above: Vec<&Path> = self.path.ancestors().collect();
+        above.reverse();
+        above
+            .into_iter()
+            .try_for_each(|group| delegate(&mount.join(group), &[HUGE_PAGES]))
     }
 
     /// Without it a Pod's limit would not cover its containers before Linux 5.11. Groups made in it inherit it.
@@ -341,6 +357,7 @@ impl Group {
     }
 
     fn write_all(&self, v2: Vec<values::Write>, resources: &Resources) -> Result<(), CgroupError> {
+        self.limit_huge_pages(&resources.huge_pages)?;
         if self.mode() == Mode::Unified {
             for (_, file, value) in v2 {
                 if let Some(path) = self.v2_file(file) {
@@ -364,6 +381,19 @@ impl Group {
         resources
             .memory_limit_bytes
             .map_or(Ok(()), |limit| self.limit_v1_memory(limit))
+    }
+
+    /// A kernel without this controller, or one that does not count reservations, limits nothing, as upstream's runtimes do.
+    fn limit_huge_pages(&self, limits: &BTreeMap<u64, u64>) -> Result<(), CgroupError> {
+        for (page_bytes, limit) in limits {
+            for (v2, v1) in values::huge_page_files(*page_bytes) {
+                let file = self.v1_file(HUGE_PAGES, &v1).or_else(|| self.v2_file(&v2));
+                if let Some(file) = file {
+                    if_there(write(&file, &limit.to_string()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Memory, and memory plus swap (equal to it: no swap). The first may never exceed the second, so their order depends on

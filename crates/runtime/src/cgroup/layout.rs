@@ -9,6 +9,8 @@ use super::error::CgroupError;
 
 /// v1 controllers with something to limit, count or forbid. `freezer` joins them where no v2 hierarchy can stop and kill.
 const USED: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "devices"];
+/// The controller of huge pages: wherever it is mounted, with v1 controllers or with v2.
+pub(super) const HUGE_PAGES: &str = "hugetlb";
 
 /// A v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +106,10 @@ impl Layout {
     fn keep_used(&mut self) {
         let freezer = self.v2.is_none();
         let used = |c: &String| {
-            USED.contains(&c.as_str()) || c == "name=systemd" || (freezer && c == "freezer")
+            USED.contains(&c.as_str())
+                || c == HUGE_PAGES
+                || c == "name=systemd"
+                || (freezer && c == "freezer")
         };
         self.v1
             .retain(|_, hierarchy| hierarchy.controllers.iter().any(used));
@@ -201,16 +206,17 @@ mod tests {
         let v1 = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
                   34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n\
                   35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                  36 31 0:33 / /sys/fs/cgroup/hugetlb rw - cgroup cgroup rw,hugetlb\n\
                   37 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
                   40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,release_agent=/l/systemd,name=systemd\n";
         assert_eq!(
             shown(v1),
-            "Legacy v1[cpu,cpuacct=cpu+cpuacct freezer=freezer memory=memory systemd=name=systemd] v2[]"
+            "Legacy v1[cpu,cpuacct=cpu+cpuacct freezer=freezer hugetlb=hugetlb memory=memory systemd=name=systemd] v2[]"
         );
         let unified = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         assert_eq!(
             shown(&format!("{v1}{unified}")),
-            "Hybrid v1[cpu,cpuacct=cpu+cpuacct memory=memory systemd=name=systemd] v2[/sys/fs/cgroup/unified]"
+            "Hybrid v1[cpu,cpuacct=cpu+cpuacct hugetlb=hugetlb memory=memory systemd=name=systemd] v2[/sys/fs/cgroup/unified]"
         );
         let systemd =
             "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,none,name=systemd\n";
@@ -228,12 +234,12 @@ mod tests {
         let hybrid = format!("{v1}{unified}");
         assert_eq!(
             shorter(Layout::limiting, &hybrid),
-            ("cpu,cpuacct memory".into(), true)
+            ("cpu,cpuacct hugetlb memory".into(), true)
         );
         assert_eq!(shorter(Layout::killing, &hybrid), (String::new(), true));
         assert_eq!(
             shorter(Layout::killing, v1),
-            ("cpu,cpuacct freezer memory".into(), false)
+            ("cpu,cpuacct freezer hugetlb memory".into(), false)
         );
         assert_eq!(shown(ROOT), "none");
         assert_eq!(shown("garbage\n\n- - -\n"), "none");

@@ -213,6 +213,79 @@ fn oom_kills_are_counted() {
     }
 }
 
+/// Huge pages of a size added to the machine's, and a file system of them. All is given back when dropped.
+struct Pages {
+    count: std::path::PathBuf,
+    before: u64,
+    dir: tempfile::TempDir,
+}
+
+impl Pages {
+    fn set_aside(page_bytes: u64, more: u64) -> Self {
+        let size = format!("hugepages-{}kB/nr_hugepages", page_bytes >> 10);
+        let count = Path::new("/sys/kernel/mm/hugepages").join(size);
+        let counted = || -> u64 { fs::read_to_string(&count).unwrap().trim().parse().unwrap() };
+        let before = counted();
+        fs::write(&count, (before + more).to_string()).unwrap();
+        assert_eq!(counted(), before + more, "the machine has memory for them");
+        let dir = tempfile::tempdir().unwrap();
+        let options = std::ffi::CString::new(format!("pagesize={page_bytes}")).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", dir.path(), "hugetlbfs", flags, options.as_c_str()).unwrap();
+        Self { count, before, dir }
+    }
+
+    /// Whether a process of the group gets this many bytes of them.
+    fn got_by(&self, group: &Group, bytes: u64) -> bool {
+        let file = self.dir.path().join("pages");
+        let script = format!("fallocate -l {bytes} {} 2>/dev/null", file.display());
+        let got = shell(group, &script).wait().unwrap().success();
+        fs::remove_file(file).unwrap();
+        got
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.dir.path(), rustix::mount::UnmountFlags::empty()).unwrap();
+        fs::write(&self.count, self.before.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn huge_pages_are_limited() {
+    const PAGE: u64 = 2 << 20;
+    let layout = detect().unwrap();
+    let offered = |mount: &std::path::PathBuf| {
+        let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap();
+        controllers.contains(layout::HUGE_PAGES)
+    };
+    if layout.v1_dir(layout::HUGE_PAGES, Path::new("")).is_none()
+        && !layout.v2.as_ref().is_some_and(offered)
+    {
+        return;
+    }
+    let pages = Pages::set_aside(PAGE, 4);
+    let own = Own::new("huge");
+    let limit = |count: u64| Resources {
+        huge_pages: [(PAGE, count * PAGE)].into(),
+        ..Resources::default()
+    };
+    let pod = own.0.group("burstable/podx");
+    pod.create(&limit(3), Role::Parent, Devices::All).unwrap();
+    let group = pod.child("c");
+    group
+        .create(&limit(2), Role::Container, Devices::Default)
+        .unwrap();
+    assert!(pages.got_by(&group, 2 * PAGE));
+    assert!(!pages.got_by(&group, 3 * PAGE), "beyond the container's");
+    group.update(&limit(4)).unwrap();
+    assert!(pages.got_by(&group, 3 * PAGE));
+    assert!(!pages.got_by(&group, 4 * PAGE), "beyond the Pod's");
+    group.update(&limit(0)).unwrap();
+    assert!(!pages.got_by(&group, PAGE));
+}
+
 #[test]
 fn devices_are_confined() {
     let own = Own::new("devices");

@@ -99,6 +99,24 @@ pub(super) fn v1(resources: &Resources) -> Vec<Write> {
     writes
 }
 
+/// Where the limit of huge pages of a size is in a group: in v2 and in v1, that of the pages in use and that of those reserved
+/// (`admin-guide/cgroup-v1/hugetlb`, `admin-guide/cgroup-v2`).
+pub(super) fn huge_page_files(page_bytes: u64) -> [(String, String); 2] {
+    let units = [(30, "GB"), (20, "MB"), (10, "KB")];
+    let (shift, unit) = units
+        .into_iter()
+        .find(|(shift, _)| page_bytes >> shift > 0)
+        .unwrap_or((10, "KB"));
+    let size = format!("hugetlb.{}{unit}", page_bytes >> shift);
+    let files = |kind: &str| {
+        (
+            format!("{size}{kind}.max"),
+            format!("{size}{kind}.limit_in_bytes"),
+        )
+    };
+    [files(""), files(".rsvd")]
+}
+
 /// A number on a line of its own after `key` in a flat keyed file, such as `memory.stat`.
 pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
@@ -153,6 +171,7 @@ mod tests {
             pids_limit: Some(100),
             oom_group: Some(true),
             oom_score_adj: Some(5),
+            ..Resources::default()
         };
         assert_eq!(
             shown(&v2(&all, Role::Container)),
@@ -183,6 +202,26 @@ mod tests {
             shown(&v2(&lifted, Role::Parent)),
             "cpu.max=max 100000, memory.swap.max=max, memory.max=max, pids.max=max"
         );
+    }
+
+    #[test]
+    fn files_of_huge_pages() {
+        let shown = |page_bytes| huge_page_files(page_bytes).map(|(v2, v1)| format!("{v2} {v1}"));
+        for (page_bytes, size) in [
+            (64 << 10, "64KB"),
+            (2 << 20, "2MB"),
+            (512 << 20, "512MB"),
+            (1 << 30, "1GB"),
+            (16 << 30, "16GB"),
+        ] {
+            assert_eq!(
+                shown(page_bytes),
+                [
+                    format!("hugetlb.{size}.max hugetlb.{size}.limit_in_bytes"),
+                    format!("hugetlb.{size}.rsvd.max hugetlb.{size}.rsvd.limit_in_bytes"),
+                ]
+            );
+        }
     }
 
     #[test]
