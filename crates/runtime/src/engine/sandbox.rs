@@ -67,6 +67,11 @@ impl Sandbox {
         lock(&self.record).status()
     }
 
+    /// Whether it has a user namespace of its own.
+    pub(super) fn has_own_users(&self) -> bool {
+        lock(&self.record).config.namespaces.users.is_some()
+    }
+
     pub(super) fn netns(&self) -> Option<Arc<OwnedFd>> {
         lock(&self.netns).clone()
     }

@@ -52,8 +52,13 @@ impl Spares {
             return None;
         }
         // Also when none was there: making one may have failed before.
-        self.taken.notify_one();
+        self.more();
         lock(&self.ready).pop()
+    }
+
+    /// There is something to be made, when no Pod is in the making.
+    fn more(&self) {
+        self.taken.notify_one();
     }
 
     /// A container was started.
@@ -106,10 +111,10 @@ async fn fill_roots(inner: &Arc<Inner>) {
 /// A root of these layers for a container of the sandbox.
 pub(super) fn root(inner: &Inner, sandbox: &Sandbox, layers: &[PathBuf]) -> Option<Ready> {
     // Layers of a Pod with users of its own are mounted with those.
-    if sandbox.record().config.namespaces.users.is_some() {
+    if sandbox.has_own_users() {
         return None;
     }
-    inner.spares.taken.notify_one();
+    inner.spares.more();
     inner.roots.take(layers)
 }
 
@@ -131,17 +136,7 @@ async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
     let namespaces = blocking(Namespaces::new)
         .await
         .map_err(io_error("failed to make namespaces"))?;
-    let run = inner.directories.sandbox_run(&id);
-    let made = blocking(move || sandbox::make_run(&run, &NamespaceOptions::default())).await;
-    let made = made.map_err(io_error("failed to make a run directory"));
-    let attached = match made {
-        Ok(listener) => {
-            let attached = sandbox::attach(inner, &id, None, &namespaces.network).await;
-            attached.map(|network| (listener, network))
-        }
-        Err(error) => Err(error),
-    };
-    match attached {
+    match place(inner, &id, &namespaces).await {
         Ok((listener, network)) => Ok(Spare {
             id,
             namespaces,
@@ -153,6 +148,19 @@ async fn make(inner: &Inner) -> Result<Spare, RuntimeError> {
             Err(error)
         }
     }
+}
+
+/// A run directory with its socket, and a place on the network.
+async fn place(
+    inner: &Inner,
+    id: &Id,
+    namespaces: &Namespaces,
+) -> Result<(UnixListener, NetworkStatus), RuntimeError> {
+    let run = inner.directories.sandbox_run(id);
+    let made = blocking(move || sandbox::make_run(&run, &NamespaceOptions::default())).await;
+    let listener = made.map_err(io_error("failed to make a run directory"))?;
+    let network = sandbox::attach(inner, id, None, &namespaces.network).await?;
+    Ok((listener, network))
 }
 
 /// Frees a place: what it has on the network, and its files.
