@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use api::pod::is_mirror;
 use futures::StreamExt;
-use informer::{FoundService, Watch, key_of, watch, watch_services};
+use informer::{FoundService, Wanted, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::{self, Config};
@@ -55,10 +55,10 @@ pub(crate) async fn run(
     let mut nodes = watch(Api::<Node>::all(agent.client.clone()), this);
     let mine = Config::default().fields(&format!("spec.nodeName={name}"));
     let mut pods = watch(Api::<Pod>::all(agent.client.clone()), mine);
-    let mut services = None;
+    let mut services = Wanted::default();
+    let mut is_registered = false;
     let mut beginning = Box::pin(begin(agent.clone()));
     loop {
-        let is_registered = services.is_some();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -72,7 +72,8 @@ pub(crate) async fn run(
             },
             (node, watched) = &mut beginning, if !is_registered => {
                 dispatcher.registered(node);
-                services = Some(watched);
+                services.follow(watched);
+                is_registered = true;
             }
             Some(event) = nodes.next(), if is_registered => match event {
                 Ok(event) => dispatcher.door.node(event),
@@ -82,7 +83,7 @@ pub(crate) async fn run(
                 Ok(event) => dispatcher.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
             },
-            Some(event) = next_service(&mut services) => match event {
+            Some(event) = services.next() => match event {
                 Ok(event) => service(&agent, event),
                 Err(error) => tracing::warn!(%error, "watching services"),
             },
@@ -100,15 +101,6 @@ async fn begin(agent: Arc<Agent>) -> (Node, Watch<FoundService>) {
     let mut services = watch_services(&agent.client);
     let (node, ()) = tokio::join!(register(&agent), list_services(&agent, &mut services));
     (node, services)
-}
-
-async fn next_service(
-    services: &mut Option<Watch<FoundService>>,
-) -> Option<Result<watcher::Event<FoundService>, watcher::Error>> {
-    match services {
-        Some(services) => services.next().await,
-        None => None,
-    }
 }
 
 async fn next_manifests(

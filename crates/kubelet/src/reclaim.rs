@@ -19,17 +19,9 @@ pub(crate) async fn images(agent: &Agent) -> Option<u64> {
         }
     };
     let mut freed = None;
-    for image in images.iter().filter(|image| !image.repo_digests.is_empty()) {
-        // Whoever looks for it meanwhile finds it gone, or is seen to need it.
-        let _alone = agent.removing_image.write().await;
-        match is_needed(agent, image).await {
-            Ok(false) => {}
-            Ok(true) => continue,
-            Err(error) => {
-                failed(agent, "asking who needs an image", &error);
-                continue;
-            }
-        }
+    let needed = needed(agent).await?;
+    let is_spare = |image: &&Image| !image.repo_digests.is_empty() && !needed.contains(&image.id);
+    for image in images.iter().filter(is_spare) {
         if remove(agent, image).await {
             freed = Some(freed.unwrap_or(0) + image.size_bytes);
         }
@@ -47,15 +39,21 @@ fn failed(agent: &Agent, what: &str, error: &ImageError) {
     agent.recorder.record_node(&agent.config.node_name, event);
 }
 
-/// Whether a Pod of the node names this image, or has a container made from it. Pods are seen before they look for their images.
-async fn is_needed(agent: &Agent, image: &Image) -> Result<bool, ImageError> {
-    for name in agent.views.all().iter().flat_map(|view| names(view)) {
-        let found = agent.images.image_status(&name).await?;
-        if found.is_some_and(|found| found.id == image.id) {
-            return Ok(true);
+/// Ids of the images that Pods of the node name, or have containers made from; none where that cannot be told. Pods are seen before they
+/// look for their images.
+async fn needed(agent: &Agent) -> Option<BTreeSet<String>> {
+    let names: BTreeSet<String> = agent.views.all().iter().flat_map(|v| names(v)).collect();
+    let mut needed = BTreeSet::new();
+    for name in names {
+        match agent.images.image_status(&name).await {
+            Ok(image) => needed.extend(image.map(|image| image.id)),
+            Err(error) => {
+                failed(agent, "asking which images are needed", &error);
+                return None;
+            }
         }
     }
-    Ok(false)
+    Some(needed)
 }
 
 /// The images a Pod's spec names, and those its containers were made from.
@@ -69,7 +67,14 @@ fn names(view: &View) -> BTreeSet<String> {
     wanted.chain(used).filter(|name| !name.is_empty()).collect()
 }
 
+/// Removes an image unless somebody needs it by now; whether it did.
 async fn remove(agent: &Agent, image: &Image) -> bool {
+    // Whoever looks for it meanwhile finds it gone, or is seen to need it.
+    let _alone = agent.removing_image.write().await;
+    let needed = needed(agent).await;
+    if needed.is_none_or(|needed| needed.contains(&image.id)) {
+        return false;
+    }
     let names = &image.repo_tags;
     match agent.images.remove_image(&image.id).await {
         Ok(()) => {
