@@ -60,11 +60,12 @@ impl SetUp {
     }
 }
 
-/// Sets up, or brings up to date, every volume that a container mounts.
+/// Sets up, or brings up to date, every volume that a container mounts. Objects in `known` are not read.
 pub(crate) async fn set_up(
     agent: Arc<Agent>,
     pod: Arc<Pod>,
     pod_ips: Vec<IpAddr>,
+    known: Objects,
     held: Tokens,
 ) -> SetUp {
     let uid = pod.metadata.uid.clone().unwrap_or_default();
@@ -76,7 +77,7 @@ pub(crate) async fn set_up(
     let mut done = SetUp::default();
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     let references = sources::references(pod_name, &volumes);
-    let read = objects::read(&agent.client, namespace, references);
+    let read = objects::complete(&agent.client, namespace, references, known);
     let tokens = sources::tokens(&agent.client, &pod, held.clone(), agent.now());
     let (read, tokens) = tokio::join!(read, tokens);
     let read = read.unwrap_or_else(|error| {

@@ -1,9 +1,10 @@
 //! ConfigMaps, Secrets and claims for storage that Pods refer to: read when needed, watched one by one while someone waits or mounts.
 //!
 //! One task per referenced object, shared by all Pods that refer to it, watches that single object and tells their workers when
-//! it changes. It ends with the last subscription. Reads always go to the API, so a Pod never starts with old contents.
+//! it changes, and what it holds then. It ends with the last subscription. What a Pod starts with is always read from the API, so it
+//! never starts with old contents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::StreamExt;
@@ -203,19 +204,28 @@ impl Content {
 
 /// Objects as they were read; `None` is one that does not exist.
 #[derive(Default, Clone)]
-pub(crate) struct Objects(BTreeMap<ObjectRef, Option<Content>>);
+pub(crate) struct Objects(BTreeMap<ObjectRef, Option<Arc<Content>>>);
 
 impl Objects {
     #[cfg(test)]
     pub(crate) fn insert(&mut self, reference: ObjectRef, content: Option<Content>) {
-        self.0.insert(reference, content);
+        self.0.insert(reference, content.map(Arc::new));
+    }
+
+    /// What these subscriptions know by now.
+    pub(crate) fn held_by(subscriptions: &[Subscription]) -> Self {
+        let held = subscriptions.iter().filter_map(|subscription| {
+            let content = subscription.seen.borrow().clone()?;
+            Some((subscription.reference.clone(), content))
+        });
+        Objects(held.collect())
     }
 
     /// What was read, with the versions read.
     pub(crate) fn versions(&self) -> impl Iterator<Item = (&ObjectRef, Option<String>)> {
-        self.0.iter().map(|(reference, content)| {
-            (reference, content.as_ref().and_then(|c| c.version.clone()))
-        })
+        self.0
+            .iter()
+            .map(|(reference, content)| (reference, version(content.as_ref()).map(str::to_owned)))
     }
 
     /// An object's content; `None` when it is missing and `optional`.
@@ -229,7 +239,7 @@ impl Objects {
     ) -> Result<Option<&Content>, String> {
         match self.0.get(reference).and_then(Option::as_ref) {
             None if !optional => Err(reference.not_found()),
-            found => Ok(found),
+            found => Ok(found.map(Arc::as_ref)),
         }
     }
 }
@@ -243,10 +253,25 @@ pub(crate) async fn read(
     namespace: &str,
     references: Vec<ObjectRef>,
 ) -> Result<Objects, String> {
-    let mut references = references;
-    references.sort();
-    references.dedup();
-    let reads = references.into_iter().map(|reference| async move {
+    complete(client, namespace, references, Objects::default()).await
+}
+
+/// These objects: those that are held as they are, all others read at once.
+///
+/// # Errors
+/// As those of [`read`].
+pub(crate) async fn complete(
+    client: &Client,
+    namespace: &str,
+    references: Vec<ObjectRef>,
+    held: Objects,
+) -> Result<Objects, String> {
+    let Objects(mut held) = held;
+    let (references, missing): (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) = references
+        .into_iter()
+        .partition(|reference| held.contains_key(reference));
+    held.retain(|reference, _| references.contains(reference));
+    let reads = missing.into_iter().map(|reference| async move {
         let content = match reference.kind {
             Kind::ConfigMap => {
                 let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
@@ -267,20 +292,20 @@ pub(crate) async fn read(
             }
         };
         content
-            .map(|content| (reference, content))
+            .map(|content| (reference, content.map(Arc::new)))
             .map_err(|e| e.to_string())
     });
-    Ok(Objects(
-        futures::future::try_join_all(reads)
-            .await?
-            .into_iter()
-            .collect(),
-    ))
+    held.extend(futures::future::try_join_all(reads).await?);
+    Ok(Objects(held))
 }
 
 type Key = (String, ObjectRef);
-/// What a watch knows of an object: nothing yet, or its `resourceVersion`, `None` when it does not exist.
-type Seen = Option<Option<String>>;
+/// What a watch knows of an object: nothing yet, or its content, `None` when it does not exist.
+type Seen = Option<Option<Arc<Content>>>;
+
+fn version(content: Option<&Arc<Content>>) -> Option<&str> {
+    content?.version.as_deref()
+}
 
 /// Watches single objects for workers.
 pub(crate) struct Watches {
@@ -298,7 +323,9 @@ struct Watched {
 pub(crate) struct Subscription {
     /// Keeps the task going.
     _watched: Arc<Watched>,
+    reference: ObjectRef,
     seen: watch::Receiver<Seen>,
+    /// The version that the worker knows.
     known: Option<String>,
 }
 
@@ -306,11 +333,14 @@ impl Subscription {
     /// Returns when the object is no longer what the worker knows; from then on it knows that.
     pub(crate) async fn changed(&mut self) {
         let known = self.known.clone();
-        let changed = self
-            .seen
-            .wait_for(|seen| seen.as_ref().is_some_and(|version| *version != known))
-            .await;
-        match changed.map(|seen| seen.clone().flatten()) {
+        let is_other = |seen: &Seen| {
+            let seen = seen.as_ref();
+            seen.is_some_and(|content| version(content.as_ref()) != known.as_deref())
+        };
+        let changed = self.seen.wait_for(is_other).await;
+        let now =
+            changed.map(|seen| version(seen.as_ref().and_then(Option::as_ref)).map(str::to_owned));
+        match now {
             Ok(version) => self.known = version,
             // The task outlives its subscriptions; it can only be gone when everything is.
             Err(_) => std::future::pending().await,
@@ -346,6 +376,7 @@ impl Watches {
                 watched
             });
         Subscription {
+            reference: reference.clone(),
             seen: watched.seen.clone(),
             _watched: watched,
             known,
@@ -360,16 +391,19 @@ impl Watches {
             Kind::ConfigMap => tokio::spawn(follow(
                 Api::<ConfigMap>::namespaced(client, &namespace),
                 only,
+                Content::of_config_map,
                 sender,
             )),
             Kind::Secret => tokio::spawn(follow(
                 Api::<Secret>::namespaced(client, &namespace),
                 only,
+                Content::of_secret,
                 sender,
             )),
             Kind::Claim => tokio::spawn(follow(
                 Api::<PersistentVolumeClaim>::namespaced(client, &namespace),
                 only,
+                Content::of_claim,
                 sender,
             )),
         };
@@ -380,33 +414,39 @@ impl Watches {
     }
 }
 
-async fn follow<K>(api: Api<K>, only: watcher::Config, sender: watch::Sender<Seen>)
-where
+async fn follow<K>(
+    api: Api<K>,
+    only: watcher::Config,
+    content_of: fn(K) -> Content,
+    sender: watch::Sender<Seen>,
+) where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let mut events = informer::watch(api, only);
     let mut listed = None;
     while let Some(event) = events.next().await {
-        let version = match event {
+        let object = match event {
             Ok(Event::Init) => {
                 listed = None;
                 continue;
             }
             Ok(Event::InitApply(object)) => {
-                listed = object.meta().resource_version.clone();
+                listed = Some(object);
                 continue;
             }
             Ok(Event::InitDone) => listed.take(),
-            Ok(Event::Apply(object)) => object.meta().resource_version.clone(),
+            Ok(Event::Apply(object)) => Some(object),
             Ok(Event::Delete(_)) => None,
             Err(error) => {
                 tracing::warn!(%error, "watching a referenced object");
                 continue;
             }
         };
+        let content = object.map(|object| Arc::new(content_of(object)));
         sender.send_if_modified(|seen| {
-            let differs = seen.as_ref() != Some(&version);
-            *seen = Some(version);
+            let known = seen.as_ref().map(|content| version(content.as_ref()));
+            let differs = known != Some(version(content.as_ref()));
+            *seen = Some(content);
             differs
         });
     }

@@ -22,6 +22,7 @@ use crate::container::{self, Job, Outcome};
 use crate::links;
 use crate::mounting::SetUp;
 use crate::network;
+use crate::objects::Objects;
 use crate::pull;
 use crate::report;
 use crate::sandbox;
@@ -58,7 +59,11 @@ impl Worker {
                 self.begin_stop(stop);
                 None
             }
-            Step::SetUpVolumes => Some(self.set_up_volumes().map(Done::Volumes).boxed()),
+            Step::SetUpVolumes => Some(
+                self.set_up_volumes(Objects::default())
+                    .map(Done::Volumes)
+                    .boxed(),
+            ),
             Step::CreateSandbox { attempt } => Some(self.create_sandbox(attempt)),
             Step::StopSandbox { id } => Some(Box::pin(async move {
                 let result = runtime.stop_sandbox(&id).await;

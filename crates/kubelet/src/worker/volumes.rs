@@ -11,7 +11,7 @@ use lifecycle::{Event, VolumesSeen, WorkerPhase};
 use super::Worker;
 use super::perform::later;
 use crate::mounting::{self, SetUp};
-use crate::objects::{ObjectRef, Subscription};
+use crate::objects::{ObjectRef, Objects, Subscription};
 
 /// Least and greatest wait between two tries of a volume (spec `§10.1`).
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ impl Worker {
 
     pub(super) fn start_refresh(&mut self) {
         if self.is_kept_up_to_date() {
-            self.refresh = Some(self.set_up_volumes());
+            self.refresh = Some(self.set_up_volumes(Objects::held_by(&self.volume_objects)));
         }
     }
 
@@ -86,11 +86,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn set_up_volumes(&self) -> BoxFuture<'static, SetUp> {
+    pub(super) fn set_up_volumes(&self, known: Objects) -> BoxFuture<'static, SetUp> {
         mounting::set_up(
             self.agent.clone(),
             self.pod.clone(),
             self.pod_ips(),
+            known,
             self.mounted.tokens.clone(),
         )
         .boxed()

@@ -195,11 +195,11 @@ async fn volumes_wait_for_their_object_and_follow_it() {
         .await;
     assert!(world.runtime.calls().is_empty());
     let object = |v: &str| json!({"metadata": {"name": "c", "namespace": "n"}, "data": {"k": v}});
-    world
-        .api
-        .put("/api/v1/namespaces/n/configmaps/c", object("1"));
+    let path = "/api/v1/namespaces/n/configmaps/c";
+    world.api.put(path, object("1"));
     world.api.until("running", running).await;
     assert_eq!(world.volumes.file("v", "k").as_deref(), Some("1"));
+    let read_before = world.api.reads_of(path);
     assert!(
         world
             .runtime
@@ -209,9 +209,7 @@ async fn volumes_wait_for_their_object_and_follow_it() {
             .iter()
             .any(|m| m.container_path.ends_with("v") && m.readonly)
     );
-    world
-        .api
-        .put("/api/v1/namespaces/n/configmaps/c", object("2"));
+    world.api.put(path, object("2"));
     let followed = async {
         while world.volumes.file("v", "k").as_deref() != Some("2") {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -220,6 +218,8 @@ async fn volumes_wait_for_their_object_and_follow_it() {
     tokio::time::timeout(std::time::Duration::from_millis(50), followed)
         .await
         .unwrap();
+    let reads = world.api.reads_of(path) - read_before;
+    assert_eq!(reads, 0, "its watch tells what it holds now");
 }
 
 #[tokio::test(start_paused = true)]

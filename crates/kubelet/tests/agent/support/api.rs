@@ -34,6 +34,8 @@ struct State {
     /// By path: `/api/v1/namespaces/n/pods/p`.
     objects: BTreeMap<String, Value>,
     writes: Vec<String>,
+    /// Paths that were asked for, but for watches.
+    reads: Vec<String>,
     history: Vec<(String, Value)>,
     /// Statuses with this in them are refused.
     refused: Option<String>,
@@ -173,6 +175,12 @@ impl FakeApi {
         self.0.state.lock().unwrap().writes.clone()
     }
 
+    /// How often what is at the path was asked for.
+    pub(crate) fn reads_of(&self, path: &str) -> usize {
+        let state = self.0.state.lock().unwrap();
+        state.reads.iter().filter(|read| *read == path).count()
+    }
+
     /// Waits until the API is as `wanted` says, or a minute of paused time has passed.
     pub(crate) async fn until<T>(
         &self,
@@ -238,7 +246,8 @@ impl FakeApi {
     }
 
     fn read(&self, path: &str, query: &str) -> Response<Out> {
-        let state = self.0.state.lock().unwrap();
+        let mut state = self.0.state.lock().unwrap();
+        state.reads.push(path.to_owned());
         if let Some(object) = state.objects.get(path) {
             return answer(StatusCode::OK, object);
         }
