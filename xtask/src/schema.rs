@@ -17,23 +17,25 @@ const MODULES: [&str; 3] = [
     "k8s.io/apimachinery@v0.36.3",
 ];
 
-/// Go package and OpenAPI document of every group served.
-const GROUPS: [(&str, &str); 15] = [
-    ("core", "api__v1"),
-    ("apps", "apis__apps__v1"),
-    ("batch", "apis__batch__v1"),
-    ("events", "apis__events.k8s.io__v1"),
-    ("discovery", "apis__discovery.k8s.io__v1"),
-    ("coordination", "apis__coordination.k8s.io__v1"),
-    ("networking", "apis__networking.k8s.io__v1"),
-    ("policy", "apis__policy__v1"),
-    ("rbac", "apis__rbac.authorization.k8s.io__v1"),
-    ("authentication", "apis__authentication.k8s.io__v1"),
-    ("authorization", "apis__authorization.k8s.io__v1"),
-    ("autoscaling", "apis__autoscaling__v1"),
-    ("storage", "apis__storage.k8s.io__v1"),
-    ("scheduling", "apis__scheduling.k8s.io__v1"),
-    ("node", "apis__node.k8s.io__v1"),
+/// Go package and OpenAPI document of every group and version served.
+const GROUPS: [(&str, &str); 17] = [
+    ("core/v1", "api__v1"),
+    ("apps/v1", "apis__apps__v1"),
+    ("batch/v1", "apis__batch__v1"),
+    ("events/v1", "apis__events.k8s.io__v1"),
+    ("discovery/v1", "apis__discovery.k8s.io__v1"),
+    ("coordination/v1", "apis__coordination.k8s.io__v1"),
+    ("networking/v1", "apis__networking.k8s.io__v1"),
+    ("policy/v1", "apis__policy__v1"),
+    ("rbac/v1", "apis__rbac.authorization.k8s.io__v1"),
+    ("authentication/v1", "apis__authentication.k8s.io__v1"),
+    ("authorization/v1", "apis__authorization.k8s.io__v1"),
+    ("autoscaling/v1", "apis__autoscaling__v1"),
+    ("autoscaling/v2", "apis__autoscaling__v2"),
+    ("certificates/v1", "apis__certificates.k8s.io__v1"),
+    ("storage/v1", "apis__storage.k8s.io__v1"),
+    ("scheduling/v1", "apis__scheduling.k8s.io__v1"),
+    ("node/v1", "apis__node.k8s.io__v1"),
 ];
 
 /// Types that are values of their own on the wire: definition, word in the file.
@@ -91,7 +93,7 @@ fn render() -> Result<String> {
     }
     let mut sources = Sources::default();
     for (package, _) in GROUPS {
-        sources.read(&format!("{package}/v1"), &api.join(package).join("v1"))?;
+        sources.read(package, &api.join(package))?;
     }
     sources.read("meta/v1", &machinery.join("pkg/apis/meta/v1"))?;
     let mut out = HEADER.to_owned();
@@ -429,7 +431,7 @@ fn write_field(
         _ => {}
     }
     let plain = shape.trim_start_matches('[');
-    if let Some(alias) = go.and_then(alias)
+    if let Some(alias) = go.and_then(|ty| alias(owner, ty))
         && (plain.starts_with('{') || SCALARS.contains(&plain))
     {
         write!(out, " go={alias}")?;
@@ -439,11 +441,12 @@ fn write_field(
 }
 
 /// The name of a named scalar, list or map type as error messages show it; those of other shapes follow from the shape.
-fn alias(ty: &str) -> Option<String> {
+fn alias(owner: &str, ty: &str) -> Option<String> {
     let pointed = ty.trim_start_matches('*');
     let named = pointed.trim_start_matches("[]");
     let lists = &pointed[..pointed.len() - named.len()];
-    let (package, local) = named.rsplit_once('.').unwrap_or(("v1", named));
+    let version = owner.split(['/', '.']).nth(1).unwrap_or_default();
+    let (package, local) = named.rsplit_once('.').unwrap_or((version, named));
     let package = if package.ends_with("v1") {
         "v1"
     } else {

@@ -16,6 +16,7 @@
 use api::field::ErrorList;
 use serde_json::Value;
 
+mod autoscaler;
 pub mod binding;
 mod configmap;
 mod controllerrevision;
@@ -132,6 +133,7 @@ pub fn rules(resource: &str) -> Rules {
         "statefulsets.apps" => statefulset::RULES,
         "deployments.apps" => deployment::RULES,
         "replicationcontrollers" => replicationcontroller::RULES,
+        "horizontalpodautoscalers.autoscaling" => autoscaler::RULES,
         "jobs.batch" => job::RULES,
         "cronjobs.batch" => cronjob::RULES,
         "replicasets.apps" => replicaset::RULES,

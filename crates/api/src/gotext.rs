@@ -1,5 +1,6 @@
 //! Texts as Go's standard library writes them, because error messages on the wire contain them.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -54,6 +55,23 @@ pub fn json(value: &Value) -> String {
     out
 }
 
+/// A selector as Go prints a pointer to one.
+pub fn label_selector(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten();
+    let labels: String = labels.map(|(k, v)| format!("{k}: {v},")).collect();
+    let expressions = selector.match_expressions.iter().flatten();
+    let expressions: String = expressions
+        .map(|e| {
+            let values = e.values.as_deref().unwrap_or_default().join(" ");
+            let (key, operator) = (&e.key, &e.operator);
+            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+}
+
 /// Joins messages the way upstream's error aggregates print: one alone, several as `[a, b]`, repeats dropped.
 pub fn aggregate<I: IntoIterator<Item = String>>(messages: I) -> String {
     let mut seen: Vec<String> = Vec::new();
@@ -102,6 +120,16 @@ mod tests {
         assert_eq!(
             aggregate(["a".to_owned(), "b".to_owned(), "a".to_owned()]),
             "[a, b]"
+        );
+    }
+
+    #[test]
+    fn selectors_are_shown_as_go_shows_them() {
+        let selector = value!({"matchLabels": {"a": "1", "b": "2"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["x", "y"]}]});
+        let selector = serde_json::from_value(selector).unwrap();
+        assert_eq!(
+            label_selector(&selector),
+            "&LabelSelector{MatchLabels:map[string]string{a: 1,b: 2,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:c,Operator:In,Values:[x y],},},}"
         );
     }
 }

@@ -1,12 +1,16 @@
 //! The resources served: one line each in [`RESOURCES`], from which routing, discovery and OpenAPI follow.
 
+mod autoscaling;
 mod events;
 mod fields;
 mod list;
 
+pub use autoscaling::{cpu_utilization, to_autoscaler_v1, to_autoscaler_v2};
 pub use events::{to_core_event, to_events_event};
 pub use fields::field;
 pub use list::RESOURCES;
+
+use serde_json::{Map, Value};
 
 use crate::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};
 
@@ -44,6 +48,8 @@ pub struct Resource {
     pub selectable: &'static [&'static str],
     /// The word in storage keys; resources with the same word show the same objects.
     pub storage: &'static str,
+    /// The form its objects are stored in.
+    pub form: Form,
     /// Whether PUT creates an absent object (spec kubectl-and-api §5.3).
     pub create_on_update: bool,
     /// Whether an update has to say which version of the object it changes.
@@ -52,6 +58,17 @@ pub struct Resource {
     pub has_status: bool,
     /// Whether its objects are measured when they are asked for. They have no schema: upstream has another server for them.
     pub is_measured: bool,
+}
+
+/// The form objects are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As the resource shows them.
+    Shown,
+    /// As core Events.
+    CoreEvent,
+    /// As HorizontalPodAutoscalers of autoscaling/v2.
+    AutoscalerV2,
 }
 
 /// A subresource.
@@ -107,6 +124,7 @@ impl Resource {
             subresources: &[],
             selectable: &[],
             storage: plural,
+            form: Form::Shown,
             create_on_update: false,
             update_needs_revision: false,
             has_status: false,
@@ -161,6 +179,11 @@ impl Resource {
         self
     }
 
+    const fn stored(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
     const fn measured(mut self) -> Self {
         self.verbs = &["get", "list"];
         self.is_measured = true;
@@ -195,6 +218,31 @@ impl Resource {
     /// Whether its objects are kept in the store; the others are measured, or only answer to POST.
     pub fn is_stored(&self) -> bool {
         self.allows("get") && !self.is_measured
+    }
+
+    /// Turns an object into the form it is stored in.
+    pub fn to_stored(&self, object: &mut Map<String, Value>) {
+        match self.form {
+            Form::Shown => {}
+            Form::CoreEvent => to_core_event(object),
+            Form::AutoscalerV2 => to_autoscaler_v2(object),
+        }
+    }
+
+    /// Turns a stored object into the form it is shown in.
+    pub fn to_shown(&self, object: &mut Map<String, Value>) {
+        match self.form {
+            Form::Shown => {}
+            Form::CoreEvent => to_events_event(object),
+            Form::AutoscalerV2 => to_autoscaler_v1(object),
+        }
+    }
+
+    /// The resource that shows the same objects as they are stored.
+    pub fn as_stored(&'static self) -> &'static Resource {
+        let mut all = RESOURCES.iter();
+        let same = all.find(|r| r.storage == self.storage && r.form == Form::Shown);
+        same.unwrap_or(self)
     }
 
     /// A subresource by name.
@@ -234,9 +282,9 @@ pub fn named(word: &str) -> Option<&'static Resource> {
     let (name, group) = lower
         .split_once('.')
         .map_or((lower.as_str(), None), |(name, group)| (name, Some(group)));
-    let stored = RESOURCES
-        .iter()
-        .filter(|r| group.is_none_or(|g| r.gvk.group == g || format!("v1.{}", r.gvk.group) == g));
+    let stored = RESOURCES.iter().filter(|r| {
+        group.is_none_or(|g| r.gvk.group == g || format!("{}.{}", r.gvk.version, r.gvk.group) == g)
+    });
     stored.into_iter().find(|r| {
         r.plural == name
             || r.singular == name
@@ -296,8 +344,22 @@ mod tests {
             named("events.v1.events.k8s.io").unwrap().gvk.group,
             "events.k8s.io"
         );
+        let versions = ["hpa", "hpa.v2.autoscaling", "hpa.v1.autoscaling"];
+        let versions = versions.map(|word| named(word).unwrap().gvk.version);
+        assert_eq!(versions, ["v2", "v2", "v1"]);
         assert!(named("nothing").is_none());
         assert_eq!(group_versions()[0], ("", "v1"));
+    }
+
+    #[test]
+    fn two_resources_may_show_the_same_objects() {
+        for resource in RESOURCES.iter().filter(|r| r.is_stored()) {
+            let stored = resource.as_stored();
+            assert_eq!(stored.form, Form::Shown, "{resource:?}");
+            assert_eq!(stored.key(None, None), resource.key(None, None));
+        }
+        let old = find("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
+        assert_eq!(old.as_stored().gvk.version, "v2");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod storage;
 mod usage;
 
 use admission::Subresource;
-use api::resource::Resource;
+use api::resource::{Form, Resource};
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use http::Response;
@@ -60,32 +60,23 @@ pub(crate) fn key(kind: &Resource, namespace: &str, name: &str) -> String {
     kind.key(Some(namespace), Some(name))
 }
 
-/// Whether objects of this kind are stored in another form than they are shown in: Events of group events.k8s.io.
-fn is_other_event(kind: &Resource) -> bool {
-    kind.gvk.group == "events.k8s.io"
-}
-
 /// An object as it is stored.
 pub(crate) fn to_stored(kind: &Resource, object: &mut Value) {
-    if is_other_event(kind)
-        && let Some(map) = object.as_object_mut()
-    {
-        api::resource::to_core_event(map);
+    if let Some(map) = object.as_object_mut() {
+        kind.to_stored(map);
     }
 }
 
 /// A stored object as this kind shows it.
 pub(crate) fn to_shown(kind: &Resource, object: &mut Value) {
-    if is_other_event(kind)
-        && let Some(map) = object.as_object_mut()
-    {
-        api::resource::to_events_event(map);
+    if let Some(map) = object.as_object_mut() {
+        kind.to_shown(map);
     }
 }
 
 /// As [`to_shown`], for bytes.
 pub(crate) fn shown_bytes(kind: &Resource, object: &Bytes) -> Bytes {
-    if !is_other_event(kind) {
+    if kind.form == Form::Shown {
         return object.clone();
     }
     match serde_json::from_slice(object) {

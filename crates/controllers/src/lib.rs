@@ -1,4 +1,5 @@
-//! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for; what a namespace is given when it is
+//! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as
+//! many as autoscalers find they need; what a namespace is given when it is
 //! made, and its end; what disruption budgets allow; who is behind a Service, and which has the address of the node; who has to leave a
 //! node, and that a node under pressure gets no more; which Pods nobody looks after any more; which claims have which volumes; what is
 //! used of quotas; and which objects have lost their owners.
@@ -6,6 +7,7 @@
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
 
+mod autoscaler;
 mod balancer;
 mod conditions;
 mod disruption;
@@ -22,14 +24,27 @@ mod workload;
 
 use std::sync::Arc;
 
+use api::resource::Resource;
 use futures::future::OptionFuture;
 use kube::Client;
+use kube::api::ApiResource;
 use ports::clock::Clock;
 use ports::volumes::Directories;
 use tokio_util::sync::CancellationToken;
 
 /// Who tells of what no controller tells of by its own name.
 const MANAGER: &str = "controllermanager";
+
+/// A resource as a client is told of it.
+fn words(kind: &Resource) -> ApiResource {
+    ApiResource {
+        group: kind.gvk.group.into(),
+        version: kind.gvk.version.into(),
+        api_version: kind.group_version().to_string(),
+        kind: kind.gvk.kind.into(),
+        plural: kind.plural.into(),
+    }
+}
 
 /// What the controllers are told.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +102,12 @@ impl Controllers {
             ),
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
+            autoscaler::run(
+                self.client.clone(),
+                &recorder,
+                self.clock.clone(),
+                shutdown.clone(),
+            ),
             balancer::run(self.client.clone(), &recorder, shutdown.clone()),
             taints::run(
                 self.client.clone(),

@@ -1,9 +1,21 @@
 //! The list of resources. A new kind is one line here.
 
-use super::{Gvk, Resource, Subresource};
+use super::{Form, Gvk, Resource, Subresource};
 
 const fn core(kind: &'static str, plural: &'static str, singular: &'static str) -> Resource {
     Resource::new("", "v1", kind, plural, singular)
+}
+
+const fn autoscaler(version: &'static str) -> Resource {
+    Resource::new(
+        AUTOSCALER.group,
+        version,
+        AUTOSCALER.kind,
+        "horizontalpodautoscalers",
+        "horizontalpodautoscaler",
+    )
+    .short(&["hpa"])
+    .in_all()
 }
 
 const fn sub(name: &'static str, gvk: Gvk, verbs: &'static [&'static str]) -> Subresource {
@@ -52,6 +64,15 @@ const BUDGET: Gvk = Gvk {
     group: "policy",
     version: "v1",
     kind: "PodDisruptionBudget",
+};
+const AUTOSCALER: Gvk = Gvk {
+    group: "autoscaling",
+    version: "v2",
+    kind: "HorizontalPodAutoscaler",
+};
+const AUTOSCALER_V1: Gvk = Gvk {
+    version: "v1",
+    ..AUTOSCALER
 };
 const ATTACHMENT: Gvk = Gvk {
     group: "storage.k8s.io",
@@ -231,7 +252,8 @@ pub static RESOURCES: &[Resource] = &[
     Resource::new("events.k8s.io", "v1", "Event", "events", "event")
         .short(&["ev"])
         .fields(EVENTS_FIELDS)
-        .put_creates(),
+        .put_creates()
+        .stored(Form::CoreEvent),
     Resource::new(
         "authentication.k8s.io",
         "v1",
@@ -268,6 +290,10 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .verbs(CREATE),
+    autoscaler("v2").sub(&[sub("status", AUTOSCALER, WRITE)]),
+    autoscaler("v1")
+        .sub(&[sub("status", AUTOSCALER_V1, WRITE)])
+        .stored(Form::AutoscalerV2),
     Resource::new("batch", "v1", "CronJob", "cronjobs", "cronjob")
         .short(&["cj"])
         .in_all()

@@ -4,6 +4,7 @@
 //! JSON objects; the time is an argument. Resources are named as `GroupResource` prints them (`pods`,
 //! `endpointslices.discovery.k8s.io`); those without a printer of their own show their name and when they were created.
 
+mod autoscaling;
 mod drivers;
 mod endpoints;
 mod event;
@@ -159,6 +160,7 @@ fn printer(resource: &str) -> Printer {
         "statefulsets.apps" => workloads::STATEFUL_SETS,
         "deployments.apps" => workloads::DEPLOYMENTS,
         "replicasets.apps" => workloads::REPLICA_SETS,
+        "horizontalpodautoscalers.autoscaling" => autoscaling::AUTOSCALERS,
         "scales.autoscaling" => workloads::SCALES,
         "ingresses.networking.k8s.io" => networking::INGRESSES,
         "ingressclasses.networking.k8s.io" => networking::CLASSES,

@@ -1,6 +1,7 @@
 //! The API server on a real store: in process, and once over HTTPS.
 
 mod apply;
+mod autoscaling;
 mod dependents;
 mod evictions;
 mod https;

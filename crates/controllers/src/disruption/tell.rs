@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use api::gotext;
 use events::Words;
 use informer::Key;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use lifecycle::budget::Outlook;
 
@@ -72,43 +72,9 @@ fn words(budget: &PodDisruptionBudget, seen: &Outlook) -> Vec<Words> {
             "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of the PDB \
              cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set \
              \".spec.minAvailable\" field of the PDB to an integer value.",
-            selector.map_or_else(|| "nil".to_owned(), shown)
+            selector.map_or_else(|| "nil".to_owned(), gotext::label_selector)
         );
         words.push(Words::warning("UnmanagedPods", message));
     }
     words
-}
-
-/// A selector as Go prints it.
-fn shown(selector: &LabelSelector) -> String {
-    let labels = selector.match_labels.iter().flatten();
-    let labels: String = labels.map(|(k, v)| format!("{k}: {v},")).collect();
-    let expressions = selector.match_expressions.iter().flatten();
-    let expressions: String = expressions
-        .map(|e| {
-            let values = e.values.as_deref().unwrap_or_default().join(" ");
-            let (key, operator) = (&e.key, &e.operator);
-            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn selectors_are_shown_as_go_shows_them() {
-        let selector = json!({"matchLabels": {"a": "1", "b": "2"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["x", "y"]}]});
-        let selector = serde_json::from_value(selector).unwrap();
-        assert_eq!(
-            shown(&selector),
-            "&LabelSelector{MatchLabels:map[string]string{a: 1,b: 2,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:c,Operator:In,Values:[x y],},},}"
-        );
-    }
 }

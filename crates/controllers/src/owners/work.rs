@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
-    PropagationPolicy,
+    DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
@@ -43,14 +42,7 @@ impl From<Outcome> for Done {
 
 /// The objects of a kind in one namespace, or in all.
 pub(super) fn api(client: &Client, kind: Kind, namespace: &str) -> Api<Known> {
-    let resource = kind.resource();
-    let known = ApiResource {
-        group: resource.gvk.group.into(),
-        version: resource.gvk.version.into(),
-        api_version: resource.group_version().to_string(),
-        kind: resource.gvk.kind.into(),
-        plural: resource.plural.into(),
-    };
+    let known = crate::words(kind.resource());
     if namespace.is_empty() {
         Api::all_with(client.clone(), &known)
     } else {

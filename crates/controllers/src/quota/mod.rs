@@ -17,7 +17,7 @@ use api::resource::{RESOURCES, Resource as Served};
 use futures::StreamExt;
 use informer::{Heard, Key, Mirror, Watch, watch};
 use jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client};
 use ports::clock::Clock;
@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::followed::{Followed, News};
+use crate::words;
 
 /// What could not be counted is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,13 +72,7 @@ fn served(kind: &str) -> Option<&'static Served> {
 
 /// The objects of a kind in one namespace, or in all.
 fn api_of(client: &Client, kind: &Served, namespace: &str) -> Api<DynamicObject> {
-    let words = ApiResource {
-        group: kind.gvk.group.into(),
-        version: kind.gvk.version.into(),
-        api_version: kind.group_version().to_string(),
-        kind: kind.gvk.kind.into(),
-        plural: kind.plural.into(),
-    };
+    let words = words(kind);
     match namespace {
         "" => Api::all_with(client.clone(), &words),
         namespace => Api::namespaced_with(client.clone(), namespace, &words),

@@ -1,6 +1,7 @@
 //! Scenarios: what a person does with a manifest and a handful of commands, and what they must then see. Each runs in a
 //! namespace of its own, once with each client: two versions of stock kubectl and `carob`.
 
+mod autoscaling;
 mod bad_input;
 mod daemons;
 mod debug;
@@ -85,6 +86,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         garbage::SCENARIOS,
         streams::SCENARIOS,
         debug::SCENARIOS,
+        autoscaling::SCENARIOS,
         bad_input::SCENARIOS,
         disruption::SCENARIOS,
         priority::SCENARIOS,
@@ -129,7 +131,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let own = match program {
             Program::Carob(_) => debug::OWN.to_vec(),
             Program::Kubectl(_) | Program::OlderKubectl(_) => {
-                [disruption::KUBECTL, exposed::KUBECTL].concat()
+                [autoscaling::KUBECTL, disruption::KUBECTL, exposed::KUBECTL].concat()
             }
         };
         for (name, scenario) in scenarios().into_iter().chain(own) {

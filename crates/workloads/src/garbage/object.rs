@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::resource::{self, RESOURCES, Resource};
+use api::resource::{self, Form, RESOURCES, Resource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The finalizer of an object whose dependents are to stay.
@@ -18,12 +18,14 @@ pub type Uid = Arc<str>;
 pub struct Kind(usize);
 
 impl Kind {
-    /// The kinds that are followed: all that can be listed, watched and deleted but Events, which own nothing and nobody owns.
+    /// The kinds that are followed: all that can be listed, watched and deleted, in the version they are stored in, but Events, which
+    /// own nothing and nobody owns.
     pub fn followed() -> impl Iterator<Item = Kind> {
         let all = RESOURCES.iter().enumerate();
         let followed = all.filter(|(_, resource)| {
             let verbs = ["list", "watch", "delete"];
             resource.is_stored()
+                && resource.form == Form::Shown
                 && resource.plural != "events"
                 && verbs.iter().all(|verb| resource.allows(verb))
         });
@@ -33,7 +35,7 @@ impl Kind {
     /// The kind a reference means; `None` if there are no such objects here.
     pub fn of(api_version: &str, kind: &str) -> Option<Kind> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let wanted = resource::of_kind(group, version, kind)?;
+        let wanted = resource::of_kind(group, version, kind)?.as_stored();
         let at = RESOURCES.iter().position(|r| std::ptr::eq(r, wanted))?;
         wanted.is_stored().then_some(Kind(at))
     }
