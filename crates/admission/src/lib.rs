@@ -18,6 +18,7 @@ use serde_json::Value;
 
 mod autoscaler;
 pub mod binding;
+pub mod certificate;
 mod configmap;
 mod controllerrevision;
 mod cronjob;
@@ -84,6 +85,8 @@ pub enum Subresource {
     Resize,
     /// `namespaces/…/finalize`.
     Finalize,
+    /// `certificatesigningrequests/…/approval`.
+    Approval,
 }
 
 /// The rules of one kind: what upstream calls its strategy.
@@ -134,6 +137,7 @@ pub fn rules(resource: &str) -> Rules {
         "deployments.apps" => deployment::RULES,
         "replicationcontrollers" => replicationcontroller::RULES,
         "horizontalpodautoscalers.autoscaling" => autoscaler::RULES,
+        "certificatesigningrequests.certificates.k8s.io" => certificate::RULES,
         "jobs.batch" => job::RULES,
         "cronjobs.batch" => cronjob::RULES,
         "replicasets.apps" => replicaset::RULES,

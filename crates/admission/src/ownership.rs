@@ -8,7 +8,14 @@ use crate::Subresource;
 /// The fields that a write to this part of a `resource` can own.
 pub fn ownership(resource: &str, part: Subresource) -> Scope {
     match (part, resource) {
-        (Subresource::Main | Subresource::Finalize, _) => Scope::Except(&[&["status"]]),
+        (part, "certificatesigningrequests.certificates.k8s.io") => match part {
+            Subresource::Approval => Scope::Except(&[&["spec"], &["status", "certificate"]]),
+            Subresource::Status => Scope::Except(&[&["spec"], &["status", "conditions"]]),
+            _ => Scope::Except(&[&["spec"], &["status"]]),
+        },
+        (Subresource::Main | Subresource::Finalize | Subresource::Approval, _) => {
+            Scope::Except(&[&["status"]])
+        }
         (Subresource::Status, "pods") => Scope::Except(&[
             &["spec"],
             &["metadata", "deletionTimestamp"],

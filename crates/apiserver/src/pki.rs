@@ -3,8 +3,12 @@
 //! `ca.crt`, `ca.key` and `sa.key` are made once and kept; the serving and the administrator's certificates are made anew at every
 //! start, for the addresses of that start.
 
+pub(crate) mod request;
+mod sign;
+
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -17,6 +21,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::identity::MASTERS;
 use crate::kubeconfig::write_private;
+use sign::Signer;
 
 /// Why keys or certificates are not to be had.
 #[derive(Debug, Error)]
@@ -50,6 +55,8 @@ pub(crate) struct Pki {
     pub(crate) admin: Identity,
     /// The key service-account tokens are signed with: PKCS#8 DER, P-256.
     pub(crate) token_key: Vec<u8>,
+    /// The authority, to sign for others.
+    pub(crate) signer: Arc<Signer>,
 }
 
 impl Pki {
@@ -65,6 +72,8 @@ impl Pki {
                 ca
             }
         };
+        let own = KeyPair::from_pem(&key.serialize_pem())?;
+        let signer = Signer::new(&ca, own).ok_or(rcgen::Error::CouldNotParseCertificate)?;
         let issuer = Issuer::from_ca_cert_pem(&ca, key)?;
         let server = issue(serving(config, now)?, &issuer)?;
         let admin = issue(client("kubernetes-admin", MASTERS, now)?, &issuer)?;
@@ -74,6 +83,7 @@ impl Pki {
             server,
             admin,
             token_key,
+            signer: Arc::new(signer),
         })
     }
 }

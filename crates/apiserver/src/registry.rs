@@ -1,5 +1,6 @@
 //! The kinds served, and what only one of them needs.
 
+mod certificate;
 mod eviction;
 mod ingress;
 mod limits;
@@ -15,6 +16,7 @@ mod storage;
 mod usage;
 
 use admission::Subresource;
+use api::field::ErrorList;
 use api::resource::{Form, Resource};
 use api::status::{self, StatusError};
 use bytes::Bytes;
@@ -92,6 +94,10 @@ pub(crate) fn shown_bytes(kind: &Resource, object: &Bytes) -> Bytes {
 pub(crate) async fn admit(rest: &Rest, object: &mut Value) -> Result<(), StatusError> {
     match rest.kind.plural {
         "pods" => pod::admit(rest, object).await,
+        "certificatesigningrequests" => {
+            certificate::admit(rest, object);
+            Ok(())
+        }
         "ingresses" => ingress::admit(rest, object),
         "persistentvolumeclaims" => storage::admit(rest, object),
         "persistentvolumes" => {
@@ -124,6 +130,9 @@ pub(crate) fn review_create(rest: &Rest, object: &Value) -> Result<(), StatusErr
     if rest.kind.plural == "ingresses" {
         let warning = admission::ingress::warning(object);
         warning.into_iter().for_each(|text| rest.warn(text));
+    }
+    if rest.kind.plural == "certificatesigningrequests" {
+        certificate::review(rest, object)?;
     }
     warn(rest, object, None);
     limits::review(rest, Subresource::Main, object, None)?;
@@ -160,10 +169,21 @@ pub(crate) fn review_update(
     podsecurity::review(rest, part, new, Some(old))
 }
 
+/// What is wrong with an object besides what `admission` finds.
+pub(crate) fn errors(rest: &Rest, new: &Value, old: Option<&Value>) -> ErrorList {
+    match rest.kind.plural {
+        "certificatesigningrequests" => certificate::errors(new, old),
+        _ => ErrorList::new(),
+    }
+}
+
 /// Notes when something changed that a kind keeps the time of.
 pub(crate) fn stamp(rest: &Rest, part: Subresource, new: &mut Value, old: &Value) {
     if (rest.kind.plural, part) == ("persistentvolumes", Subresource::Status) {
         admission::persistentvolume::stamp(new, old, &rest.now());
+    }
+    if rest.kind.plural == "certificatesigningrequests" {
+        certificate::stamp(rest, part, new, old);
     }
 }
 
@@ -210,6 +230,7 @@ pub(crate) async fn subresource(rest: &Rest, name: &str) -> Result<Response<Body
         ("namespaces", "finalize") if rest.call.info.verb == "update" => {
             rest.part(Subresource::Finalize).await
         }
+        ("certificatesigningrequests", "approval") => rest.part(Subresource::Approval).await,
         ("pods", "ephemeralcontainers") => rest.part(Subresource::EphemeralContainers).await,
         ("pods", "resize") => rest.part(Subresource::Resize).await,
         ("pods", "binding") if rest.call.info.verb == "create" => pod::bind(rest).await,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use ports::certificates::Authority;
 use ports::clock::Clock;
 use ports::node::NodeServer;
 use ports::store::RevisionedStore;
@@ -135,6 +136,11 @@ impl ApiServer {
     /// The certificate authority, PEM: what `kube-root-ca.crt` holds.
     pub fn ca_certificate(&self) -> &str {
         &self.inner.pki.ca
+    }
+
+    /// The certificate authority, for whoever has it sign certificates.
+    pub fn authority(&self) -> Arc<dyn Authority> {
+        self.inner.pki.signer.clone()
     }
 
     /// A kubeconfig for the administrator.

@@ -102,6 +102,7 @@ impl Engine {
                 clock,
                 controllers,
             )
+            .with_authority(api.authority())
             .with_directories(Arc::new(volumes::LocalDirectories::new(
                 paths.state.join("volumes"),
             )))

@@ -1,14 +1,15 @@
-//! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as
-//! many as autoscalers find they need; what a namespace is given when it is
-//! made, and its end; what disruption budgets allow; who is behind a Service, and which has the address of the node; who has to leave a
-//! node, and that a node under pressure gets no more; which Pods nobody looks after any more; which claims have which volumes; what is
-//! used of quotas; and which objects have lost their owners.
+//! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as many as autoscalers find they
+//! need; what a namespace is given when it is made, and its end; what disruption budgets allow; who is behind a Service, and which has
+//! the address of the node; who has to leave a node, and that a node under pressure gets no more; which Pods nobody looks after any
+//! more; which claims have which volumes; what is used of quotas; which objects have lost their owners; and which requests for
+//! certificates are approved, signed and over.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.
 
 mod autoscaler;
 mod balancer;
+mod certificates;
 mod conditions;
 mod disruption;
 mod endpoints;
@@ -28,6 +29,7 @@ use api::resource::Resource;
 use futures::future::OptionFuture;
 use kube::Client;
 use kube::api::ApiResource;
+use ports::certificates::Authority;
 use ports::clock::Clock;
 use ports::volumes::Directories;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +61,7 @@ pub struct Controllers {
     clock: Arc<dyn Clock>,
     config: Config,
     directories: Option<Arc<dyn Directories>>,
+    authority: Option<Arc<dyn Authority>>,
 }
 
 impl Controllers {
@@ -69,6 +72,7 @@ impl Controllers {
             clock,
             config,
             directories: None,
+            authority: None,
         }
     }
 
@@ -76,6 +80,13 @@ impl Controllers {
     #[must_use]
     pub fn with_directories(mut self, directories: Arc<dyn Directories>) -> Self {
         self.directories = Some(directories);
+        self
+    }
+
+    /// Looks after requests for certificates, too, and has this authority sign them. Without it, they are left to somebody else.
+    #[must_use]
+    pub fn with_authority(mut self, authority: Arc<dyn Authority>) -> Self {
+        self.authority = Some(authority);
         self
     }
 
@@ -87,7 +98,12 @@ impl Controllers {
         let storage = self
             .directories
             .map(|made| storage::run(self.client.clone(), &recorder, made, shutdown.clone()));
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let certificates = self
+            .authority
+            .map(|signs| certificates::run(client, clock, signs, shutdown.clone()));
         tokio::join!(
+            OptionFuture::from(certificates),
             poster.run(shutdown.clone()),
             OptionFuture::from(storage),
             storage::ephemeral::run(self.client.clone(), &recorder, shutdown.clone()),

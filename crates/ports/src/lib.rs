@@ -4,6 +4,7 @@
 //! [`runtime::ContainerRuntime`] and [`images::Images`]. Nothing here acts: implementations live in the effect crates, fakes in
 //! `testkit`, and only the binary brings the two sides together.
 
+pub mod certificates;
 pub mod clock;
 pub mod images;
 pub mod network;

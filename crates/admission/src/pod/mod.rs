@@ -65,7 +65,7 @@ pub(crate) const RULES: Rules = Rules {
 
 fn validate_update(subresource: Subresource, new: &Value, old: &Value) -> ErrorList {
     match subresource {
-        Subresource::Main | Subresource::Finalize | Subresource::Scale => {
+        Subresource::Main | Subresource::Finalize | Subresource::Scale | Subresource::Approval => {
             update::validate(new, old)
         }
         Subresource::Status => status::validate(new, old),

@@ -92,7 +92,7 @@ fn app_armor_annotations(pod: &mut Value) {
 /// What a write may not touch goes back to what it was.
 pub(super) fn prepare_update(subresource: Subresource, new: &mut Value, old: &Value) {
     match subresource {
-        Subresource::Main | Subresource::Finalize | Subresource::Scale => {
+        Subresource::Main | Subresource::Finalize | Subresource::Scale | Subresource::Approval => {
             // Its plugin is the one that sees updates as well.
             super::admit::tolerations(new);
             restore(new, old, "status");

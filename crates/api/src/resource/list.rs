@@ -74,6 +74,11 @@ const AUTOSCALER_V1: Gvk = Gvk {
     version: "v1",
     ..AUTOSCALER
 };
+const CERTIFICATE_REQUEST: Gvk = Gvk {
+    group: "certificates.k8s.io",
+    version: "v1",
+    kind: "CertificateSigningRequest",
+};
 const ATTACHMENT: Gvk = Gvk {
     group: "storage.k8s.io",
     version: "v1",
@@ -290,6 +295,15 @@ pub static RESOURCES: &[Resource] = &[
     )
     .cluster()
     .verbs(CREATE),
+    Resource::new(
+        "authorization.k8s.io",
+        "v1",
+        "SubjectAccessReview",
+        "subjectaccessreviews",
+        "subjectaccessreview",
+    )
+    .cluster()
+    .verbs(CREATE),
     autoscaler("v2").sub(&[sub("status", AUTOSCALER, WRITE)]),
     autoscaler("v1")
         .sub(&[sub("status", AUTOSCALER_V1, WRITE)])
@@ -302,6 +316,20 @@ pub static RESOURCES: &[Resource] = &[
         .in_all()
         .sub(&[sub("status", batch("Job"), WRITE)])
         .fields(&["status.successful"]),
+    Resource::new(
+        "certificates.k8s.io",
+        "v1",
+        "CertificateSigningRequest",
+        "certificatesigningrequests",
+        "certificatesigningrequest",
+    )
+    .short(&["csr"])
+    .cluster()
+    .sub(&[
+        sub("approval", CERTIFICATE_REQUEST, WRITE),
+        sub("status", CERTIFICATE_REQUEST, WRITE),
+    ])
+    .fields(&["spec.signerName"]),
     Resource::new("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress")
         .short(&["ing"])
         .sub(&[sub("status", INGRESS, WRITE)]),

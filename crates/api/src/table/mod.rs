@@ -5,6 +5,7 @@
 //! `endpointslices.discovery.k8s.io`); those without a printer of their own show their name and when they were created.
 
 mod autoscaling;
+mod certificates;
 mod drivers;
 mod endpoints;
 mod event;
@@ -161,6 +162,7 @@ fn printer(resource: &str) -> Printer {
         "deployments.apps" => workloads::DEPLOYMENTS,
         "replicasets.apps" => workloads::REPLICA_SETS,
         "horizontalpodautoscalers.autoscaling" => autoscaling::AUTOSCALERS,
+        "certificatesigningrequests.certificates.k8s.io" => certificates::REQUESTS,
         "scales.autoscaling" => workloads::SCALES,
         "ingresses.networking.k8s.io" => networking::INGRESSES,
         "ingressclasses.networking.k8s.io" => networking::CLASSES,

@@ -1,5 +1,7 @@
-//! Reviews: who the requester is, what they may do, whom a token is of (spec kubectl-and-api §19.3, §19.6).
+//! Reviews: who the requester is, what they and others may do, whom a token is of (spec kubectl-and-api §19.3, §19.6).
 
+use api::field::{Error, Path};
+use api::gvk::GroupKind;
 use api::status::{self, StatusError};
 use http::Response;
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::identity::{self, UserInfo};
 use crate::respond::{self, Body};
 use crate::rest::Rest;
 
-/// `POST selfsubjectreviews`, `selfsubjectaccessreviews`, `selfsubjectrulesreviews` and `tokenreviews`.
+/// `POST selfsubjectreviews`, `selfsubjectaccessreviews`, `subjectaccessreviews`, `selfsubjectrulesreviews` and `tokenreviews`.
 pub(super) fn create(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let gvk = rest.kind.gvk;
     let mut body = rest.decode_as(gvk.group, gvk.version, gvk.kind)?;
@@ -16,6 +18,7 @@ pub(super) fn create(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let verdict = match rest.kind.plural {
         "selfsubjectreviews" => json!({"userInfo": shown(user)}),
         "selfsubjectaccessreviews" => access(user, &body["spec"])?,
+        "subjectaccessreviews" => access(&subject(&body["spec"])?, &body["spec"])?,
         "selfsubjectrulesreviews" => rules(user),
         _ => token(rest, &body["spec"])?,
     };
@@ -26,7 +29,8 @@ pub(super) fn create(rest: &Rest) -> Result<Response<Body>, StatusError> {
     Ok(respond::json(201, body.to_string()))
 }
 
-fn shown(user: &UserInfo) -> Value {
+/// A user in the words of the API.
+pub(super) fn shown(user: &UserInfo) -> Value {
     let mut out = json!({"username": user.name, "groups": user.groups});
     if !user.uid.is_empty() {
         out["uid"] = user.uid.clone().into();
@@ -35,6 +39,33 @@ fn shown(user: &UserInfo) -> Value {
         out["extra"] = json!(user.extra);
     }
     out
+}
+
+/// Whom a review is about.
+fn subject(spec: &Value) -> Result<UserInfo, StatusError> {
+    let groups = spec["groups"].as_array().into_iter().flatten();
+    let groups: Vec<String> = groups
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    let name = text(spec, "user").to_owned();
+    if name.is_empty() && groups.is_empty() {
+        let path = Path::new("spec").child("user");
+        let why = "at least one of user or group must be specified";
+        let kind = GroupKind::new("authorization.k8s.io", "SubjectAccessReview");
+        return Err(status::invalid(
+            &kind,
+            "",
+            vec![Error::invalid(&path, "", why)],
+        ));
+    }
+    let uid = text(spec, "uid").to_owned();
+    Ok(UserInfo {
+        name,
+        uid,
+        groups,
+        ..UserInfo::default()
+    })
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -68,7 +68,8 @@ impl Rest {
             admission::prepare_create(&resource, &mut attempt);
             // Held until the object is stored, so that two Services never choose the same address.
             let _addresses = registry::allocate(self, &mut attempt, None).await?;
-            let errors = admission::validate_create(&resource, &attempt);
+            let mut errors = admission::validate_create(&resource, &attempt);
+            errors.extend(registry::errors(self, &attempt, None));
             if !errors.is_empty() {
                 return Err(status::invalid(
                     &self.group_kind(),

@@ -34,6 +34,7 @@ fn part_name(part: Subresource) -> &'static str {
         Subresource::EphemeralContainers => "ephemeralcontainers",
         Subresource::Resize => "resize",
         Subresource::Finalize => "finalize",
+        Subresource::Approval => "approval",
     }
 }
 

@@ -194,7 +194,9 @@ impl Rest {
     }
 
     fn validate(&self, part: Subresource, new: &Value, old: &Value) -> Result<(), StatusError> {
-        let errors = admission::validate_update(&self.group_resource().to_string(), part, new, old);
+        let resource = self.group_resource().to_string();
+        let mut errors = admission::validate_update(&resource, part, new, old);
+        errors.extend(registry::errors(self, new, Some(old)));
         if errors.is_empty() {
             Ok(())
         } else {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod autoscaling;
+mod certificates;
 mod dependents;
 mod evictions;
 mod https;

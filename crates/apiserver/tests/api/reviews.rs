@@ -8,6 +8,7 @@ use crate::support::Server;
 const ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 const RULES: &str = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+const OTHERS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 const TOKEN: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 #[tokio::test]
@@ -99,4 +100,31 @@ async fn the_administrator_acts_for_others() {
     server.admin = server.api.router().with_user(UserInfo::new("eve", &[]));
     let refused = server.ask_as("POST", WHO, json!({}), &as_bob).await;
     assert_eq!(refused.code, 403);
+}
+
+#[tokio::test]
+async fn it_is_told_what_others_may_do() {
+    let server = Server::start().await;
+    let attributes = json!({"verb": "create", "group": "certificates.k8s.io", "version": "*",
+        "resource": "certificatesigningrequests", "subresource": "selfnodeclient"});
+    for (user, groups, allowed) in [
+        ("system:node:n", json!(["system:nodes"]), true),
+        ("bob", json!(["dev", "system:authenticated"]), false),
+        ("", json!(["system:masters"]), true),
+    ] {
+        let spec = json!({"user": user, "groups": groups, "resourceAttributes": attributes});
+        let review = server.ask("POST", OTHERS, json!({"spec": spec})).await;
+        assert_eq!(review.code, 201, "{}", review.message());
+        assert_eq!(review.body["status"]["allowed"], allowed, "{user}");
+    }
+    let nobody = json!({"spec": {"resourceAttributes": attributes}});
+    let refused = server.ask("POST", OTHERS, nobody).await;
+    assert_eq!(refused.code, 422);
+    assert!(
+        refused.message().ends_with(
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified"
+        ),
+        "{}",
+        refused.message()
+    );
 }

@@ -3,6 +3,7 @@
 
 mod autoscaling;
 mod bad_input;
+mod certificates;
 mod daemons;
 mod debug;
 mod disruption;
@@ -130,9 +131,13 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (client, program) in &clients {
         let own = match program {
             Program::Carob(_) => debug::OWN.to_vec(),
-            Program::Kubectl(_) | Program::OlderKubectl(_) => {
-                [autoscaling::KUBECTL, disruption::KUBECTL, exposed::KUBECTL].concat()
-            }
+            Program::Kubectl(_) | Program::OlderKubectl(_) => [
+                autoscaling::KUBECTL,
+                certificates::KUBECTL,
+                disruption::KUBECTL,
+                exposed::KUBECTL,
+            ]
+            .concat(),
         };
         for (name, scenario) in scenarios().into_iter().chain(own) {
             trials.push(trial(&engine, &runtime, client, program, name, scenario));
