@@ -28,6 +28,8 @@ pub(crate) const MASTERS: &str = "system:masters";
 const NODES: &str = "system:nodes";
 /// What names of their members begin with.
 const NODE: &str = "system:node:";
+/// The group of all service accounts.
+pub(crate) const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 const AUTHENTICATED: &str = "system:authenticated";
 /// The control plane's own components.
 const COMPONENTS: [&str; 5] = [
@@ -79,6 +81,10 @@ impl UserInfo {
         self.name == "system:anonymous"
     }
 
+    pub(crate) fn is_service_account(&self) -> bool {
+        self.groups.iter().any(|group| group == SERVICE_ACCOUNTS)
+    }
+
     pub(crate) fn may_do_everything(&self) -> bool {
         let trusted = |group: &String| group == MASTERS || group == NODES;
         self.groups.iter().any(trusted) || COMPONENTS.contains(&self.name.as_str())
@@ -89,6 +95,12 @@ impl UserInfo {
 pub(crate) const OPEN_PATHS: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
 /// Everyone who is somebody may read these, and what is below them.
 pub(crate) const KNOWN_PATHS: [&str; 3] = ["/api", "/apis", "/openapi"];
+/// Service accounts may read these: how to check their tokens.
+pub(crate) const ISSUER_PATHS: [&str; 2] = [CONFIGURATION, KEYS];
+/// Who issues tokens.
+pub(crate) const CONFIGURATION: &str = "/.well-known/openid-configuration";
+/// The keys that tokens are signed with.
+pub(crate) const KEYS: &str = "/openid/v1/jwks";
 /// Everyone who is somebody may ask about themselves: group and resources.
 pub(crate) const SELF_REVIEWS: [(&str, &[&str]); 2] = [
     ("authentication.k8s.io", &["selfsubjectreviews"]),
@@ -122,7 +134,9 @@ pub(crate) fn may_visit(user: &UserInfo, verb: &str, path: &str) -> bool {
                 .is_some_and(|rest| rest.starts_with('/'))
     };
     let known = !user.is_anonymous() && KNOWN_PATHS.iter().any(under);
-    user.may_do_everything() || (verb == "get" && (known || OPEN_PATHS.contains(&path)))
+    let checks = user.is_service_account() && ISSUER_PATHS.contains(&path);
+    let may_read = known || checks || OPEN_PATHS.contains(&path);
+    user.may_do_everything() || (verb == "get" && may_read)
 }
 
 /// Refuses with upstream's 403 text unless `user` may do what `info` says.
@@ -238,6 +252,12 @@ mod tests {
             denied(&UserInfo::new("u", &[]), Method::GET, "/apis/apps"),
             None
         );
+        let account = UserInfo::new("system:serviceaccount:d:a", &[SERVICE_ACCOUNTS]);
+        for path in ISSUER_PATHS {
+            assert_eq!(denied(&account, Method::GET, path), None);
+            assert!(denied(&account, Method::POST, path).is_some());
+            assert!(denied(&UserInfo::new("u", &[]), Method::GET, path).is_some());
+        }
         assert_eq!(
             denied(&UserInfo::admin("a"), Method::DELETE, "/api/v1/nodes/n"),
             None

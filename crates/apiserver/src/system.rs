@@ -1,4 +1,4 @@
-//! What is no resource: version, health, metrics, discovery (spec kubectl-and-api §3).
+//! What is no resource: version, health, metrics, discovery (spec kubectl-and-api §3), and how to check tokens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,10 +6,11 @@ use api::{discovery, openapi, status};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::identity;
 use crate::negotiate;
 use crate::respond::{self, Body};
 use crate::rest;
@@ -37,11 +38,22 @@ pub(crate) fn serve(inner: &Inner, call: &Call) -> Response<Body> {
     match path {
         "/version" | "/version/" => version(),
         "/metrics" => metrics(inner),
+        identity::CONFIGURATION => issuer(respond::JSON, &inner.tokens.configuration()),
+        identity::KEYS => issuer("application/jwk-set+json", &inner.tokens.keys()),
         _ => match health_of(path) {
             Some((endpoint, check)) => health(inner, call, endpoint, check),
             None => documents(inner, call, path),
         },
     }
+}
+
+/// What those need who check tokens of service accounts themselves; they may keep it for an hour.
+fn issuer(media_type: &str, document: &Value) -> Response<Body> {
+    let body = respond::full(document.to_string());
+    let mut response = respond::with_type(StatusCode::OK, media_type, body);
+    let an_hour = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(CACHE_CONTROL, an_hour);
+    response
 }
 
 /// Discovery and OpenAPI.

@@ -14,7 +14,7 @@ use ring::signature::{
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::identity::UserInfo;
+use crate::identity::{KEYS, SERVICE_ACCOUNTS, UserInfo};
 use crate::registry;
 use crate::server::Inner;
 
@@ -48,6 +48,8 @@ pub(crate) struct Tokens {
     key: Arc<EcdsaKeyPair>,
     random: SystemRandom,
     issuer: String,
+    /// What the key is known by.
+    id: String,
     header: String,
 }
 
@@ -64,6 +66,7 @@ impl Tokens {
             key: Arc::new(key),
             random,
             issuer: format!("https://kubernetes.default.svc.{cluster_domain}"),
+            id,
             header,
         })
     }
@@ -71,6 +74,23 @@ impl Tokens {
     /// Who issues; also the audience of tokens for this API.
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// How others may check tokens (OpenID Connect Discovery 1.0, section 3).
+    pub(crate) fn configuration(&self) -> Value {
+        json!({
+            "issuer": self.issuer, "jwks_uri": format!("{}{KEYS}", self.issuer), "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+
+    /// The key that tokens are signed with, as others may read it (RFC 7518, section 6.2.1).
+    pub(crate) fn keys(&self) -> Value {
+        // A byte that says how it is written, and two coordinates.
+        let point = self.key.public_key().as_ref().get(1..).unwrap_or_default();
+        let (x, y) = point.split_at(point.len() / 2);
+        let [x, y] = [x, y].map(|number| URL_SAFE_NO_PAD.encode(number));
+        json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}]})
     }
 
     pub(crate) fn issue(
@@ -160,7 +180,7 @@ fn user(inner: &Inner, claims: &Value) -> Option<UserInfo> {
     if !pod.is_null() {
         exists("pods", pod)?;
     }
-    let all = "system:serviceaccounts";
+    let all = SERVICE_ACCOUNTS;
     let mut user = UserInfo::new(
         format!("system:serviceaccount:{namespace}:{name}"),
         &[all, &format!("{all}:{namespace}")],

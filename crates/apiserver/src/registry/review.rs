@@ -109,7 +109,11 @@ fn rules(user: &UserInfo) -> Value {
         .iter()
         .filter(|_| !user.is_anonymous());
     let known = known.flat_map(|path| [(*path).to_owned(), format!("{path}/*")]);
-    let paths: Vec<String> = open.chain(known).collect();
+    let checks = identity::ISSUER_PATHS
+        .iter()
+        .filter(|_| user.is_service_account());
+    let checks = checks.map(|path| (*path).to_owned());
+    let paths: Vec<String> = open.chain(known).chain(checks).collect();
     json!({
         "resourceRules": resources,
         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": paths}],

@@ -1,7 +1,10 @@
-//! Reviews: the requester asks about themselves, and about tokens.
+//! Reviews: the requester asks about themselves and others, and about tokens.
 
 use apiserver::UserInfo;
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use serde_json::{Value, json};
 
 use crate::support::Server;
 
@@ -127,4 +130,41 @@ async fn it_is_told_what_others_may_do() {
         "{}",
         refused.message()
     );
+}
+
+#[tokio::test]
+async fn others_can_check_tokens_by_themselves() {
+    let server = Server::start().await;
+    let account = json!({"metadata": {"name": "a"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    server.ask("POST", accounts, account).await;
+    let asked = server
+        .ask("POST", &format!("{accounts}/a/token"), json!({"spec": {}}))
+        .await;
+    let token = asked.body["status"]["token"].as_str().expect("a token");
+    let parts: Vec<&str> = token.split('.').collect();
+    let read = |part: &str| -> Value {
+        let part = URL_SAFE_NO_PAD.decode(part).expect("base64");
+        serde_json::from_slice(&part).expect("JSON")
+    };
+    let found = server.get("/.well-known/openid-configuration").await;
+    let issuer = &read(parts[1])["iss"];
+    assert_eq!(&found.body["issuer"], issuer);
+    let keys = found.body["jwks_uri"].as_str().expect("an address");
+    let path = keys.strip_prefix(issuer.as_str().unwrap_or_default());
+    let keys = server.get(path.expect("a path of the issuer")).await;
+    assert_eq!(keys.media_type, "application/jwk-set+json");
+    let key = &keys.body["keys"][0];
+    let header = read(parts[0]);
+    assert_eq!((&key["kid"], &key["alg"]), (&header["kid"], &header["alg"]));
+    let number = |name: &str| {
+        let text = key[name].as_str().unwrap_or_default();
+        URL_SAFE_NO_PAD.decode(text).expect("base64")
+    };
+    let point = [vec![4], number("x"), number("y")].concat();
+    let signed = format!("{}.{}", parts[0], parts[1]);
+    let signature = URL_SAFE_NO_PAD.decode(parts[2]).expect("base64");
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(signed.as_bytes(), &signature)
+        .expect("the token is signed by that key");
 }
