@@ -17,6 +17,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("nat", Role::Words),
     ("spdy", Role::Words),
     ("ports", Role::Ports),
+    ("grpc", Role::Ports),
     ("skipverify", Role::Ports),
     ("events", Role::Ports),
     ("informer", Role::Ports),

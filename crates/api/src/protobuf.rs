@@ -3,7 +3,7 @@
 
 mod decode;
 mod encode;
-pub(crate) mod wire;
+pub mod wire;
 
 pub use decode::decode;
 pub use encode::encode;

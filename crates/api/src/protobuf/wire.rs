@@ -1,4 +1,4 @@
-//! The protobuf wire format: keys, varints, lengths.
+//! The protobuf wire format: keys, varints, lengths (<https://protobuf.dev/programming-guides/encoding/>).
 
 use super::ProtobufError;
 
@@ -6,7 +6,7 @@ type Read<T> = Result<T, ProtobufError>;
 
 /// A field's content.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Content<'a> {
+pub enum Content<'a> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 1.
@@ -34,18 +34,30 @@ impl<'a> Content<'a> {
         })
     }
 
-    pub(super) fn bytes(self, field: &str) -> Read<&'a [u8]> {
+    /// Bytes, or a message within this one; `field` is what an error names.
+    ///
+    /// # Errors
+    /// The field holds something else.
+    pub fn bytes(self, field: &str) -> Read<&'a [u8]> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             other => other.wrong(field),
         }
     }
 
-    pub(super) fn text(self, field: &str) -> Read<&'a str> {
+    /// A string.
+    ///
+    /// # Errors
+    /// The field holds something else.
+    pub fn text(self, field: &str) -> Read<&'a str> {
         std::str::from_utf8(self.bytes(field)?).map_err(|_| ProtobufError::Value(field.to_owned()))
     }
 
-    pub(super) fn varint(self, field: &str) -> Read<u64> {
+    /// A number or a truth value.
+    ///
+    /// # Errors
+    /// The field holds something else.
+    pub fn varint(self, field: &str) -> Read<u64> {
         match self {
             Self::Varint(number) => Ok(number),
             other => other.wrong(field),
@@ -61,7 +73,8 @@ impl<'a> Content<'a> {
 }
 
 /// Reads a message field by field.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+#[derive(Debug)]
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub(super) fn varint(&mut self) -> Read<u64> {
@@ -87,8 +100,11 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// The next field's number and content.
-    pub(crate) fn field(&mut self) -> Read<Option<(u32, Content<'a>)>> {
+    /// The next field's number and content; `None` at the end.
+    ///
+    /// # Errors
+    /// The message ends too early.
+    pub fn field(&mut self) -> Read<Option<(u32, Content<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -118,8 +134,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes a message field by field.
-#[derive(Default)]
-pub(crate) struct Writer(pub(crate) Vec<u8>);
+#[derive(Debug, Default)]
+pub struct Writer(pub Vec<u8>);
 
 impl Writer {
     pub(crate) fn varint(&mut self, mut value: u64) {
@@ -134,7 +150,8 @@ impl Writer {
         self.varint(u64::from(number) << 3 | u64::from(wire_type));
     }
 
-    pub(crate) fn number(&mut self, number: u32, value: u64) {
+    /// A field that is a number or a truth value.
+    pub fn number(&mut self, number: u32, value: u64) {
         self.key(number, 0);
         self.varint(value);
     }
@@ -144,7 +161,8 @@ impl Writer {
         self.0.extend(value.to_bits().to_le_bytes());
     }
 
-    pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+    /// A field of bytes, a string, or a message within this one.
+    pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.key(number, 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
