@@ -39,6 +39,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("kubelet", Role::Services),
     ("cli", Role::Commands),
     ("carob", Role::Binary),
+    ("testdriver", Role::Beside),
     ("testkit", Role::Beside),
     ("sim", Role::Beside),
     ("e2e", Role::Beside),

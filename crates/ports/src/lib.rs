@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod clock;
+pub mod drivers;
 pub mod images;
 pub mod network;
 pub mod node;

@@ -12,18 +12,32 @@ use crate::io;
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pods: PathBuf,
+    staged: PathBuf,
+    registry: PathBuf,
 }
 
 impl Layout {
     pub(crate) fn new(root: PathBuf) -> Self {
         Layout {
             pods: root.join("pods"),
+            staged: root.join("plugins/kubernetes.io/csi"),
+            registry: root.join("plugins_registry"),
         }
     }
 
     /// Where Pods' directories are; it may not have been made yet.
     pub(crate) fn root(&self) -> &Path {
         &self.pods
+    }
+
+    /// Where drivers bring volumes to the node.
+    pub(crate) fn staged(&self) -> &Path {
+        &self.staged
+    }
+
+    /// Where drivers register.
+    pub(crate) fn registry(&self) -> &Path {
+        &self.registry
     }
 
     /// A Pod's directory, which may not exist.

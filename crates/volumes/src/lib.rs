@@ -11,6 +11,7 @@
 //! [`Volumes::teardown`] removes nothing that another file system or a link leads to.
 
 mod directories;
+mod drivers;
 mod empty_dir;
 mod files;
 mod host_path;
@@ -37,6 +38,7 @@ pub struct LocalVolumes {
     clock: Arc<dyn Clock>,
     /// Where each volume is, by Pod UID and volume name: sub-paths of a host path start outside of the Pod's directory.
     places: Mutex<HashMap<String, HashMap<String, PathBuf>>>,
+    drivers: drivers::Known,
 }
 
 impl LocalVolumes {
@@ -46,7 +48,17 @@ impl LocalVolumes {
             layout: Layout::new(root.into()),
             clock,
             places: Mutex::default(),
+            drivers: drivers::Known::default(),
         }
+    }
+
+    /// Unmounts and removes what drivers have brought to the node, without asking them: for an engine that goes for good.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn remove_staged(&self) -> Result<(), VolumeError> {
+        let staged = self.layout.staged().to_owned();
+        blocking(move || teardown::remove(&staged)).await
     }
 
     fn remember(&self, pod_uid: &str, volume: &str, place: &Path) {

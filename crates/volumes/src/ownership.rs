@@ -1,10 +1,14 @@
-//! fsGroup (spec `§10.6`): a tree is given to a group, without following links.
+//! fsGroup (spec `§10.6`): a tree is given to a group, without following links: what a link in it leads to is not of the tree. Containers
+//! may write to the tree meanwhile, so each file is opened first, and what was opened is given.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use ports::volumes::VolumeError;
+use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, chownat, openat};
+use rustix::io::Errno;
 
 use crate::io;
 
@@ -19,9 +23,18 @@ pub(crate) enum Access {
 
 /// Gives `path` and what is below it to the group. Directories pass it on (setgid).
 pub(crate) fn give_to_group(path: &Path, group: u32, access: Access) -> Result<(), VolumeError> {
-    let failed = || format!("give {} to group {group}", path.display());
-    let meta = std::fs::symlink_metadata(path).map_err(io(failed))?;
-    std::os::unix::fs::lchown(path, None, Some(group)).map_err(io(failed))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = openat(CWD, path, flags, Mode::empty()).map_err(std::io::Error::from);
+    opened
+        .and_then(|opened| give(opened, group, access))
+        .map_err(io(|| format!("give {} to group {group}", path.display())))
+}
+
+fn give(opened: OwnedFd, group: u32, access: Access) -> std::io::Result<()> {
+    let file = File::from(opened);
+    let meta = file.metadata()?;
+    let gid = Gid::from_raw(group);
+    chownat(file.as_fd(), c"", None, Some(gid), AtFlags::EMPTY_PATH)?;
     if meta.is_symlink() {
         return Ok(());
     }
@@ -30,12 +43,37 @@ pub(crate) fn give_to_group(path: &Path, group: u32, access: Access) -> Result<(
         Access::Read => 0o440,
     };
     let bits = if meta.is_dir() { bits | 0o2110 } else { bits };
-    std::fs::set_permissions(path, Permissions::from_mode(meta.mode() & 0o7777 | bits))
-        .map_err(io(failed))?;
+    let mode = Permissions::from_mode(meta.mode() & 0o7777 | bits);
+    std::fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?;
     if meta.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(io(failed))? {
-            give_to_group(&entry.map_err(io(failed))?.path(), group, access)?;
+        give_below(&file, group, access)?;
+    }
+    Ok(())
+}
+
+fn give_below(directory: &File, group: u32, access: Access) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(directory, c".", flags, Mode::empty())?;
+    for entry in Dir::read_from(&opened)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [c".", c".."].contains(&name) {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&opened, name, flags, Mode::empty()) {
+            Ok(opened) => give(opened, group, access)?,
+            // Its owner has removed it meanwhile.
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Whether the top of a tree looks as [`give_to_group`] leaves it (`fsGroupChangePolicy: OnRootMismatch`).
+pub(crate) fn is_of_group(path: &Path, group: u32) -> Result<bool, VolumeError> {
+    let meta =
+        std::fs::symlink_metadata(path).map_err(io(|| format!("stat {}", path.display())))?;
+    Ok(meta.gid() == group && meta.mode() & 0o2770 == 0o2770)
 }
