@@ -53,6 +53,11 @@ pub(crate) async fn clear(settings: &Settings) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("remove the volumes of Pod {uid}"))?;
     }
+    effects
+        .volumes
+        .remove_staged()
+        .await
+        .context("remove what drivers have mounted")?;
     effects.runtime.remove_cgroups()?;
     effects
         .network

@@ -84,7 +84,8 @@ impl Engine {
             effects.volumes.clone(),
             clock.clone(),
             Some(Arc::new(waiting)),
-        );
+        )
+        .with_drivers(effects.volumes.clone());
         api.set_node_server(agent.node_server());
         tasks.spawn(agent.run(shutdown.clone()));
         let as_scheduler = client(UserInfo::new("system:kube-scheduler", &[]));

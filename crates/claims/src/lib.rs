@@ -4,6 +4,7 @@
 //! thing of each object. A controller carries that out, and asks again until nothing is left. Nothing is remembered between two plans:
 //! what has been decided stands in the objects, in upstream's annotations, so an engine that died in the middle goes on where it was.
 
+pub mod attach;
 mod claim;
 mod ephemeral;
 mod find;

@@ -47,6 +47,17 @@ impl Api {
             .with_context(|| format!("POST {path}"))
     }
 
+    /// PATCH of an object by a merge patch; any refusal is an error.
+    pub async fn patch(&self, path: &str, patch: &Value) -> anyhow::Result<Value> {
+        let request = http::Request::patch(path)
+            .header("content-type", "application/merge-patch+json")
+            .body(serde_json::to_vec(patch)?)?;
+        self.client
+            .request(request)
+            .await
+            .with_context(|| format!("PATCH {path}"))
+    }
+
     /// DELETE of an object; any refusal is an error.
     pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         let request = http::Request::delete(path).body(Vec::new())?;

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use lifecycle::pressure::Pressure;
 use ports::clock::Clock;
+use ports::drivers::Drivers;
 use ports::images::Images;
 use ports::network::Gate;
 use ports::node::Target;
@@ -38,6 +39,10 @@ pub(crate) struct Agent {
     /// How images came here, and who may use them.
     pub(crate) pulls: KeptPulls,
     pub(crate) volumes: Arc<dyn Volumes>,
+    /// Who mounts what the node cannot.
+    pub(crate) drivers: Option<Arc<dyn Drivers>>,
+    /// Rung when a driver came or went.
+    pub(crate) drivers_changed: watch::Sender<()>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Where Pods are held back until what they may receive and send is settled.
     pub(crate) gate: Option<Arc<dyn Gate>>,

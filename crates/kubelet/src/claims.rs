@@ -1,7 +1,5 @@
 //! What is behind the claims that a Pod's volumes name (upstream's desired_state_of_world_populator).
 
-use std::borrow::Cow;
-
 use api::storage::CLAIM_PROTECTION;
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Volume,
@@ -9,9 +7,20 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
+use crate::drivers::volume::Asked;
 use crate::objects::{Kind, ObjectRef, Objects};
 
-/// The volume as a Pod would have it that does not ask for it by a claim.
+/// What is behind a Pod's volume.
+pub(crate) enum Found<'v> {
+    /// What it says.
+    Itself(&'v Volume),
+    /// The volume as a Pod would have it that does not ask for it by a claim.
+    Behind(Box<Volume>),
+    /// One that a driver mounts.
+    Driven(Asked<'v>),
+}
+
+/// What is to be mounted for a volume of a Pod.
 ///
 /// # Errors
 /// Upstream's words.
@@ -20,10 +29,13 @@ pub(crate) async fn resolved<'v>(
     pod: &ObjectMeta,
     volume: &'v Volume,
     objects: &Objects,
-) -> Result<Cow<'v, Volume>, String> {
+) -> Result<Found<'v>, String> {
     let pod_name = pod.name.as_deref().unwrap_or_default();
     let Some(name) = api::pod::claim_of(pod_name, volume) else {
-        return Ok(Cow::Borrowed(volume));
+        return Ok(match volume.csi {
+            Some(_) => Found::Driven(Asked::Inline(volume)),
+            None => Found::Itself(volume),
+        });
     };
     let (name, namespace) = (&*name, pod.namespace.as_deref().unwrap_or_default());
     let failed = |why: String| format!("error processing PVC {namespace}/{name}: {why}");
@@ -41,9 +53,13 @@ pub(crate) async fn resolved<'v>(
             "failed to fetch PV {named} from API server: {error}"
         ))
     })?;
-    behind(&volume.name, claim, &found)
-        .map(Cow::Owned)
-        .map_err(failed)
+    let behind = behind(&volume.name, claim, &found).map_err(failed)?;
+    if found.spec.as_ref().is_some_and(|spec| spec.csi.is_some()) {
+        let asked = volume.persistent_volume_claim.as_ref();
+        let is_read_only = asked.is_some_and(|asked| asked.read_only == Some(true));
+        return Ok(Found::Driven(Asked::Claimed(Box::new(found), is_read_only)));
+    }
+    Ok(Found::Behind(Box::new(behind)))
 }
 
 /// The claim, if it has a volume.

@@ -4,7 +4,7 @@
 //! pure functions of `lifecycle`; what is here observes, carries out, and reports.
 //!
 //! Tasks: the dispatcher ([`Kubelet::run`]) watches Pods, in the API and in a directory of manifests, and hears the runtime's events,
-//! and hands all of it to one worker task per Pod UID; the recorder writes Events in order; one part looks at what the node has left, one reads the kernel's log for what memory ran out for; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
+//! and hands all of it to one worker task per Pod UID; the recorder writes Events in order; one part looks at what the node has left, one reads the kernel's log for what memory ran out for; one hears of drivers that mount volumes; one task per probe that is to run makes its attempts and tells the Pod's worker; one task
 //! per referenced ConfigMap or Secret watches that single object. Everything is keyed by Pod UID, so a Pod and its successor of the same name never meet.
 
 mod agent;
@@ -16,6 +16,7 @@ mod container;
 mod disk;
 mod dispatch;
 mod door;
+mod drivers;
 mod env;
 mod expand;
 mod fields;
@@ -56,6 +57,7 @@ use std::sync::{Arc, RwLock};
 
 use kube::Client;
 use ports::clock::Clock;
+use ports::drivers::Drivers;
 use ports::images::Images;
 use ports::network::Gate;
 use ports::node::NodeServer;
@@ -113,6 +115,8 @@ impl Kubelet {
             runtime,
             images,
             volumes,
+            drivers: None,
+            drivers_changed: watch::Sender::new(()),
             clock,
             gate,
             recorder,
@@ -121,6 +125,17 @@ impl Kubelet {
             agent: Arc::new(agent),
             poster,
         }
+    }
+
+    /// Has drivers mount volumes, too. To be called before anything is made of this agent.
+    ///
+    /// # Panics
+    /// If something was.
+    #[must_use]
+    pub fn with_drivers(mut self, drivers: Arc<dyn Drivers>) -> Self {
+        let agent = Arc::get_mut(&mut self.agent);
+        agent.expect("nobody shares the agent yet").drivers = Some(drivers);
+        self
     }
 
     /// Logs, exec and attach of this node's containers, for the API server. Works while [`Kubelet::run`] does.
@@ -134,7 +149,15 @@ impl Kubelet {
         let pressure = pressure::run(self.agent.clone(), evictor, shutdown.clone());
         let oom = oom::run(self.agent.clone(), shutdown.clone());
         let network = network::run(self.agent.clone(), shutdown.clone());
+        let drivers = drivers::run(self.agent.clone(), shutdown.clone());
         let dispatch = dispatch::run(self.agent, evictions, shutdown.clone());
-        tokio::join!(self.poster.run(shutdown), dispatch, pressure, oom, network);
+        tokio::join!(
+            self.poster.run(shutdown),
+            dispatch,
+            pressure,
+            oom,
+            network,
+            drivers
+        );
     }
 }

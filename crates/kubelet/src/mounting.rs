@@ -8,7 +8,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::Agent;
-use crate::claims;
+use crate::claims::{self, Found};
+use crate::drivers::volume::{self, Outcome};
 use crate::fields::Source;
 use crate::objects::{self, ObjectRef, Objects};
 use crate::sources::{self, Tokens};
@@ -22,8 +23,10 @@ pub(crate) struct SetUp {
     pub(crate) tokens: Tokens,
     /// Objects the volumes are made from, with the versions that were read.
     pub(crate) read: Vec<(ObjectRef, Option<String>)>,
-    /// Volumes that failed, and why.
+    /// Volumes that failed, and what there is to tell of that.
     pub(crate) errors: Vec<(String, String)>,
+    /// Volumes that are not attached to the node yet.
+    pub(crate) waiting: Vec<String>,
     /// Volumes of which it is not known what is to be mounted, and why.
     pub(crate) unknown: Vec<(String, String)>,
 }
@@ -31,15 +34,18 @@ pub(crate) struct SetUp {
 impl SetUp {
     /// Whether everything is in place.
     pub(crate) fn is_done(&self) -> bool {
-        self.errors.is_empty() && self.unknown.is_empty()
+        self.errors.is_empty() && self.unknown.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether nothing is missing but that volumes are attached, of which the API will tell.
+    pub(crate) fn only_waits(&self) -> bool {
+        self.errors.is_empty() && self.unknown.is_empty() && !self.waiting.is_empty()
     }
 
     /// What there is to tell of that failed: each volume that could not be mounted, and all at once what is not known (spec `§1.3` step
-    /// 7).
+    /// 7), or has been waited for long enough.
     pub(crate) fn complaints(&self, pod: &Pod) -> Vec<String> {
-        let failed = self.errors.iter().map(|(volume, error)| {
-            format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
-        });
+        let failed = self.errors.iter().map(|(_, error)| error.clone());
         let missing = sources::used(pod).into_iter().map(|v| v.name.as_str());
         let missing = missing.filter(|name| !self.paths.contains_key(*name));
         let mut missing: Vec<&str> = missing.collect();
@@ -48,10 +54,15 @@ impl SetUp {
         let unknown: Vec<&str> = unknown.collect();
         let causes = self.unknown.iter().map(|(_, error)| error.as_str());
         let causes: Vec<&str> = causes.collect();
-        let all = (!unknown.is_empty()).then(|| {
+        let causes = match self.only_waits() {
+            true => vec!["context deadline exceeded"],
+            false => causes,
+        };
+        let all = (!causes.is_empty()).then(|| {
             format!(
-                "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process volumes=[{}]: {}",
+                "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[{}], failed to process volumes=[{}]: {}",
                 missing.join(" "),
+                self.waiting.join(" "),
                 unknown.join(" "),
                 causes.join("; ")
             )
@@ -82,11 +93,11 @@ pub(crate) async fn set_up(
     let (read, tokens) = tokio::join!(read, tokens);
     let read = read.unwrap_or_else(|error| {
         done.errors
-            .extend(volumes.first().map(|v| (v.name.clone(), error)));
+            .extend(volumes.first().map(|v| failed(&v.name, &error)));
         Objects::default()
     });
-    done.tokens = tokens.unwrap_or_else(|error| {
-        done.errors.push(error);
+    done.tokens = tokens.unwrap_or_else(|(volume, error)| {
+        done.errors.push(failed(&volume, &error));
         held
     });
     done.read = read
@@ -107,12 +118,10 @@ pub(crate) async fn set_up(
         async move {
             let found = claims::resolved(&agent.client, &source.pod.metadata, volume, read).await;
             let place = match found {
-                Ok(found) => Ok(async {
-                    let spec = sources::spec(&found, source, read, tokens)?;
-                    let place = agent.volumes.ensure(uid, &volume.name, &spec).await;
-                    place.map_err(|e| e.to_string())
+                Ok(found) => {
+                    let wanted = (volume.name.as_str(), found);
+                    Ok(place(agent, uid, wanted, source, read, tokens).await)
                 }
-                .await),
                 Err(unknown) => Err(unknown),
             };
             (volume.name.clone(), place)
@@ -120,14 +129,52 @@ pub(crate) async fn set_up(
     });
     for (name, place) in futures::future::join_all(work).await {
         match place {
-            Ok(Ok(path)) => {
+            Ok(Outcome::There(path)) => {
                 done.paths.insert(name, path);
             }
-            Ok(Err(error)) => done.errors.push((name, error)),
+            Ok(Outcome::Failed(error)) => done.errors.push((name, error)),
+            Ok(Outcome::Waiting(attachment)) => {
+                done.read.push(attachment);
+                done.waiting.push(name);
+            }
             Err(error) => done.unknown.push((name, error)),
         }
     }
     done
+}
+
+/// Brings one volume, of this name and with this behind it, into place.
+async fn place(
+    agent: &Agent,
+    uid: &str,
+    (name, found): (&str, Found<'_>),
+    source: &Source<'_>,
+    read: &Objects,
+    tokens: &Tokens,
+) -> Outcome {
+    let behind;
+    let own = match found {
+        Found::Itself(own) => own,
+        Found::Behind(own) => {
+            behind = own;
+            &*behind
+        }
+        Found::Driven(asked) => return volume::set_up(agent, source.pod, name, asked).await,
+    };
+    let ensured = match sources::spec(own, source, read, tokens) {
+        Ok(spec) => agent.volumes.ensure(uid, name, &spec).await,
+        Err(error) => return Outcome::Failed(failed(name, &error).1),
+    };
+    match ensured {
+        Ok(path) => Outcome::There(path),
+        Err(error) => Outcome::Failed(failed(name, &error.to_string()).1),
+    }
+}
+
+/// A volume of the node that failed, and what there is to tell of it.
+fn failed(volume: &str, error: &str) -> (String, String) {
+    let text = format!("MountVolume.SetUp failed for volume {volume:?} : {error}");
+    (volume.to_owned(), text)
 }
 
 #[cfg(test)]
@@ -147,7 +194,7 @@ mod tests {
         let both = |(name, why): (&str, &str)| (name.to_owned(), why.to_owned());
         let mut done = SetUp {
             paths: [("c".to_owned(), "/v/c".into())].into(),
-            errors: [("d", "it is full")].map(both).into(),
+            errors: [super::failed("d", "it is full")].into(),
             ..SetUp::default()
         };
         let failed = "MountVolume.SetUp failed for volume \"d\" : it is full";
@@ -157,5 +204,13 @@ mod tests {
         let all = "Unable to attach or mount volumes: unmounted volumes=[a b d], unattached volumes=[], failed to process volumes=[b a]: \
                    no claim; not bound";
         assert_eq!(done.complaints(&pod), [failed, all]);
+        let waiting = SetUp {
+            waiting: vec!["a".to_owned()],
+            ..SetUp::default()
+        };
+        assert!(waiting.only_waits() && !waiting.is_done());
+        let late = "Unable to attach or mount volumes: unmounted volumes=[a b c d], unattached volumes=[a], failed to process volumes=[]: \
+                    context deadline exceeded";
+        assert_eq!(waiting.complaints(&pod), [late]);
     }
 }

@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets and claims for storage that Pods refer to: read when needed, watched one by one while someone waits or mounts.
+//! ConfigMaps, Secrets and claims for storage that Pods refer to, and what tells of their volumes: read when needed, watched one by one while someone waits or mounts.
 //!
 //! One task per referenced object, shared by all Pods that refer to it, watches that single object and tells their workers when
 //! it changes, and what it holds then. It ends with the last subscription. What a Pod starts with is always read from the API, so it
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub(crate) enum Kind {
     Secret,
     /// A claim for storage.
     Claim,
+    /// What tells that a volume is attached to the node; it is in no namespace.
+    Attachment,
 }
 
 impl Kind {
@@ -32,6 +35,7 @@ impl Kind {
             Kind::ConfigMap => "ConfigMap",
             Kind::Secret => "Secret",
             Kind::Claim => "PersistentVolumeClaim",
+            Kind::Attachment => "VolumeAttachment",
         }
     }
 
@@ -41,6 +45,7 @@ impl Kind {
             Kind::ConfigMap => "configmap",
             Kind::Secret => "secret",
             Kind::Claim => "persistentvolumeclaim",
+            Kind::Attachment => "volumeattachment",
         }
     }
 }
@@ -85,6 +90,8 @@ pub(crate) struct Content {
     uid: String,
     /// A claim, which holds nothing by itself.
     claim: Option<PersistentVolumeClaim>,
+    /// What tells of an attached volume.
+    attachment: Option<VolumeAttachment>,
 }
 
 impl Content {
@@ -125,6 +132,14 @@ impl Content {
         Content {
             version: object.metadata.resource_version.clone(),
             claim: Some(object),
+            ..Content::default()
+        }
+    }
+
+    fn of_attachment(object: VolumeAttachment) -> Self {
+        Content {
+            version: object.metadata.resource_version.clone(),
+            attachment: Some(object),
             ..Content::default()
         }
     }
@@ -191,6 +206,16 @@ impl Content {
     /// The claim, if it is one.
     pub(crate) fn claim(&self) -> Option<&PersistentVolumeClaim> {
         self.claim.as_ref()
+    }
+
+    /// Its version, if the API said.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.version.clone()
+    }
+
+    /// What tells of an attached volume, if it is that.
+    pub(crate) fn attachment(&self) -> Option<&VolumeAttachment> {
+        self.attachment.as_ref()
     }
 
     /// Every key that can be a file.
@@ -289,6 +314,11 @@ pub(crate) async fn complete(
                 let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
                 let found = api.get_opt(&reference.name).await;
                 found.map(|o| o.map(Content::of_claim))
+            }
+            Kind::Attachment => {
+                let api: Api<VolumeAttachment> = Api::all(client.clone());
+                let found = api.get_opt(&reference.name).await;
+                found.map(|o| o.map(Content::of_attachment))
             }
         };
         content
@@ -406,6 +436,10 @@ impl Watches {
                 Content::of_claim,
                 sender,
             )),
+            Kind::Attachment => {
+                let api = Api::<VolumeAttachment>::all(client);
+                tokio::spawn(follow(api, only, Content::of_attachment, sender))
+            }
         };
         Watched {
             seen,

@@ -19,6 +19,7 @@ use crate::agent::Agent;
 use crate::blocking;
 use crate::container::annotation;
 use crate::hooks::Hook;
+use crate::worker::volumes;
 use crate::{links, sandbox};
 
 /// The grace of a container nobody knows; a `preStop` hook has no more.
@@ -108,8 +109,8 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
 
 /// Takes an orphan's directory down, again and again until it is gone: nobody else would.
 async fn tear_down(agent: &Agent, uid: &str) {
-    while let Err(error) = agent.volumes.teardown(uid).await {
-        tracing::warn!(pod = uid, %error, "taking down an orphan's directory");
+    while let Err(error) = volumes::tear_down(agent, uid).await {
+        tracing::warn!(pod = uid, error, "taking down an orphan's directory");
         tokio::time::sleep(AGAIN).await;
     }
 }

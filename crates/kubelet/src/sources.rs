@@ -65,7 +65,9 @@ pub(crate) fn used(pod: &Pod) -> Vec<&Volume> {
 /// Whether the volume is mounted read-only whatever the mount says (spec `§10.4`).
 pub(crate) fn always_read_only(volume: &Volume) -> bool {
     let claim = volume.persistent_volume_claim.as_ref();
+    let of_driver = volume.csi.as_ref();
     claim.is_some_and(|claim| claim.read_only == Some(true))
+        || of_driver.is_some_and(|csi| csi.read_only == Some(true))
         || volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.projected.is_some()
@@ -379,7 +381,9 @@ fn missing_key(kind: Kind, key: &str) -> String {
     match kind {
         Kind::ConfigMap => format!("configmap references non-existent config key: {key}"),
         Kind::Secret => format!("references non-existent secret key: {key}"),
-        Kind::Claim => format!("references non-existent key of a claim: {key}"),
+        Kind::Claim | Kind::Attachment => {
+            format!("references non-existent key of what has none: {key}")
+        }
     }
 }
 

@@ -15,7 +15,7 @@ mod reporting;
 mod resize;
 mod stops;
 mod storage;
-mod volumes;
+pub(crate) mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use lifecycle::storage::Usage;
-use lifecycle::{Eviction, NodePolicy, Observed, Plan, Step, WorkerPhase};
+use lifecycle::{Eviction, NodePolicy, Observed, Plan, Step, VolumesSeen, WorkerPhase};
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -74,6 +74,8 @@ struct Mounted {
     paths: Arc<BTreeMap<String, PathBuf>>,
     tokens: Tokens,
     failures: u32,
+    /// Since when nothing is waited for but that volumes are attached.
+    waits_since: Option<Timestamp>,
 }
 
 /// A Pod's worker.
@@ -120,6 +122,8 @@ pub(crate) struct Worker {
     wake_at: Option<Timestamp>,
     /// Changes when there is another answer to what the Pod asked the node for.
     room: watch::Receiver<()>,
+    /// Changes when a driver of storage comes or goes.
+    drivers: watch::Receiver<()>,
     /// It has asked the node for another size.
     has_asked: bool,
     /// What it was allocated is given back.
@@ -170,6 +174,7 @@ impl Worker {
             },
         );
         let room = agent.allocations.changes();
+        let drivers = agent.drivers_changed.subscribe();
         Worker {
             uid,
             seen: Observed {
@@ -204,6 +209,7 @@ impl Worker {
             report_at: None,
             wake_at: None,
             room,
+            drivers,
             has_asked: false,
             has_left: false,
             finished: false,
@@ -378,6 +384,7 @@ impl Worker {
             () = sleep_until(report_at), if report_at.is_some() => Event::Report,
             // It never closes: the agent holds the other side.
             _ = self.room.changed(), if self.seen.memory.resizing.pending.is_some() => Event::Room,
+            _ = self.drivers.changed(), if matches!(self.seen.volumes, VolumesSeen::Failed { .. }) => Event::VolumeObject,
         }
     }
 

@@ -8,6 +8,7 @@ mod daemons;
 mod debug;
 mod disruption;
 mod dns;
+mod drivers;
 mod endpoints;
 mod exposed;
 mod files;
@@ -153,13 +154,14 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 10] = [
+    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 11] = [
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("static_pods", statics::follow_their_files),
         ("dead_containers_are_collected", records::are_collected),
         ("logs_are_put_aside", records::logs_are_put_aside),
         ("plugins_wire_pods", plugins::wire_pods),
+        ("drivers_mount_volumes", drivers::mount_volumes),
         ("taints_evict", taints::evict),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
         ("memory_runs_out", pressure::memory_runs_out),

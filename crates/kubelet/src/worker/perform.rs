@@ -17,6 +17,7 @@ use ports::runtime::{
 
 use super::Worker;
 use super::resize::Resized;
+use super::volumes;
 use crate::blocking;
 use crate::container::{self, Job, Outcome};
 use crate::links;
@@ -59,11 +60,11 @@ impl Worker {
                 self.begin_stop(stop);
                 None
             }
-            Step::SetUpVolumes => Some(
-                self.set_up_volumes(Objects::default())
-                    .map(Done::Volumes)
-                    .boxed(),
-            ),
+            Step::SetUpVolumes => {
+                self.drivers.mark_unchanged();
+                let nothing = Objects::default();
+                Some(self.set_up_volumes(nothing).map(Done::Volumes).boxed())
+            }
             Step::CreateSandbox { attempt } => Some(self.create_sandbox(attempt)),
             Step::StopSandbox { id } => Some(Box::pin(async move {
                 let result = runtime.stop_sandbox(&id).await;
@@ -205,15 +206,7 @@ impl Worker {
         self.volume_objects.clear();
         self.start_objects.clear();
         let (agent, uid) = (self.agent.clone(), self.uid.clone());
-        Box::pin(async move {
-            Done::TornDown(
-                agent
-                    .volumes
-                    .teardown(&uid)
-                    .await
-                    .map_err(|e| e.to_string()),
-            )
-        })
+        Box::pin(async move { Done::TornDown(volumes::tear_down(&agent, &uid).await) })
     }
 
     fn delete_pod(&self) -> BoxFuture<'static, Done> {

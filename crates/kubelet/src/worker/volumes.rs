@@ -10,12 +10,27 @@ use lifecycle::{Event, VolumesSeen, WorkerPhase};
 
 use super::Worker;
 use super::perform::later;
+use crate::agent::Agent;
 use crate::mounting::{self, SetUp};
 use crate::objects::{ObjectRef, Objects, Subscription};
 
 /// Least and greatest wait between two tries of a volume (spec `§10.1`).
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
 const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
+
+/// How long is waited for volumes to be attached before that is told of (upstream's podAttachAndMountTimeout).
+const ATTACHING: SignedDuration = SignedDuration::from_secs(123);
+
+/// Takes down what a Pod has on the node: first what drivers have mounted.
+///
+/// # Errors
+/// What could not be taken down; it may be tried again.
+pub(crate) async fn tear_down(agent: &Agent, uid: &str) -> Result<(), String> {
+    if let Some(drivers) = &agent.drivers {
+        drivers.unmount(uid).await.map_err(|e| e.to_string())?;
+    }
+    agent.volumes.teardown(uid).await.map_err(|e| e.to_string())
+}
 
 impl Worker {
     pub(super) fn is_mounted(&self) -> bool {
@@ -99,15 +114,20 @@ impl Worker {
 
     pub(super) fn volumes_done(&mut self, setup: SetUp) {
         let complaints = setup.complaints(&self.pod);
-        let is_done = setup.is_done();
+        let (is_done, only_waits) = (setup.is_done(), setup.only_waits());
         self.volume_objects = self.subscribe(setup.read);
         self.mounted.tokens = setup.tokens;
         if is_done {
             self.mounted.paths = Arc::new(setup.paths);
             self.mounted.failures = 0;
+            self.mounted.waits_since = None;
             self.seen.volumes = VolumesSeen::Ready;
             return;
         }
+        if only_waits && self.may_wait() {
+            return;
+        }
+        self.mounted.waits_since = None;
         for message in complaints {
             let event = Event::warning("FailedMount", message);
             self.agent.recorder.record(&self.pod, event);
@@ -121,5 +141,18 @@ impl Worker {
             retry_at: later(self.agent.now(), wait),
         };
         self.queue.clear();
+    }
+
+    /// Whether volumes may still be attached in time; then nothing else is done but to wait for that.
+    fn may_wait(&mut self) -> bool {
+        let now = self.agent.now();
+        let since = *self.mounted.waits_since.get_or_insert(now);
+        let until = later(since, ATTACHING);
+        let may_wait = now < until;
+        if may_wait {
+            self.seen.volumes = VolumesSeen::Failed { retry_at: until };
+            self.queue.clear();
+        }
+        may_wait
     }
 }
