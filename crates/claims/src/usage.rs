@@ -10,10 +10,12 @@ use crate::{Key, Use};
 /// What a Pod does with claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
+    /// The Pod's UID.
+    pub uid: String,
     /// Names of claims in the Pod's namespace.
     pub claims: Vec<String>,
-    /// It is bound to a node.
-    pub is_placed: bool,
+    /// The node it is bound to; empty if it is to none.
+    pub node: String,
     /// It will not run any more.
     pub has_ended: bool,
 }
@@ -30,8 +32,9 @@ impl Needs {
             .collect();
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
         let needs = Needs {
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
             claims,
-            is_placed: spec.node_name.as_ref().is_some_and(|node| !node.is_empty()),
+            node: spec.node_name.clone().unwrap_or_default(),
             has_ended: pod.metadata.deletion_timestamp.is_some()
                 || matches!(phase, Some("Succeeded" | "Failed")),
         };
@@ -47,7 +50,7 @@ pub fn uses<'a>(pods: impl IntoIterator<Item = (&'a str, &'a Needs)>) -> BTreeMa
         for claim in &needs.claims {
             let key = (namespace.to_owned(), claim.clone());
             let found = uses.entry(key).or_default();
-            found.is_held |= needs.is_placed;
+            found.is_held |= !needs.node.is_empty();
             found.is_wanted |= !needs.has_ended;
         }
     }

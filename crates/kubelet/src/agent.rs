@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::allocations::Allocations;
 use crate::config::Config;
+use crate::drivers::InUse;
 use crate::objects::Watches;
 use crate::pulls::KeptPulls;
 use crate::recorder::Recorder;
@@ -41,6 +42,8 @@ pub(crate) struct Agent {
     pub(crate) volumes: Arc<dyn Volumes>,
     /// Who mounts what the node cannot.
     pub(crate) drivers: Option<Arc<dyn Drivers>>,
+    /// Which of their volumes are in use.
+    pub(crate) in_use: InUse,
     /// Rung when a driver came or went.
     pub(crate) drivers_changed: watch::Sender<()>,
     pub(crate) clock: Arc<dyn Clock>,

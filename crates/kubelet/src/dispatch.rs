@@ -100,6 +100,7 @@ pub(crate) async fn run(
 async fn begin(agent: Arc<Agent>) -> (Node, Watch<FoundService>) {
     let mut services = watch_services(&agent.client);
     let (node, ()) = tokio::join!(register(&agent), list_services(&agent, &mut services));
+    agent.in_use.seed(&node).await;
     (node, services)
 }
 

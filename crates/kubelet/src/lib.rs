@@ -116,6 +116,7 @@ impl Kubelet {
             images,
             volumes,
             drivers: None,
+            in_use: drivers::InUse::default(),
             drivers_changed: watch::Sender::new(()),
             clock,
             gate,

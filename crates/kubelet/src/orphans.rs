@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::agent::Agent;
 use crate::blocking;
 use crate::container::annotation;
+use crate::drivers;
 use crate::hooks::Hook;
 use crate::worker::volumes;
 use crate::{links, sandbox};
@@ -96,6 +97,7 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
     let is_orphan = |uid: &&String| !known.contains(*uid);
     let directories = found.directories.iter().filter(is_orphan);
     futures::future::join_all(directories.map(|uid| tear_down(&agent, uid))).await;
+    drivers::settle(&agent).await;
     let remove = |directory: PathBuf| blocking::run(move || std::fs::remove_dir_all(directory));
     for (uid, directory) in &found.logs {
         if is_orphan(&uid)

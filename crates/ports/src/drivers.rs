@@ -1,7 +1,7 @@
 //! Drivers of storage (CSI, <https://github.com/container-storage-interface/spec/blob/master/spec.md>): which of them are on this
 //! node, and the volumes of Pods that they mount.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -120,6 +120,9 @@ pub enum DriverError {
         /// The driver's words, or the node's.
         why: String,
     },
+    /// What was asked cannot be read.
+    #[error("{0}")]
+    Records(#[source] crate::volumes::VolumeError),
     /// It could not be taken from the Pod.
     #[error("UnmountVolume.TearDown failed for volume {volume:?} : {why}")]
     Unpublish {
@@ -153,6 +156,10 @@ pub trait Drivers: Send + Sync {
         volume: &DriverVolume,
     ) -> Result<PathBuf, DriverError>;
 
-    /// Has every driver take back what it mounted for a Pod, and from the node what no other Pod uses. May be repeated.
-    async fn unmount(&self, pod_uid: &str) -> Result<(), DriverError>;
+    /// Has every driver take back what it mounted for a Pod, and from the node what no other Pod uses; whether there was any. May be
+    /// repeated.
+    async fn unmount(&self, pod_uid: &str) -> Result<bool, DriverError>;
+
+    /// What drivers have mounted for Pods, or were asked to, by driver and handle.
+    async fn mounted(&self) -> Result<BTreeSet<(String, String)>, DriverError>;
 }

@@ -140,8 +140,9 @@ impl Model {
 
     fn pod(&mut self, name: &str, claim: &str, is_placed: bool) {
         let needs = Needs {
+            uid: name.to_owned(),
             claims: vec![claim.to_owned()],
-            is_placed,
+            node: if is_placed { "node" } else { "" }.to_owned(),
             has_ended: false,
         };
         self.pods.insert(key(name), needs);

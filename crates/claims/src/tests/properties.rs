@@ -176,7 +176,7 @@ fn settled(model: &Model) {
         let is_held = model
             .pods
             .values()
-            .any(|pod| pod.is_placed && pod.claims.contains(&key.1));
+            .any(|pod| !pod.node.is_empty() && pod.claims.contains(&key.1));
         assert_eq!(
             is_leaving,
             is_leaving && is_held,

@@ -1,6 +1,7 @@
 //! Gives claims for storage their volumes, and makes and removes volumes of directories (upstream's persistentvolume controller, and
 //! those that protect claims and volumes). What is to be done is what crate `claims` says.
 
+pub(crate) mod attach;
 pub(crate) mod ephemeral;
 mod hands;
 

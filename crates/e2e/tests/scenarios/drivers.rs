@@ -13,6 +13,8 @@ use serde_json::Value;
 use testdriver::{Call, Driver, is_mounted};
 use tokio::runtime::Runtime;
 
+use crate::services::until;
+
 const NAME: &str = "directories.example.com";
 
 /// The driver and its class. It wants to know of Pods, and needs no attachments.
@@ -39,6 +41,25 @@ apiVersion: v1
 kind: Secret
 metadata: {name: key, namespace: driven}
 stringData: {password: open}
+";
+
+const ATTACHED: &str = "attached.example.com";
+
+/// A volume that has to be attached, and its claim.
+const FIXED: &str = "
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: fixed}
+spec:
+  accessModes: [ReadWriteOnce]
+  capacity: {storage: 1Gi}
+  claimRef: {namespace: other, name: data}
+  csi: {driver: attached.example.com, volumeHandle: one}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], storageClassName: '', volumeName: fixed, resources: {requests: {storage: 1Gi}}}
 ";
 
 const INLINE: &str = "csi: {driver: directories.example.com, volumeAttributes: {size: small}, nodePublishSecretRef: {name: key}}";
@@ -85,11 +106,11 @@ impl World {
             .block_on(Driver::start(name, &registry, &data))?)
     }
 
-    fn provisioner(&self) -> anyhow::Result<Provisioner> {
+    fn provisioner(&self, name: &str) -> anyhow::Result<Provisioner> {
         let kubeconfig = self.engine.kubeconfig();
         let api = self.runtime.block_on(Api::from_kubeconfig(&kubeconfig))?;
-        let data = self.data.path().join(NAME);
-        Ok(Provisioner::start(&self.runtime, &api, NAME, data))
+        let data = self.data.path().join(name);
+        Ok(Provisioner::start(&self.runtime, &api, name, data))
     }
 
     fn user(&self, namespace: &str) -> anyhow::Result<User> {
@@ -120,17 +141,18 @@ fn play(world: &World) -> anyhow::Result<()> {
     user.apply(INSTALLED)?;
     let driver = world.driver(NAME)?;
     is_registered(&user)?;
-    let provisioner = world.provisioner()?;
+    let provisioner = world.provisioner(NAME)?;
     let volume = claims_get_volumes(world, &user, &driver)?;
     user.leave();
     drop(provisioner);
     world.engine.stop()?;
     world.engine.up()?;
-    let _provisioner = world.provisioner()?;
+    let _provisioner = world.provisioner(NAME)?;
     let user = world.user("other")?;
     volumes_outlive_engines(world, &user, &driver, &volume)?;
     volumes_of_pods_go_with_them(&user, &driver)?;
     failures_are_told_of(world, &user, &driver)?;
+    volumes_are_attached(world, &user)?;
     drop(driver);
     let mut shown = user.start(&[
         "get",
@@ -348,5 +370,52 @@ fn failures_are_told_of(world: &World, user: &User, driver: &Driver) -> anyhow::
     user.wait("early", "Running", "1/1")?;
     user.run(&["delete", "pod", "early"])?;
     drop(comes);
+    Ok(())
+}
+
+/// A volume is attached before it is mounted, and stays so while the node uses it.
+fn volumes_are_attached(world: &World, user: &User) -> anyhow::Result<()> {
+    let driver = world.driver(ATTACHED)?;
+    user.apply(FIXED)?;
+    user.apply(&pod("attached", CLAIMED, "true"))?;
+    let listed = ["get", "volumeattachments", "-o", "name"];
+    let mut shown = user.start(&[&listed[..], &["--watch", "--request-timeout=20s"]].concat())?;
+    let mut lines = shown.stdout()?.lines();
+    let attachment = lines.next().context("there is an attachment")??;
+    let about = user.run(&["get", &attachment, "-o", "jsonpath={.spec}"])?;
+    ensure!(
+        about.contains(ATTACHED) && about.contains("fixed"),
+        "{about}"
+    );
+    ensure!(driver.calls().is_empty(), "{:?}", driver.calls());
+    let _attacher = world.provisioner(ATTACHED)?;
+    user.wait("attached", "Running", "1/1")?;
+    user.wait_event(
+        "Normal SuccessfulAttachVolume attached: AttachVolume.Attach succeeded for volume \"fixed\" ",
+    )?;
+    let staged = driver.calls();
+    let staged = staged.first().context("it was asked")?;
+    let path = staged.attachment.get("path");
+    ensure!(
+        path.is_some_and(|path| attachment.ends_with(path)),
+        "{staged:?}"
+    );
+    let said = |field: &str| {
+        let path = format!("jsonpath={{.items[0].status.{field}}}");
+        user.run(&["get", "nodes", "-o", &path])
+    };
+    let unique = format!("kubernetes.io/csi/{ATTACHED}^one");
+    ensure!(said("volumesInUse")?.contains(&unique));
+    until("the node says what is attached", || {
+        Ok(said("volumesAttached")?.contains(&unique))
+    })?;
+    user.run(&["delete", "pod", "attached"])?;
+    user.run(&["wait", "--for=delete", &attachment, "--timeout=20s"])?;
+    ensure!(!said("volumesInUse")?.contains(&unique));
+    ensure!(
+        driver.asked("one").ends_with(&["NodeUnstageVolume".into()]),
+        "it was unstaged first"
+    );
+    user.run(&["delete", "pvc/data", "pv/fixed"])?;
     Ok(())
 }

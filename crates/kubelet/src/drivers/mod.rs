@@ -1,7 +1,9 @@
-//! Drivers of storage (CSI) on this node: what the API says of them ([`node`]), and what they are asked for Pods ([`volume`]).
+//! Drivers of storage (CSI) on this node: what the API says of them ([`node`]), what they are asked for Pods ([`volume`]), and which of
+//! their volumes are in use ([`in_use`]).
 //!
 //! One task hears of drivers that come and go. A driver that comes is told that it is registered once its CSINode says so.
 
+mod in_use;
 mod node;
 pub(crate) mod volume;
 
@@ -15,6 +17,8 @@ use ports::drivers::{Driver, DriverEvent};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
+
+pub(crate) use in_use::InUse;
 
 /// What the API has of a driver that is gone is tried to be removed again after this.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -36,6 +40,32 @@ pub(crate) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = follow => {}
+    }
+}
+
+/// Has drivers take back what they have mounted for a Pod.
+///
+/// # Errors
+/// What could not be taken back; it may be tried again.
+pub(crate) async fn take_back(agent: &Agent, uid: &str) -> Result<(), String> {
+    let Some(drivers) = &agent.drivers else {
+        return Ok(());
+    };
+    let had_some = drivers.unmount(uid).await.map_err(|e| e.to_string())?;
+    if had_some || agent.in_use.is_used_by(uid).await {
+        agent.in_use.release(agent, drivers.as_ref(), uid).await?;
+    }
+    Ok(())
+}
+
+/// Says of volumes that they are not in use any more which a dead agent has left: its Pods are all known now.
+pub(crate) async fn settle(agent: &Agent) {
+    let Some(drivers) = &agent.drivers else {
+        return;
+    };
+    while let Err(why) = agent.in_use.release(agent, drivers.as_ref(), "").await {
+        tracing::warn!("saying which volumes are in use: {why}");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) async fn set_up(agent: &Agent, pod: &Pod, name: &str, asked: Asked<'_
         let why = format!("{SPEAKER} mounter.SetupAt failed to check volume lifecycle mode: {why}");
         return failed(why);
     }
-    let attachment = match attachment(agent, &asked, driver.as_ref()).await {
+    let attachment = match attachment(agent, pod, &asked, driver.as_ref()).await {
         Ok(attachment) => attachment,
         Err(outcome) => return outcome,
     };
@@ -129,6 +129,7 @@ fn check_lifecycle(asked: &Asked<'_>, driver: Option<&CSIDriver>) -> Result<(), 
 /// What was said when the volume was attached to this node, if it has to be.
 async fn attachment(
     agent: &Agent,
+    pod: &Pod,
     asked: &Asked<'_>,
     driver: Option<&CSIDriver>,
 ) -> Result<BTreeMap<String, String>, Outcome> {
@@ -138,15 +139,21 @@ async fn attachment(
     let Some(csi) = source(volume).filter(|_| attach::is_required(driver)) else {
         return Ok(BTreeMap::new());
     };
-    let name = attach::name(&csi.volume_handle, &csi.driver, &agent.config.node_name);
-    let reference = ObjectRef::new(Kind::Attachment, &name);
-    let read = objects::read(&agent.client, "", vec![reference.clone()]).await;
-    let read = read.map_err(|error| {
+    let failed = |error: String| {
         let volume = asked.name();
         Outcome::Failed(format!(
             "MountVolume.WaitForAttach failed for volume {volume:?} : {error}"
         ))
-    })?;
+    };
+    // It is said before it is relied on that the volume stays.
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let unique = attach::unique_name(&csi.driver, &csi.volume_handle);
+    let held = agent.in_use.hold(agent, uid, &unique).await;
+    held.map_err(|error| failed(error.to_string()))?;
+    let name = attach::name(&csi.volume_handle, &csi.driver, &agent.config.node_name);
+    let reference = ObjectRef::new(Kind::Attachment, &name);
+    let read = objects::read(&agent.client, "", vec![reference.clone()]).await;
+    let read = read.map_err(failed)?;
     let found = read.get(&reference, true).ok().flatten();
     match found.and_then(Content::attachment).and_then(said) {
         Some(said) => Ok(said),

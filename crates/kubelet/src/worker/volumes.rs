@@ -11,6 +11,7 @@ use lifecycle::{Event, VolumesSeen, WorkerPhase};
 use super::Worker;
 use super::perform::later;
 use crate::agent::Agent;
+use crate::drivers;
 use crate::mounting::{self, SetUp};
 use crate::objects::{ObjectRef, Objects, Subscription};
 
@@ -26,9 +27,7 @@ const ATTACHING: SignedDuration = SignedDuration::from_secs(123);
 /// # Errors
 /// What could not be taken down; it may be tried again.
 pub(crate) async fn tear_down(agent: &Agent, uid: &str) -> Result<(), String> {
-    if let Some(drivers) = &agent.drivers {
-        drivers.unmount(uid).await.map_err(|e| e.to_string())?;
-    }
+    drivers::take_back(agent, uid).await?;
     agent.volumes.teardown(uid).await.map_err(|e| e.to_string())
 }
 

@@ -7,13 +7,12 @@ mod calls;
 mod records;
 mod registry;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use ports::drivers::{DriverError, DriverEvent, DriverVolume, Drivers};
-use ports::volumes::VolumeError;
 use tokio::sync::mpsc;
 
 use crate::ownership::{self, Access};
@@ -121,19 +120,23 @@ impl Drivers for LocalVolumes {
         Ok(request.pods.target)
     }
 
-    async fn unmount(&self, pod_uid: &str) -> Result<(), DriverError> {
-        let unreadable = |error: VolumeError| DriverError::Unpublish {
-            volume: String::new(),
-            why: error.to_string(),
-        };
+    async fn unmount(&self, pod_uid: &str) -> Result<bool, DriverError> {
         let (layout, uid) = (self.layout.clone(), pod_uid.to_owned());
         let found = blocking(move || records::of_pod(&layout, &uid)).await;
-        for (place, record) in found.map_err(unreadable)? {
+        let found = found.map_err(DriverError::Records)?;
+        let had_some = !found.is_empty();
+        for (place, record) in found {
             let turn = self.drivers.turn(&record.driver, &record.handle);
             let _turn = turn.lock().await;
             self.take_back(pod_uid, &place, &record).await?;
         }
-        Ok(())
+        Ok(had_some)
+    }
+
+    async fn mounted(&self) -> Result<BTreeSet<(String, String)>, DriverError> {
+        let layout = self.layout.clone();
+        let all = blocking(move || records::all(&layout)).await;
+        all.map_err(DriverError::Records)
     }
 }
 

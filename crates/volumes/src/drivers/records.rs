@@ -7,6 +7,7 @@
 //!
 //! A record is there before the driver is asked, and until all of it was taken back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -150,6 +151,16 @@ pub(super) fn of_pod(layout: &Layout, uid: &str) -> Result<Vec<(Place, Record)>,
     }
     found.sort_by(|a, b| a.0.directory.cmp(&b.0.directory));
     Ok(found)
+}
+
+/// What drivers were asked for all Pods: drivers and handles.
+pub(super) fn all(layout: &Layout) -> Result<BTreeSet<(String, String)>, VolumeError> {
+    let mut all = BTreeSet::new();
+    for uid in layout.pods()? {
+        let records = of_pod(layout, &uid)?.into_iter();
+        all.extend(records.map(|(_, record)| (record.driver, record.handle)));
+    }
+    Ok(all)
 }
 
 /// Whether another Pod uses a volume.
