@@ -1,9 +1,9 @@
 //! What is behind the claims that a Pod's volumes name (upstream's desired_state_of_world_populator).
 
+use std::path::PathBuf;
+
 use api::storage::CLAIM_PROTECTION;
-use k8s_openapi::api::core::v1::{
-    HostPathVolumeSource, PersistentVolume, PersistentVolumeClaim, Volume,
-};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
@@ -16,6 +16,8 @@ pub(crate) enum Found<'v> {
     Itself(&'v Volume),
     /// The volume as a Pod would have it that does not ask for it by a claim.
     Behind(Box<Volume>),
+    /// A directory of the node that is a volume of the cluster, and whether the Pod only reads it.
+    Local(PathBuf, bool),
     /// One that a driver mounts.
     Driven(Asked<'v>),
 }
@@ -53,13 +55,10 @@ pub(crate) async fn resolved<'v>(
             "failed to fetch PV {named} from API server: {error}"
         ))
     })?;
-    let behind = behind(&volume.name, claim, &found).map_err(failed)?;
-    if found.spec.as_ref().is_some_and(|spec| spec.csi.is_some()) {
-        let asked = volume.persistent_volume_claim.as_ref();
-        let is_read_only = asked.is_some_and(|asked| asked.read_only == Some(true));
-        return Ok(Found::Driven(Asked::Claimed(Box::new(found), is_read_only)));
-    }
-    Ok(Found::Behind(Box::new(behind)))
+    check_held(claim, &found).map_err(failed)?;
+    let asked = volume.persistent_volume_claim.as_ref();
+    let is_read_only = asked.is_some_and(|asked| asked.read_only == Some(true));
+    Ok(behind(&volume.name, found, is_read_only))
 }
 
 /// The claim, if it has a volume.
@@ -88,12 +87,8 @@ fn bound<'c>(
     }
 }
 
-/// A volume of the same source, where that is one of this node.
-fn behind(
-    name: &str,
-    claim: &PersistentVolumeClaim,
-    found: &PersistentVolume,
-) -> Result<Volume, String> {
+/// Whether a volume is the claim's.
+fn check_held(claim: &PersistentVolumeClaim, found: &PersistentVolume) -> Result<(), String> {
     let spec = found.spec.as_ref();
     let named = found.metadata.name.as_deref().unwrap_or_default();
     let Some(held) = spec.and_then(|s| s.claim_ref.as_ref()) else {
@@ -108,19 +103,23 @@ fn behind(
             "found PV object {named} but its pv.Spec.ClaimRef.UID {theirs} does not point to claim.UID {ours}"
         ));
     }
-    let local = spec.and_then(|s| s.local.as_ref());
-    let host_path = spec.and_then(|s| s.host_path.clone());
-    let of_local = || {
-        local.map(|local| HostPathVolumeSource {
-            path: local.path.clone(),
-            type_: Some("Directory".into()),
-        })
-    };
-    Ok(Volume {
+    Ok(())
+}
+
+/// What is to be mounted of a volume of the cluster.
+fn behind(name: &str, found: PersistentVolume, is_read_only: bool) -> Found<'static> {
+    let spec = found.spec.as_ref();
+    if spec.is_some_and(|spec| spec.csi.is_some()) {
+        return Found::Driven(Asked::Claimed(Box::new(found), is_read_only));
+    }
+    if let Some(local) = spec.and_then(|s| s.local.as_ref()) {
+        return Found::Local(local.path.clone().into(), is_read_only);
+    }
+    Found::Behind(Box::new(Volume {
         name: name.to_owned(),
-        host_path: host_path.or_else(of_local),
+        host_path: spec.and_then(|s| s.host_path.clone()),
         ..Volume::default()
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -178,11 +177,15 @@ mod tests {
         for (spec, expected) in [
             (
                 json!({"claimRef": held, "hostPath": {"path": "/a", "type": "Directory"}}),
-                Ok(directory.clone()),
+                Ok(directory),
             ),
             (
                 json!({"claimRef": held, "local": {"path": "/a"}}),
-                Ok(directory),
+                Ok(json!("local /a")),
+            ),
+            (
+                json!({"claimRef": held, "csi": {"driver": "d", "volumeHandle": "h"}}),
+                Ok(json!("driven")),
             ),
             (
                 json!({"claimRef": held, "nfs": {"server": "s", "path": "/p"}}),
@@ -202,11 +205,16 @@ mod tests {
             ),
         ] {
             let volume = json!({"metadata": {"name": "v"}, "spec": spec});
-            let volume = serde_json::from_value(volume).expect("a volume");
-            let found = behind("data", &claim(json!({})), &volume);
-            let found = found.map(|found| {
-                assert_eq!(found.name, "data");
-                serde_json::to_value(found.host_path).expect("JSON")
+            let volume: PersistentVolume = serde_json::from_value(volume).expect("a volume");
+            let held = check_held(&claim(json!({})), &volume);
+            let found = held.map(|()| match behind("data", volume, true) {
+                Found::Behind(found) => {
+                    assert_eq!(found.name, "data");
+                    serde_json::to_value(found.host_path).expect("JSON")
+                }
+                Found::Local(path, true) => json!(format!("local {}", path.display())),
+                Found::Driven(Asked::Claimed(_, true)) => json!("driven"),
+                _ => panic!("a volume of no Pod's own"),
             });
             assert_eq!(found, expected.map_err(str::to_owned));
         }

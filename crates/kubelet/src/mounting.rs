@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use ports::volumes::VolumeSpec;
 
 use crate::agent::Agent;
 use crate::claims::{self, Found};
@@ -160,12 +161,19 @@ async fn place(
             &*behind
         }
         Found::Driven(asked) => return volume::set_up(agent, source.pod, name, asked).await,
+        Found::Local(path, is_read_only) => {
+            let local = sources::local(source.pod, path, is_read_only);
+            return ensured(agent, uid, name, &local).await;
+        }
     };
-    let ensured = match sources::spec(own, source, read, tokens) {
-        Ok(spec) => agent.volumes.ensure(uid, name, &spec).await,
-        Err(error) => return Outcome::Failed(failed(name, &error).1),
-    };
-    match ensured {
+    match sources::spec(own, source, read, tokens) {
+        Ok(spec) => ensured(agent, uid, name, &spec).await,
+        Err(error) => Outcome::Failed(failed(name, &error).1),
+    }
+}
+
+async fn ensured(agent: &Agent, uid: &str, name: &str, spec: &VolumeSpec) -> Outcome {
+    match agent.volumes.ensure(uid, name, spec).await {
         Ok(path) => Outcome::There(path),
         Err(error) => Outcome::Failed(failed(name, &error.to_string()).1),
     }

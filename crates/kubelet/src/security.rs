@@ -61,6 +61,13 @@ pub(crate) fn fs_group(pod: &Pod) -> Option<u32> {
         .and_then(|g| u32::try_from(g).ok())
 }
 
+/// Whether what is at the top of a volume says that its files were given to the group before (`fsGroupChangePolicy`).
+pub(crate) fn trusts_root(pod: &Pod) -> bool {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let policy = context.and_then(|c| c.fs_group_change_policy.as_deref());
+    policy == Some("OnRootMismatch")
+}
+
 fn id_of(id: i64, field: &str) -> Result<u32, String> {
     u32::try_from(id).map_err(|_| format!("{field} {id} is out of range"))
 }

@@ -273,6 +273,15 @@ pub(crate) fn spec(
     Err("no volume plugin matched".into())
 }
 
+/// A directory of the node that is a volume of the cluster. Files of one that is only read are left alone.
+pub(crate) fn local(pod: &Pod, path: PathBuf, is_read_only: bool) -> VolumeSpec {
+    VolumeSpec::Local {
+        path,
+        fs_group: security::fs_group(pod).filter(|_| !is_read_only),
+        trusts_root: security::trusts_root(pod),
+    }
+}
+
 fn empty_dir(
     empty: &EmptyDirVolumeSource,
     source: &Source<'_>,

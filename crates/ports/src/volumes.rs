@@ -25,6 +25,15 @@ pub enum VolumeSpec {
         /// What must be there, or be made.
         kind: HostPathKind,
     },
+    /// A directory of the node that is a volume of the cluster (`local`).
+    Local {
+        /// The directory.
+        path: PathBuf,
+        /// Group its files are given to when the Pod begins to use it (`fsGroup`).
+        fs_group: Option<u32>,
+        /// What is at the top of it says whether that was done before (`fsGroupChangePolicy: OnRootMismatch`).
+        trusts_root: bool,
+    },
     /// Files whose contents are known (configMap, secret, downwardAPI, projected), replaced as one by a `..data` link.
     Files {
         /// Relative path to contents.

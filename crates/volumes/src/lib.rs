@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ports::clock::Clock;
-use ports::volumes::{Space, VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{HostPathKind, Space, VolumeError, VolumeSpec, Volumes};
 
 pub use crate::directories::LocalDirectories;
 use crate::layout::Layout;
@@ -90,6 +90,7 @@ impl Volumes for LocalVolumes {
             spec.clone(),
             self.clock.now(),
         );
+        let is_new = self.place(pod_uid, volume).is_none();
         let place = blocking(move || {
             layout.pod(&uid)?;
             match &spec {
@@ -104,6 +105,17 @@ impl Volumes for LocalVolumes {
                     *fs_group,
                 ),
                 VolumeSpec::HostPath { path, kind } => host_path::ensure(path, *kind),
+                VolumeSpec::Local {
+                    path,
+                    fs_group,
+                    trusts_root,
+                } => {
+                    let place = host_path::ensure(path, HostPathKind::Directory)?;
+                    if let Some(group) = fs_group.filter(|_| is_new) {
+                        ownership::give_tree(&place, group, *trusts_root)?;
+                    }
+                    Ok(place)
+                }
                 VolumeSpec::Files {
                     files,
                     memory,

@@ -71,9 +71,13 @@ fn give_below(directory: &File, group: u32, access: Access) -> std::io::Result<(
     Ok(())
 }
 
-/// Whether the top of a tree looks as [`give_to_group`] leaves it (`fsGroupChangePolicy: OnRootMismatch`).
-pub(crate) fn is_of_group(path: &Path, group: u32) -> Result<bool, VolumeError> {
+/// Gives a tree that outlives Pods to a group, unless its top looks as that leaves it and is to be trusted
+/// (`fsGroupChangePolicy: OnRootMismatch`).
+pub(crate) fn give_tree(path: &Path, group: u32, trusts_root: bool) -> Result<(), VolumeError> {
     let meta =
         std::fs::symlink_metadata(path).map_err(io(|| format!("stat {}", path.display())))?;
-    Ok(meta.gid() == group && meta.mode() & 0o2770 == 0o2770)
+    if trusts_root && meta.gid() == group && meta.mode() & 0o2770 == 0o2770 {
+        return Ok(());
+    }
+    give_to_group(path, group, Access::ReadWrite)
 }

@@ -92,6 +92,51 @@ async fn volumes_are_made_updated_and_taken_down() {
 }
 
 #[tokio::test]
+async fn local_volumes_are_given_to_groups() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = LocalVolumes::new(root.path().join("kubelet"), Arc::new(SystemClock));
+    let path = root.path().join("disk");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("file"), "x").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", path.join("link")).unwrap();
+    let outside = std::fs::metadata("/etc/hostname")
+        .map(|m| (m.gid(), m.mode()))
+        .ok();
+    let group_of = |path: &Path| std::fs::symlink_metadata(path).unwrap().gid();
+    for (pod, group, trusts_root, expected) in [
+        ("a", None, false, 0),
+        ("b", Some(7), true, 7),
+        ("c", Some(8), false, 8),
+    ] {
+        let local = VolumeSpec::Local {
+            path: path.clone(),
+            fs_group: group,
+            trusts_root,
+        };
+        assert_eq!(volumes.ensure(pod, "v", &local).await.unwrap(), path);
+        assert_eq!(group_of(&path.join("file")), expected, "{pod}");
+        assert_eq!(group_of(&path.join("link")), expected, "{pod}");
+        std::fs::write(path.join(pod), "x").unwrap();
+        std::os::unix::fs::lchown(path.join(pod), None, Some(0)).unwrap();
+        // What the Pod does with it later is its own business, and what is at the top tells the next.
+        for next in [pod, "next"] {
+            let again = VolumeSpec::Local {
+                path: path.clone(),
+                fs_group: group,
+                trusts_root: next != pod,
+            };
+            volumes.ensure(next, "v", &again).await.unwrap();
+            assert_eq!(group_of(&path.join(pod)), 0, "{next}");
+        }
+        volumes.teardown("next").await.unwrap();
+    }
+    let still = std::fs::metadata("/etc/hostname")
+        .map(|m| (m.gid(), m.mode()))
+        .ok();
+    assert_eq!(outside, still, "links are not followed");
+}
+
+#[tokio::test]
 async fn host_paths_are_checked_in_upstreams_words() {
     let root = tempfile::tempdir().unwrap();
     let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));

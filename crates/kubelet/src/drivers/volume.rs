@@ -317,7 +317,6 @@ fn access_mode(spec: &PersistentVolumeSpec) -> AccessMode {
 /// To whom files are to belong. Unless the driver's policy says so, only files on a file system of its own for one node do.
 fn fs_group(pod: &Pod, driver: Option<&CSIDriver>, is_own: bool) -> Option<FsGroup> {
     let policy = driver.and_then(|driver| driver.spec.fs_group_policy.as_deref());
-    let context = pod.spec.as_ref()?.security_context.as_ref()?;
     Some(FsGroup {
         gid: security::fs_group(pod)?,
         is_given: match policy {
@@ -325,7 +324,7 @@ fn fs_group(pod: &Pod, driver: Option<&CSIDriver>, is_own: bool) -> Option<FsGro
             Some("File") => true,
             _ => is_own,
         },
-        trusts_root: context.fs_group_change_policy.as_deref() == Some("OnRootMismatch"),
+        trusts_root: security::trusts_root(pod),
     })
 }
 

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use ports::drivers::{DriverError, DriverEvent, DriverVolume, Drivers};
 use tokio::sync::mpsc;
 
-use crate::ownership::{self, Access};
+use crate::ownership;
 use crate::{LocalVolumes, blocking};
 use calls::{Capabilities, Endpoint, is_final};
 use records::{Place, Record};
@@ -290,12 +290,7 @@ impl Request<'_> {
             .filter(|group| group.is_given && !can.gives_to_group && !self.volume.is_read_only);
         let Some(group) = group else { return Ok(()) };
         let target = self.pods.target.clone();
-        let given = blocking(move || {
-            if group.trusts_root && ownership::is_of_group(&target, group.gid)? {
-                return Ok(());
-            }
-            ownership::give_to_group(&target, group.gid, Access::ReadWrite)
-        });
+        let given = blocking(move || ownership::give_tree(&target, group.gid, group.trusts_root));
         given.await.map_err(|error| {
             let why = format!(
                 "applyFSGroup failed for vol {}: {error}",
