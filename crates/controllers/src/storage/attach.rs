@@ -19,6 +19,7 @@ use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -143,6 +144,7 @@ impl Known {
                 .filter_map(|(key, needs)| Some((key, needs.as_ref()?)))
                 .collect(),
             nodes: by_name(&self.nodes),
+            digest: |bytes| Sha256::digest(bytes).to_vec(),
         }
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use kube::Api;
 use ports::drivers::{AccessMode, DriverVolume, FsGroup};
+use sha2::{Digest, Sha256};
 
 use crate::agent::Agent;
 use crate::objects::{self, Content, Kind, ObjectRef};
@@ -20,6 +21,8 @@ use crate::security;
 const SPEAKER: &str = "kubernetes.io/csi:";
 /// What says who may use a volume (`podInfoOnMount`).
 const INFO: &str = "csi.storage.k8s.io";
+
+const DIGEST: attach::Digest = |bytes| Sha256::digest(bytes).to_vec();
 
 /// A Pod's volume of a driver.
 pub(crate) enum Asked<'v> {
@@ -150,7 +153,8 @@ async fn attachment(
     let unique = attach::unique_name(&csi.driver, &csi.volume_handle);
     let held = agent.in_use.hold(agent, uid, &unique).await;
     held.map_err(|error| failed(error.to_string()))?;
-    let name = attach::name(&csi.volume_handle, &csi.driver, &agent.config.node_name);
+    let node = &agent.config.node_name;
+    let name = attach::name(DIGEST, &csi.volume_handle, &csi.driver, node);
     let reference = ObjectRef::new(Kind::Attachment, &name);
     let read = objects::read(&agent.client, "", vec![reference.clone()]).await;
     let read = read.map_err(failed)?;
@@ -288,7 +292,7 @@ fn inline(pod: &Pod, volume: &Volume, driver: Option<&CSIDriver>) -> Option<Driv
     Some(DriverVolume {
         name: volume.name.clone(),
         driver: csi.driver.clone(),
-        handle: attach::inline_handle(uid, &volume.name),
+        handle: attach::inline_handle(DIGEST, uid, &volume.name),
         is_ephemeral: true,
         access_mode: AccessMode::ReadWriteOnce,
         fs_group: fs_group(pod, driver, !fs_type.is_empty()),
@@ -370,6 +374,14 @@ mod tests {
     fn volume(spec: Value) -> PersistentVolume {
         let volume = json!({"metadata": {"name": "pv"}, "spec": spec});
         serde_json::from_value(volume).expect("a volume")
+    }
+
+    #[test]
+    fn names_are_as_upstream_makes_them() {
+        // printf %s abc | sha256sum
+        let expected = "csi-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(attach::name(DIGEST, "a", "b", "c"), expected);
+        assert_eq!(attach::inline_handle(DIGEST, "a", "bc"), expected);
     }
 
     #[test]
