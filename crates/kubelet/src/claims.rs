@@ -56,6 +56,7 @@ pub(crate) async fn resolved<'v>(
         ))
     })?;
     check_held(claim, &found).map_err(failed)?;
+    check_mode(&volume.name, &found)?;
     let asked = volume.persistent_volume_claim.as_ref();
     let is_read_only = asked.is_some_and(|asked| asked.read_only == Some(true));
     Ok(behind(&volume.name, found, is_read_only))
@@ -104,6 +105,17 @@ fn check_held(claim: &PersistentVolumeClaim, found: &PersistentVolume) -> Result
         ));
     }
     Ok(())
+}
+
+/// Whether a volume of the cluster can be mounted: a block device is none.
+fn check_mode(name: &str, found: &PersistentVolume) -> Result<(), String> {
+    let spec = found.spec.as_ref();
+    match spec.and_then(|s| s.volume_mode.as_deref()) {
+        None | Some("Filesystem") => Ok(()),
+        Some(mode) => Err(format!(
+            "volume {name} has volumeMode {mode}, but is specified in volumeMounts"
+        )),
+    }
 }
 
 /// What is to be mounted of a volume of the cluster.
@@ -168,6 +180,20 @@ mod tests {
         }
         let none = "failed to fetch PVC from API server: persistentvolumeclaims \"c\" not found";
         assert_eq!(bound("c", None).err().as_deref(), Some(none));
+    }
+
+    #[test]
+    fn block_devices_are_not_mounted() {
+        let why = "volume data has volumeMode Block, but is specified in volumeMounts";
+        for (spec, expected) in [
+            (json!({}), Ok(())),
+            (json!({"volumeMode": "Filesystem"}), Ok(())),
+            (json!({"volumeMode": "Block"}), Err(why.to_owned())),
+        ] {
+            let volume = json!({"metadata": {"name": "v"}, "spec": spec});
+            let volume = serde_json::from_value(volume).expect("a volume");
+            assert_eq!(check_mode("data", &volume), expected);
+        }
     }
 
     #[test]
