@@ -2,6 +2,7 @@
 //! [`crate::validate_create`] and fill `clusterIP`, `clusterIPs`, `ipFamilies`, `ipFamilyPolicy`, `nodePort` and
 //! `healthCheckNodePort`.
 
+mod family;
 mod validate;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::view::{self, dig, get, is_zero, list, same, text};
 use crate::{Rules, Subresource};
+
+pub use family::settle_families;
 
 pub(crate) const RULES: Rules = Rules {
     namespaced: Some(true),

@@ -147,6 +147,11 @@ fn session_affinity(spec: &At<'_>) -> ErrorList {
     errors
 }
 
+/// Whether addresses, families and their policy fit each other.
+pub(super) fn cluster_addresses(object: &Value, old: Option<&Value>) -> ErrorList {
+    cluster_ips(&At::field(object, "spec"), old)
+}
+
 fn cluster_ips(spec: &At<'_>, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     if spec.get("type").text() == "ExternalName" {
