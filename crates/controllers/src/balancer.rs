@@ -5,7 +5,7 @@
 //! has the port; when that Service is gone, the next has it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use events::{Recorder, Words};
@@ -26,6 +26,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What matters of a Service that is to be balanced here.
 #[derive(Debug, Clone, PartialEq)]
 struct Balanced {
+    /// Families it has addresses of, as the API names them.
+    families: Vec<String>,
     created: Option<Timestamp>,
     uid: Option<String>,
     ports: BTreeSet<Port>,
@@ -64,7 +66,7 @@ pub(crate) async fn run(client: Client, recorder: &Recorder, shutdown: Cancellat
                 Err(error) => tracing::warn!(%error, "watching Services"),
             },
             Some(event) = nodes.next() => match event {
-                Ok(event) => drop(addresses.hear(event, |node| address(&node))),
+                Ok(event) => drop(addresses.hear(event, |node| addresses_of(&node))),
                 Err(error) => tracing::warn!(%error, "watching nodes"),
             },
             () = tokio::time::sleep(AGAIN), if again => {}
@@ -85,6 +87,7 @@ impl Balanced {
             .as_ref()
             .and_then(|s| s.load_balancer.as_ref());
         Some(Balanced {
+            families: spec.ip_families.clone().unwrap_or_default(),
             created: service.metadata.creation_timestamp.as_ref().map(|t| t.0),
             uid: service.metadata.uid.clone(),
             ports: ports.map(|p| (p.port, protocol(&p.protocol))).collect(),
@@ -93,11 +96,38 @@ impl Balanced {
     }
 }
 
-/// The address others reach a node by.
-fn address(node: &Node) -> Option<Ipv4Addr> {
-    let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let mut internal = addresses.iter().filter(|a| a.type_ == "InternalIP");
-    internal.find_map(|address| address.address.parse().ok())
+impl Balanced {
+    /// Where it is reached: at an address of the node for each of its families.
+    fn ingress_at(&self, node: &[IpAddr]) -> Vec<LoadBalancerIngress> {
+        let of = |family: &String| {
+            let is_v6 = family == "IPv6";
+            node.iter().find(move |ip| ip.is_ipv6() == is_v6)
+        };
+        let addresses = self.families.iter().filter_map(of);
+        let points = addresses.map(|ip| LoadBalancerIngress {
+            ip: Some(ip.to_string()),
+            ip_mode: Some("VIP".into()),
+            ..LoadBalancerIngress::default()
+        });
+        points.collect()
+    }
+}
+
+/// The addresses others reach a node by, one of a family.
+fn addresses_of(node: &Node) -> Vec<IpAddr> {
+    let status = node.status.as_ref();
+    let all = status.and_then(|status| status.addresses.as_ref());
+    let internal = all
+        .into_iter()
+        .flatten()
+        .filter(|a| a.type_ == "InternalIP");
+    let mut found: Vec<IpAddr> = Vec::new();
+    for ip in internal.filter_map(|address| address.address.parse::<IpAddr>().ok()) {
+        if found.iter().all(|known| known.is_ipv6() != ip.is_ipv6()) {
+            found.push(ip);
+        }
+    }
+    found
 }
 
 /// Who has to wait for another.
@@ -127,10 +157,11 @@ async fn settle(
     client: &Client,
     recorder: &Recorder,
     services: &mut Mirror<Option<Balanced>>,
-    nodes: &Mirror<Option<Ipv4Addr>>,
+    nodes: &Mirror<Vec<IpAddr>>,
     known: &mut BTreeMap<Key, Taken>,
 ) -> bool {
-    let node = nodes.iter().find_map(|(_, address)| *address);
+    let mut nodes_known = nodes.iter().map(|(_, addresses)| addresses);
+    let node = nodes_known.find(|addresses| !addresses.is_empty());
     let (true, Some(node)) = (services.is_synced() && nodes.is_synced(), node) else {
         return false;
     };
@@ -142,14 +173,10 @@ async fn settle(
     let mut again = false;
     for (key, mut service) in all {
         let taken = waiting.get(&key);
-        let mut ingress = Vec::new();
-        if taken.is_none() {
-            ingress.push(LoadBalancerIngress {
-                ip: Some(node.to_string()),
-                ip_mode: Some("VIP".into()),
-                ..LoadBalancerIngress::default()
-            });
-        }
+        let ingress = match taken {
+            None => service.ingress_at(node),
+            Some(_) => Vec::new(),
+        };
         if let Some(taken) = taken.filter(|taken| known.get(&key) != Some(*taken)) {
             recorder.record(reference(&key, &service), refusal(taken));
         }
@@ -266,13 +293,26 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_reached_by_its_internal_address() {
+    fn a_service_is_reached_by_the_nodes_internal_addresses_of_its_families() {
         let node = json!({"status": {"addresses": [
             {"type": "Hostname", "address": "here"}, {"type": "InternalIP", "address": "fd00::1"},
             {"type": "InternalIP", "address": "192.0.2.1"}, {"type": "ExternalIP", "address": "192.0.2.2"},
         ]}});
         let node: Node = serde_json::from_value(node).expect("a Node");
-        assert_eq!(address(&node), Some(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(address(&Node::default()), None);
+        let node = addresses_of(&node);
+        let shown: Vec<String> = node.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["fd00::1", "192.0.2.1"]);
+        assert_eq!(addresses_of(&Node::default()), [] as [IpAddr; 0]);
+        for (families, expected) in [
+            (json!(["IPv4"]), "192.0.2.1"),
+            (json!(["IPv6", "IPv4"]), "fd00::1 192.0.2.1"),
+            (json!(["IPv4", "IPv6"]), "192.0.2.1 fd00::1"),
+        ] {
+            let service = service("01", &[80], json!({"ipFamilies": families}));
+            let service = Balanced::of(&service).expect("is balanced");
+            let points = service.ingress_at(&node).into_iter();
+            let ips: Vec<String> = points.filter_map(|point| point.ip).collect();
+            assert_eq!(ips.join(" "), expected);
+        }
     }
 }
