@@ -20,6 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         advertise: None,
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 16).ok_or("service range")?,
+        second_service_range: None,
         name_server: None,
         cluster_domain: "cluster.local".into(),
     };

@@ -1,7 +1,7 @@
 //! The objects every cluster has: the first namespaces, the system's priority classes, the ServiceCIDR of the range of Services, and
 //! Service, Endpoints and EndpointSlice `default/kubernetes` and `kube-system/kube-dns`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use admission::priority::SYSTEM_CLASSES;
@@ -20,7 +20,7 @@ use crate::server::Inner;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Which address of the range of Services is the name server's, if nobody has it, as kubeadm chooses.
-const NAME_SERVER: u32 = 10;
+const NAME_SERVER: u128 = 10;
 const SERVICE_CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 /// Keeps the controller of mirrors away from Endpoints whose slices are made here.
 const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
@@ -75,15 +75,16 @@ async fn kubernetes(router: &Router, config: &Config) -> Result<(), StatusError>
     endpoints(router, "default", "kubernetes", advertise.ip(), &ports).await
 }
 
-/// The range of Services as an object, ready as upstream's server makes it, and with the finalizer of upstream's controller: there are
+/// The ranges of Services as an object, ready as upstream's server makes it, and with the finalizer of upstream's controller: there are
 /// always Services with addresses of it. Its network cannot change, so a range of another size is another object.
 async fn service_cidr(router: &Router, inner: &Inner) -> Result<(), StatusError> {
     let path = format!("{SERVICE_CIDRS}/kubernetes");
-    let range = inner.config.service_range.to_string();
+    let ranges = inner.config.service_ranges();
+    let ranges: Vec<String> = ranges.map(|range| range.to_string()).collect();
     let object = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-        "spec": {"cidrs": [range]},
+        "spec": {"cidrs": ranges},
     });
     let mut made = match send(router, Method::GET, &path, &Value::Null).await {
         Ok(found) if found["spec"] == object["spec"] => found,
@@ -173,7 +174,7 @@ async fn endpoints(
     let path = format!("/api/v1/namespaces/{namespace}/endpoints");
     keep(router, &path, &endpoints).await?;
     let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": if ip.is_ipv6() { "IPv6" } else { "IPv4" },
         "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
         "endpoints": [{"addresses": [ip.to_string()], "conditions": {"ready": true}}],
         "ports": ports,
@@ -183,15 +184,21 @@ async fn endpoints(
 }
 
 /// The address of a Service; none if it does not exist or has none.
-pub(crate) fn address(
-    store: &dyn RevisionedStore,
-    namespace: &str,
-    name: &str,
-) -> Option<Ipv4Addr> {
+pub(crate) fn address(store: &dyn RevisionedStore, namespace: &str, name: &str) -> Option<IpAddr> {
     let kind = api::resource::find("", "v1", "services")?;
     let entry = store.get(&kind.key(Some(namespace), Some(name)))?;
     let service: Value = serde_json::from_slice(&entry.value).ok()?;
     service["spec"]["clusterIP"].as_str()?.parse().ok()
+}
+
+/// The ranges of Services that were there at the last start, in order.
+pub(crate) fn service_ranges(store: &dyn RevisionedStore) -> Vec<String> {
+    let kind = api::resource::find("networking.k8s.io", "v1", "servicecidrs");
+    let entry = kind.and_then(|kind| store.get(&kind.key(None, Some("kubernetes"))));
+    let object = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
+    let ranges = object.map(|object| object["spec"]["cidrs"].clone());
+    let ranges = ranges.and_then(|ranges| serde_json::from_value(ranges).ok());
+    ranges.unwrap_or_default()
 }
 
 /// A Service keeps its address for good, so the range cannot move away from under the first of them.

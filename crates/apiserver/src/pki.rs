@@ -171,7 +171,7 @@ fn serving(config: &Config, now: Timestamp) -> Result<CertificateParams, rcgen::
     names.push(format!("kubernetes.default.svc.{}", config.cluster_domain));
     let mut addresses: Vec<IpAddr> = vec![
         "127.0.0.1".parse().unwrap_or(config.address.ip()),
-        IpAddr::V4(config.service_range.first()),
+        config.service_range.first(),
         config.address.ip(),
     ];
     addresses.extend(config.advertise.map(|a| a.ip()));

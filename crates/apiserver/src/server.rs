@@ -1,7 +1,7 @@
 //! The server as a whole: made from settings, store and clock; serves a listener until told to stop.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, RwLock};
@@ -114,12 +114,17 @@ impl ApiServer {
     }
 
     /// The address that the Service `kubernetes` has in this store: the first of the range of Services; none before the first start.
-    pub fn kubernetes_address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+    pub fn kubernetes_address(store: &dyn RevisionedStore) -> Option<IpAddr> {
         bootstrap::address(store, "default", "kubernetes")
     }
 
+    /// The ranges of Services in this store, as `ServiceCIDR` has them; none before the first start.
+    pub fn service_ranges(store: &dyn RevisionedStore) -> Vec<String> {
+        bootstrap::service_ranges(store)
+    }
+
     /// The address of the Service `kube-dns`; none where there is no name server.
-    pub fn dns_address(store: &dyn RevisionedStore) -> Option<Ipv4Addr> {
+    pub fn dns_address(store: &dyn RevisionedStore) -> Option<IpAddr> {
         bootstrap::address(store, "kube-system", "kube-dns")
     }
 

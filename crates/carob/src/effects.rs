@@ -125,7 +125,7 @@ pub(crate) fn network_config(settings: &Settings) -> network::Config {
     network::Config {
         state_dir: settings.paths.network(),
         bridge: settings.bridge.clone(),
-        pod_range: settings.pod_range,
+        pod_ranges: settings.pod_ranges,
     }
 }
 

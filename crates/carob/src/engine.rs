@@ -1,6 +1,6 @@
 //! An engine: every component, wired to the others.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,7 +8,7 @@ use apiserver::{ApiServer, NameServer, ServiceRange, UserInfo};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::{WatchStreamExt, watcher};
-use network::Ipv4Range;
+use network::{IpRange, Ranges};
 use ports::clock::{Clock, SystemClock};
 use ports::network::{PodNetwork, Unready};
 use ports::runtime::{ContainerRuntime, Id, SandboxState};
@@ -26,8 +26,8 @@ use crate::settings::Settings;
 
 /// First argument of a process that is to be a Pod's pause.
 pub(crate) const PAUSE: &str = "pause";
-/// Fixed bits of the range of Services, unless told otherwise.
-const SERVICE_BITS: u8 = 16;
+/// Fixed bits of the range of Services, unless told otherwise; of IPv4 and of IPv6.
+const SERVICE_BITS: (u8, u8) = (16, 112);
 /// Whom this machine asks about names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Places kept ready for the next Pods.
@@ -193,7 +193,7 @@ struct Served {
     for_pods: Option<TcpListener>,
     name_server: dns::Sockets,
     /// Where Pods reach the name server.
-    cluster_dns: Option<Ipv4Addr>,
+    cluster_dns: Option<IpAddr>,
 }
 
 impl Served {
@@ -205,19 +205,19 @@ impl Served {
     ) -> anyhow::Result<Served> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // The addresses of Services are from the range of the first start, whatever is free by now.
-        let first = ApiServer::kubernetes_address(store.as_ref());
-        let kept = first.and_then(|first| Ipv4Range::new(first, SERVICE_BITS));
         let services = effects
             .network
-            .services(settings.service_range.or(kept))
+            .services(wanted_ranges(settings, store.as_ref()))
             .context("bring the network of Services up")?;
         let policies = effects
             .network
             .policies()
             .context("get ready for policies")?;
-        let gateway = effects.network.gateway();
+        let gateway = effects.network.gateways()[0];
         let advertise = SocketAddr::new(gateway, address.port());
-        let for_pods = match address.ip().is_unspecified() {
+        // Who listens everywhere in IPv6 listens in IPv4 as well, but not the other way round.
+        let is_everywhere = address.ip().is_unspecified();
+        let for_pods = match is_everywhere && (address.is_ipv6() || gateway.is_ipv4()) {
             true => None,
             false => Some(
                 TcpListener::bind(advertise)
@@ -228,7 +228,7 @@ impl Served {
         let name_server = dns::Sockets::bind(gateway)
             .await
             .with_context(|| format!("answer questions about names at {gateway}"))?;
-        let mut config = api_config(settings, address, advertise, services.range())?;
+        let mut config = api_config(settings, address, advertise, services.ranges())?;
         config.name_server = Some(NameServer {
             udp: name_server.udp_address(),
             tcp: name_server.tcp_address(),
@@ -251,6 +251,29 @@ impl Served {
             cluster_dns: ApiServer::dns_address(store.as_ref()),
         })
     }
+}
+
+/// The ranges of Services that are asked for; what is left open is as at the last start.
+fn wanted_ranges(settings: &Settings, store: &store::Store) -> Option<Ranges> {
+    let kept = kept_ranges(store);
+    let Some(asked) = settings.service_ranges else {
+        return kept;
+    };
+    let second = asked.secondary().or(kept.and_then(Ranges::secondary));
+    Ranges::new(asked.primary(), second).or(Some(asked))
+}
+
+/// The ranges of Services of the last start; before the engine wrote them down, there was one of the usual size.
+fn kept_ranges(store: &store::Store) -> Option<Ranges> {
+    let kept = ApiServer::service_ranges(store).join(",").parse().ok();
+    kept.or_else(|| {
+        let first = ApiServer::kubernetes_address(store)?;
+        let bits = match first.is_ipv4() {
+            true => SERVICE_BITS.0,
+            false => SERVICE_BITS.1,
+        };
+        IpRange::new(first, bits).map(Ranges::from)
+    })
 }
 
 /// Looks after the Pods that plugins attached, and follows where those are configured.
@@ -309,22 +332,26 @@ fn api_config(
     settings: &Settings,
     address: SocketAddr,
     advertise: SocketAddr,
-    services: Ipv4Range,
+    services: Ranges,
 ) -> anyhow::Result<apiserver::Config> {
+    let range = |range: IpRange| {
+        ServiceRange::new(range.base(), range.prefix())
+            .with_context(|| format!("{range} is no range for Services"))
+    };
     Ok(apiserver::Config {
         state_dir: settings.paths.state.join("pki"),
         address,
         advertise: Some(advertise),
         extra_addresses: Vec::new(),
-        service_range: ServiceRange::new(services.base(), services.prefix())
-            .with_context(|| format!("{services} is no range for Services"))?,
+        service_range: range(services.primary())?,
+        second_service_range: services.secondary().map(range).transpose()?,
         name_server: None,
         cluster_domain: settings.cluster_domain.clone(),
     })
 }
 
-fn dns_config(settings: &Settings, cluster_dns: Option<Ipv4Addr>) -> dns::Config {
-    let own = cluster_dns.map(|ip| SocketAddr::new(ip.into(), 53));
+fn dns_config(settings: &Settings, cluster_dns: Option<IpAddr>) -> dns::Config {
+    let own = cluster_dns.map(|ip| SocketAddr::new(ip, 53));
     dns::Config {
         domain: settings.cluster_domain.clone(),
         own: own.into_iter().collect(),
@@ -335,7 +362,7 @@ fn dns_config(settings: &Settings, cluster_dns: Option<Ipv4Addr>) -> dns::Config
 fn kubelet_config(
     settings: &Settings,
     host_ips: &[IpAddr],
-    cluster_dns: Option<Ipv4Addr>,
+    cluster_dns: Option<IpAddr>,
 ) -> kubelet::Config {
     let (state, agent) = (&settings.paths.state, &settings.agent);
     kubelet::Config {
@@ -344,7 +371,7 @@ fn kubelet_config(
         log_root: state.join("log/pods"),
         static_pod_path: agent.static_pod_path.clone(),
         cluster_domain: settings.cluster_domain.clone(),
-        cluster_dns: cluster_dns.into_iter().map(IpAddr::V4).collect(),
+        cluster_dns: cluster_dns.into_iter().collect(),
         max_pods: agent.max_pods,
         user_ids: node::user_ids(agent.max_pods),
         capacity: node::capacity(state),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
 use cli::{Global, UpArgs};
-use network::Ipv4Range;
+use network::{Family, Ranges};
 use serde::Deserialize;
 
 use crate::up;
@@ -32,8 +32,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) node_name: String,
     pub(crate) bridge: Option<String>,
-    pub(crate) pod_range: Option<Ipv4Range>,
-    pub(crate) service_range: Option<Ipv4Range>,
+    pub(crate) pod_ranges: Option<Ranges>,
+    pub(crate) service_ranges: Option<Ranges>,
     pub(crate) cluster_domain: String,
     /// Where networks of plugins are configured, absolute; `None` for the built-in network.
     pub(crate) cni_conf_dir: Option<PathBuf>,
@@ -165,21 +165,14 @@ impl Settings {
 
 /// What the file says, under defaults; the errors name the field.
 fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Settings> {
-    let pod_range = file.pod_range.as_deref().map(pod_range).transpose()?;
-    let service_range = file.service_range.as_deref();
-    let service_range = service_range.map(self::service_range).transpose()?;
-    if let (Some(pods), Some(services)) = (pod_range, service_range)
-        && pods.overlaps(services)
-    {
-        bail!("podRange {pods} and serviceRange {services} overlap");
-    }
+    let (pod_ranges, service_ranges) = ranges(&file)?;
     let agent = agent::Settings::check(&file)?;
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
         bridge: file.bridge,
-        pod_range,
-        service_range,
+        pod_ranges,
+        service_ranges,
         cluster_domain: domain(
             "clusterDomain",
             file.cluster_domain.unwrap_or_else(|| CLUSTER_DOMAIN.into()),
@@ -208,20 +201,49 @@ fn listen(text: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("listen: {text:?} is not an address and port such as {LISTEN}"))
 }
 
-fn pod_range(text: &str) -> anyhow::Result<Ipv4Range> {
-    let range: Ipv4Range = text.parse().context("podRange")?;
-    if !(8..=29).contains(&range.prefix()) {
-        bail!("podRange: {range} must have between 8 and 29 fixed bits");
+/// Where Pods and Services have their addresses. Both have those of the same families, in the same order; who names the ranges of
+/// one of them only leaves those of the other to the engine, unless they are not of IPv4 alone.
+fn ranges(file: &File) -> anyhow::Result<(Option<Ranges>, Option<Ranges>)> {
+    let lengths = |family| match family {
+        Family::V4 => 8..=29,
+        Family::V6 => 48..=125,
+    };
+    let pods = some_ranges("podRange", file.pod_range.as_deref(), lengths)?;
+    let lengths = |family| match family {
+        Family::V4 => 8..=30,
+        Family::V6 => 64..=126,
+    };
+    let services = some_ranges("serviceRange", file.service_range.as_deref(), lengths)?;
+    match (pods, services) {
+        (Some(pods), Some(services)) if pods.overlaps(services) => {
+            bail!("podRange {pods} and serviceRange {services} overlap")
+        }
+        (Some(pods), Some(services)) if !pods.families().eq(services.families()) => {
+            bail!(
+                "podRange {pods} and serviceRange {services} are not of the same families in the same order"
+            )
+        }
+        (None, Some(services)) if !services.families().eq([Family::V4]) => {
+            bail!("serviceRange: {services} needs a podRange of the same families")
+        }
+        both => Ok(both),
     }
-    Ok(range)
 }
 
-fn service_range(text: &str) -> anyhow::Result<Ipv4Range> {
-    let range: Ipv4Range = text.parse().context("serviceRange")?;
-    if !(8..=30).contains(&range.prefix()) {
-        bail!("serviceRange: {range} must have between 8 and 30 fixed bits");
+fn some_ranges(
+    field: &str,
+    text: Option<&str>,
+    lengths: impl Fn(Family) -> std::ops::RangeInclusive<u8>,
+) -> anyhow::Result<Option<Ranges>> {
+    let ranges: Option<Ranges> = text.map(str::parse).transpose().context(field.to_owned())?;
+    for range in ranges.into_iter().flat_map(Ranges::iter) {
+        let lengths = lengths(range.family());
+        if !lengths.contains(&range.prefix()) {
+            let (least, most) = (lengths.start(), lengths.end());
+            bail!("{field}: {range} must have between {least} and {most} fixed bits");
+        }
     }
-    Ok(range)
+    Ok(ranges)
 }
 
 /// A name that goes into DNS.
@@ -302,7 +324,7 @@ mod tests {
         assert_eq!(
             (
                 settings.listen.port(),
-                settings.pod_range.map(|r| r.to_string())
+                settings.pod_ranges.map(|r| r.to_string())
             ),
             (7000, Some("10.9.0.0/16".into()))
         );
@@ -337,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn ranges_are_of_one_family_or_of_both() {
+        let shown = |config| {
+            let settings = resolve(config).expect("resolves");
+            [settings.pod_ranges, settings.service_ranges].map(|ranges| {
+                let ranges = ranges.map(|ranges| ranges.to_string());
+                ranges.unwrap_or_default()
+            })
+        };
+        assert_eq!(shown(""), ["", ""]);
+        assert_eq!(shown("podRange: fd00:9::/64\n"), ["fd00:9::/64", ""]);
+        let both =
+            shown("podRange: 10.9.0.0/16, fd00:9::/64\nserviceRange: 10.8.0.0/16,fd00:8::/112\n");
+        assert_eq!(
+            both,
+            ["10.9.0.0/16,fd00:9::/64", "10.8.0.0/16,fd00:8::/112"]
+        );
+    }
+
+    #[test]
     fn the_agents_settings_have_upstreams_names() {
         let agent = |text| resolve(text).expect("resolves").agent;
         let plain = agent("");
@@ -365,6 +406,12 @@ mod tests {
             "podRange: 10.0.0.0/30\n",
             "serviceRange: 10.0.0.0/31\n",
             "serviceRange: nowhere\n",
+            "podRange: fd00::/40\n",
+            "podRange: 10.9.0.0/16,10.10.0.0/16\n",
+            "serviceRange: fd00::/48\n",
+            "serviceRange: 10.96.0.0/16,fd00::/112\n",
+            "podRange: fd00::/64\nserviceRange: 10.96.0.0/16\n",
+            "podRange: 10.9.0.0/16,fd00::/64\nserviceRange: fd01::/112,10.96.0.0/16\n",
             "nodeName: Bad_Name\n",
             "clusterDomain: a b\n",
             "cniConfDir: ''\n",

@@ -6,9 +6,9 @@ mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-pub use range::{Ipv4Range, RangeError};
+pub use range::{Family, IpRange, RangeError, Ranges, number, octets};
 
 /// A transport protocol with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,14 +56,30 @@ impl fmt::Display for Protocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
     /// This one.
-    Ip(Ipv4Addr),
-    /// Every address this machine has, but those of loopback. Written as `node`.
-    Node,
+    Ip(IpAddr),
+    /// Every address of a family this machine has, but those of loopback. Written as `node`, or `node6`.
+    Node(Family),
+}
+
+impl Address {
+    /// Of which family.
+    pub fn family(self) -> Family {
+        match self {
+            Address::Ip(ip) => Family::of(ip),
+            Address::Node(family) => family,
+        }
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        Address::Ip(ip)
+    }
 }
 
 impl From<Ipv4Addr> for Address {
     fn from(ip: Ipv4Addr) -> Self {
-        Address::Ip(ip)
+        Address::Ip(ip.into())
     }
 }
 
@@ -71,7 +87,8 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(ip) => ip.fmt(f),
-            Address::Node => f.write_str("node"),
+            Address::Node(Family::V4) => f.write_str("node"),
+            Address::Node(Family::V6) => f.write_str("node6"),
         }
     }
 }
@@ -96,8 +113,8 @@ impl fmt::Display for Front {
 /// Where the connections of a front go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redirect {
-    /// One of these by chance for each connection of the engine's Pods and of this machine.
-    pub backends: BTreeSet<SocketAddrV4>,
+    /// One of these by chance for each connection of the engine's Pods and of this machine. Of the front's family, as all addresses here.
+    pub backends: BTreeSet<SocketAddr>,
     /// Where the connections of everybody else go.
     pub outside: Outside,
     /// What becomes of connections while there is no backend at all.
@@ -105,7 +122,7 @@ pub struct Redirect {
     /// Seconds after a client's last connection within which it is sent where it was sent before.
     pub affinity: Option<u32>,
     /// If there are any, clients with other addresses get no answer.
-    pub sources: BTreeSet<Ipv4Range>,
+    pub sources: BTreeSet<IpRange>,
 }
 
 /// Where connections go that come neither from the engine's Pods nor from this machine.
@@ -117,7 +134,7 @@ pub enum Outside {
     /// Where all others go.
     Same,
     /// One of these. If there is none but there are backends for others, connections get no answer.
-    Only(BTreeSet<SocketAddrV4>),
+    Only(BTreeSet<SocketAddr>),
 }
 
 /// What becomes of a connection that nobody is there to serve.
@@ -132,7 +149,7 @@ pub enum Unserved {
 
 impl Redirect {
     /// Every backend, whoever is sent there.
-    pub fn all_backends(&self) -> BTreeSet<SocketAddrV4> {
+    pub fn all_backends(&self) -> BTreeSet<SocketAddr> {
         let mut all = self.backends.clone();
         if let Outside::Only(backends) = &self.outside {
             all.extend(backends);
@@ -208,9 +225,14 @@ mod tests {
         assert!(table.is_empty());
         assert_eq!(front(80).to_string(), "tcp/10.96.0.7/80");
         let node_port = Front {
-            address: Address::Node,
+            address: Address::Node(Family::V4),
             ..front(30080)
         };
         assert_eq!(node_port.to_string(), "tcp/node/30080");
+        let of_v6 = Front {
+            address: Address::Node(Family::V6),
+            ..node_port
+        };
+        assert_eq!(of_v6.to_string(), "tcp/node6/30080");
     }
 }

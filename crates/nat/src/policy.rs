@@ -1,9 +1,9 @@
 //! The words of traffic that is let through or not: what some Pods may receive and send. Plain values, no Kubernetes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::{Ipv4Range, Protocol};
+use crate::{IpRange, Protocol};
 
 /// Which way a connection goes, as a Pod sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,14 +46,14 @@ pub enum Peers {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Block {
     /// All of it.
-    pub range: Ipv4Range,
+    pub range: IpRange,
     /// What is left out.
-    pub except: BTreeSet<Ipv4Range>,
+    pub except: BTreeSet<IpRange>,
 }
 
 impl Block {
     /// Whether the address is in the block.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let is_out = self.except.iter().any(|range| range.contains(address));
         self.range.contains(address) && !is_out
     }
@@ -83,7 +83,7 @@ pub struct PortRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Door {
     /// Where.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Protocol of `port`.
     pub protocol: Protocol,
     /// Port, not 0.
@@ -116,13 +116,13 @@ pub struct Change {
     /// Rules; with those that go, all of their members and doors.
     pub rules: BTreeMap<RuleId, Turn<Rule>>,
     /// Whether somebody is a member now.
-    pub members: BTreeMap<(RuleId, Ipv4Addr), bool>,
+    pub members: BTreeMap<(RuleId, IpAddr), bool>,
     /// Whether somebody has a door now.
     pub doors: BTreeMap<(RuleId, Door), bool>,
     /// Groups of rules.
     pub groups: BTreeMap<GroupId, Turn<BTreeSet<RuleId>>>,
     /// Pods with what they were bound to, and what they are bound to now. A connection has to pass both ends.
-    pub pods: BTreeMap<Ipv4Addr, (Bonds, Bonds)>,
+    pub pods: BTreeMap<IpAddr, (Bonds, Bonds)>,
 }
 
 impl Change {

@@ -1,10 +1,10 @@
 //! Which endpoints traffic goes to.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use nat::Protocol;
+use nat::{Family, Protocol};
 
 /// The label with the name of a slice's Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -14,6 +14,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct Slice {
     /// Name of its Service.
     pub(crate) service: String,
+    family: Family,
     ports: Vec<Port>,
     endpoints: Vec<Target>,
 }
@@ -27,7 +28,7 @@ struct Port {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
-    address: Ipv4Addr,
+    address: IpAddr,
     node: String,
     rank: Rank,
 }
@@ -42,20 +43,23 @@ enum Rank {
 }
 
 impl Slice {
-    /// Looks at a slice; `None` for one that is nobody's or of another address family.
+    /// Looks at a slice; `None` for one that is nobody's or without addresses (`FQDN`).
     pub fn of(slice: &EndpointSlice) -> Option<Self> {
-        if slice.address_type != "IPv4" {
-            return None;
-        }
+        let family = match slice.address_type.as_str() {
+            "IPv4" => Family::V4,
+            "IPv6" => Family::V6,
+            _ => return None,
+        };
         let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
         Some(Slice {
             service: service.clone(),
+            family,
             ports: slice.ports.iter().flatten().filter_map(port).collect(),
             endpoints: slice
                 .endpoints
                 .iter()
                 .flatten()
-                .filter_map(target)
+                .filter_map(|endpoint| target(endpoint, family))
                 .collect(),
         })
     }
@@ -71,10 +75,11 @@ fn port(port: &EndpointPort) -> Option<Port> {
     })
 }
 
-fn target(endpoint: &Endpoint) -> Option<Target> {
+fn target(endpoint: &Endpoint, family: Family) -> Option<Target> {
+    // The others are the same endpoint again.
+    let address = endpoint.addresses.first()?.parse().ok();
     Some(Target {
-        // The others are the same endpoint again.
-        address: endpoint.addresses.first()?.parse().ok()?,
+        address: address.filter(|ip| Family::of(*ip) == family)?,
         node: endpoint.node_name.clone().unwrap_or_default(),
         rank: rank(endpoint)?,
     })
@@ -93,22 +98,24 @@ fn rank(endpoint: &Endpoint) -> Option<Rank> {
     }
 }
 
-/// Where traffic to a named port goes: the ready endpoints, if there is none those that are leaving. With `node` only those on it.
+/// Where traffic of a family to a named port goes: the ready endpoints, if there is none those that are leaving. With `node` only those on it.
 pub(crate) fn backends(
     slices: &[&Slice],
     port: &str,
     protocol: Protocol,
+    family: Family,
     node: Option<&str>,
-) -> BTreeSet<SocketAddrV4> {
-    let ranked: Vec<(Rank, SocketAddrV4)> = slices
+) -> BTreeSet<SocketAddr> {
+    let ranked: Vec<(Rank, SocketAddr)> = slices
         .iter()
+        .filter(|slice| slice.family == family)
         .flat_map(|slice| {
             let is_meant = move |p: &&Port| p.name == port && p.protocol == protocol;
             let ports = slice.ports.iter().filter(is_meant);
             ports.flat_map(|port| {
                 let here = |target: &&Target| node.is_none_or(|node| target.node == node);
                 let targets = slice.endpoints.iter().filter(here);
-                targets.map(|t| (t.rank, SocketAddrV4::new(t.address, port.number)))
+                targets.map(|t| (t.rank, SocketAddr::new(t.address, port.number)))
             })
         })
         .collect();

@@ -14,3 +14,23 @@ mod state;
 pub use endpoints::Slice;
 pub use service::{Traffic, redirects};
 pub use state::{Key, State};
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// The addresses a Pod reports, one of a family; in `podIP` alone where whoever reports knows no other.
+fn pod_ips(pod: &Pod) -> Vec<IpAddr> {
+    let Some(status) = &pod.status else {
+        return Vec::new();
+    };
+    let listed = status.pod_ips.iter().flatten().map(|of| &of.ip);
+    let all = status.pod_ip.iter().chain(listed);
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for ip in all.filter_map(|text| text.parse::<IpAddr>().ok()) {
+        if ips.iter().all(|known| known.is_ipv6() != ip.is_ipv6()) {
+            ips.push(ip);
+        }
+    }
+    ips
+}

@@ -1,11 +1,11 @@
 //! What the addresses and ports of a Service stand for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort, ServiceSpec};
-use nat::{Address, Front, Ipv4Range, Outside, Protocol, Redirect, Table, Unserved};
+use nat::{Address, Family, Front, IpRange, Outside, Protocol, Redirect, Table, Unserved};
 
 use crate::endpoints::{Slice, backends};
 
@@ -33,7 +33,7 @@ struct Way {
     /// It is for those outside the cluster, too.
     is_external: bool,
     /// Whom it is for (`loadBalancerSourceRanges`); everybody if that is empty.
-    sources: BTreeSet<Ipv4Range>,
+    sources: BTreeSet<IpRange>,
 }
 
 impl Traffic {
@@ -59,14 +59,14 @@ impl Traffic {
     }
 }
 
-/// What a Service is addressed by; what is no IPv4 address is left out.
+/// What a Service is addressed by. What is not of a family that it has a cluster address of is left out, as kube-proxy does.
 struct Addresses {
-    cluster: BTreeSet<Ipv4Addr>,
+    cluster: BTreeSet<IpAddr>,
     /// Those of others that lead here (`externalIPs`).
-    external: BTreeSet<Ipv4Addr>,
+    external: BTreeSet<IpAddr>,
     /// Those of a balancer that keeps the address connections are for.
-    balancer: BTreeSet<Ipv4Addr>,
-    sources: BTreeSet<Ipv4Range>,
+    balancer: BTreeSet<IpAddr>,
+    sources: BTreeSet<IpRange>,
 }
 
 impl Addresses {
@@ -78,15 +78,32 @@ impl Addresses {
         let keeps = |point: &&LoadBalancerIngress| point.ip_mode.as_deref() != Some("Proxy");
         let points = ingress.flatten().filter(keeps);
         let ranges = spec.load_balancer_source_ranges.iter().flatten();
+        let cluster: BTreeSet<IpAddr> = read(cluster.chain(spec.cluster_ips.iter().flatten()));
+        let is_served = |ip: &IpAddr| cluster.iter().any(|own| own.is_ipv6() == ip.is_ipv6());
+        let served = |mut ips: BTreeSet<IpAddr>| {
+            ips.retain(is_served);
+            ips
+        };
         Addresses {
-            cluster: read(cluster.chain(spec.cluster_ips.iter().flatten())),
-            external: read(spec.external_ips.iter().flatten()),
+            external: served(read(spec.external_ips.iter().flatten())),
             balancer: match spec.type_.as_deref() {
-                Some("LoadBalancer") => read(points.filter_map(|point| point.ip.as_ref())),
+                Some("LoadBalancer") => served(read(points.filter_map(|point| point.ip.as_ref()))),
                 _ => BTreeSet::new(),
             },
             sources: read(ranges),
+            cluster,
         }
+    }
+
+    /// Families of the cluster addresses.
+    fn families(&self) -> BTreeSet<Family> {
+        self.cluster.iter().map(|ip| Family::of(*ip)).collect()
+    }
+
+    /// The sources of a family. If all are of another, everybody is let in (upstream's kube-proxy has it so, too).
+    fn sources(&self, family: Family) -> BTreeSet<IpRange> {
+        let ranges = self.sources.iter().copied();
+        ranges.filter(|range| range.family() == family).collect()
     }
 }
 
@@ -115,15 +132,18 @@ fn fronts(addresses: &Addresses, port: &ServicePort) -> Vec<(Front, Way)> {
     };
     let all = BTreeSet::new;
     let at =
-        |ip: &Ipv4Addr, is_external, sources| front((*ip).into(), port.port, is_external, sources);
+        |ip: &IpAddr, is_external, sources| front((*ip).into(), port.port, is_external, sources);
     let cluster = addresses.cluster.iter().map(|ip| at(ip, false, all()));
     let external = addresses.external.iter().map(|ip| at(ip, true, all()));
     // An address that is both is the balancer's.
     let balancer = addresses.balancer.iter();
-    let balancer = balancer.map(|ip| at(ip, true, addresses.sources.clone()));
-    let node = port
-        .node_port
-        .map(|number| front(Address::Node, number, true, all()));
+    let balancer = balancer.map(|ip| at(ip, true, addresses.sources(Family::of(*ip))));
+    let families = port.node_port.map(|number| (addresses.families(), number));
+    let node = families.into_iter().flat_map(|(families, number)| {
+        let nodes = families.into_iter().map(Address::Node);
+        nodes.map(move |address| (address, number))
+    });
+    let node = node.map(|(address, number)| front(address, number, true, all()));
     let ways = cluster.chain(external).chain(balancer).chain(node);
     ways.flatten().collect()
 }
@@ -144,8 +164,9 @@ fn affinity(spec: &ServiceSpec) -> Option<u32> {
 /// `externalTrafficPolicy`. Where a policy leaves out every endpoint there is, connections get no answer.
 pub fn redirects(service: &Traffic, slices: &[&Slice], node: &str) -> Table {
     let redirect = |front: &Front, way: &Way| {
-        let all = backends(slices, &way.port, front.protocol, None);
-        let here = || backends(slices, &way.port, front.protocol, Some(node));
+        let family = front.address.family();
+        let at = |node| backends(slices, &way.port, front.protocol, family, node);
+        let (all, here) = (at(None), || at(Some(node)));
         let redirect = Redirect {
             affinity: service.affinity,
             sources: way.sources.clone(),

@@ -1,11 +1,11 @@
 //! What holds of every table. `PROPTEST_CASES` sets how many are tried.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use nat::Table;
+use nat::{Family, Table};
 use netplan::{Key, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn key() -> impl Strategy<Value = Key> {
 /// One of few, so that Services meet at an address; endpoints tell by their addresses whose they are and whether they are ready.
 fn service() -> impl Strategy<Value = Service> {
     (
-        0..3u8,
+        0..4u8,
         vec((1..4u16, prop_oneof!["TCP", "UDP"]), 0..3),
         any::<bool>(),
     )
@@ -41,21 +41,32 @@ fn service() -> impl Strategy<Value = Service> {
                 .into_iter()
                 .map(|(port, protocol)| json!({"port": port, "protocol": protocol, "nodePort": 30000 + port}))
                 .collect();
-            let address = match address {
-                0 => "None".to_owned(),
-                n => format!("10.96.0.{n}"),
+            let addresses = match address {
+                0 => vec!["None".to_owned()],
+                1 => vec!["10.96.0.1".to_owned()],
+                2 => vec!["fd00::96".to_owned()],
+                _ => vec!["10.96.0.2".to_owned(), "fd00::96".to_owned()],
             };
             let affinity = if sticks { "ClientIP" } else { "None" };
             serde_json::from_value(json!({
-                "spec": {"clusterIP": address, "ports": ports, "sessionAffinity": affinity},
+                "spec": {"clusterIP": addresses[0], "clusterIPs": addresses, "ports": ports, "sessionAffinity": affinity},
             }))
             .expect("a Service")
         })
 }
 
+/// The address of a family with these last four bytes.
+fn address(is_v6: bool, octets: [u8; 4]) -> IpAddr {
+    match is_v6 {
+        false => Ipv4Addr::from(octets).into(),
+        true => Family::V6.address(0xfd << 120 | u128::from(u32::from_be_bytes(octets))),
+    }
+}
+
 fn slice(namespace: String) -> impl Strategy<Value = EndpointSlice> {
     let endpoint = (0..4u8, any::<bool>(), any::<bool>());
-    (name(), vec(endpoint, 0..4), prop_oneof!["TCP", "UDP"]).prop_map(move |(of, endpoints, protocol)| {
+    let kind = (any::<bool>(), prop_oneof!["TCP", "UDP"]);
+    (name(), vec(endpoint, 0..4), kind).prop_map(move |(of, endpoints, (is_v6, protocol))| {
         let endpoints: Vec<_> = endpoints
             .into_iter()
             .map(|(n, serving, terminating)| {
@@ -63,14 +74,14 @@ fn slice(namespace: String) -> impl Strategy<Value = EndpointSlice> {
                 let ready = serving && !terminating;
                 let state = u8::from(ready) * 2 + u8::from(serving && terminating);
                 json!({
-                    "addresses": [Ipv4Addr::new(10, whose, state, n).to_string()],
+                    "addresses": [address(is_v6, [10, whose, state, n])],
                     "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
                 })
             })
             .collect();
         serde_json::from_value(json!({
             "metadata": {"labels": {"kubernetes.io/service-name": of}},
-            "addressType": "IPv4", "ports": [{"port": 80, "protocol": protocol}], "endpoints": endpoints,
+            "addressType": if is_v6 { "IPv6" } else { "IPv4" }, "ports": [{"port": 80, "protocol": protocol}], "endpoints": endpoints,
         }))
         .expect("a slice")
     })
@@ -78,11 +89,14 @@ fn slice(namespace: String) -> impl Strategy<Value = EndpointSlice> {
 
 /// With a port that Services have as well; it serves.
 fn pod() -> impl Strategy<Value = Pod> {
-    (30001..30004u16, any::<bool>(), 0..4u8).prop_map(|(port, is_running, n)| {
+    let families = vec(any::<bool>(), 1..3);
+    (30001..30004u16, any::<bool>(), 0..4u8, families).prop_map(|(port, is_running, n, families)| {
+        let ips = families.iter().map(|is_v6| address(*is_v6, [10, 250, 1, n]));
+        let ips: Vec<_> = ips.map(|ip| json!({"ip": ip})).collect();
         let phase = if is_running { "Running" } else { "Failed" };
         serde_json::from_value(json!({
             "spec": {"nodeName": "here", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": port}]}]},
-            "status": {"phase": phase, "podIP": Ipv4Addr::new(10, 250, 1, n).to_string()},
+            "status": {"phase": phase, "podIP": ips[0]["ip"], "podIPs": ips},
         }))
         .expect("a Pod")
     })
@@ -155,7 +169,10 @@ proptest! {
     #[test]
     fn traffic_goes_to_endpoints_of_one_service_that_serve(story in vec(heard(), 1..30)) {
         for (front, redirect) in anew(&story) {
-            let octets: Vec<[u8; 4]> = redirect.backends.iter().map(|b| b.ip().octets()).collect();
+            // The last four bytes of an address of IPv6 are one of IPv4.
+            let backends = redirect.backends.iter();
+            prop_assert!(backends.clone().all(|b| Family::of(b.ip()) == front.address.family()));
+            let octets: Vec<[u8; 4]> = backends.map(|b| (nat::number(b.ip()) as u32).to_be_bytes()).collect();
             for [_, whose, state, _] in &octets {
                 prop_assert_eq!(*whose, octets[0][1], "{} mixes Services", front);
                 prop_assert_ne!(*state, 0, "{} sends to one that does not serve", front);

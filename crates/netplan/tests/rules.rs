@@ -1,7 +1,7 @@
 //! The rules as tables: a Service and its slices in, what traffic to it does out.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -46,7 +46,7 @@ fn table(service: &Service, slices: &[EndpointSlice]) -> Table {
 
 /// One line for each front: `front -> backends (affinity) (where others go) (what becomes of the unserved)`.
 fn shown(table: &Table) -> Vec<String> {
-    let names = |backends: &BTreeSet<SocketAddrV4>| -> String {
+    let names = |backends: &BTreeSet<SocketAddr>| -> String {
         backends
             .iter()
             .map(|backend| format!(" {backend}"))
@@ -77,7 +77,9 @@ fn shown(table: &Table) -> Vec<String> {
 #[test]
 fn a_services_spec_says_what_is_redirected() {
     let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
-    let one = [slice(port, json!([{"addresses": ["10.0.0.2"]}]))];
+    let mut of_v6 = slice(port.clone(), json!([{"addresses": ["fd00::2"]}]));
+    of_v6.address_type = "IPv6".into();
+    let one = [slice(port, json!([{"addresses": ["10.0.0.2"]}])), of_v6];
     let http = json!([{"port": 80}]);
     let address = "10.96.0.9";
     for (what, spec, expected) in [
@@ -105,7 +107,34 @@ fn a_services_spec_says_what_is_redirected() {
         (
             "an IPv6 address beside it",
             json!({"clusterIP": address, "clusterIPs": [address, "fd00::9"], "ports": http}),
-            vec!["tcp/10.96.0.9/80 -> 10.0.0.2:8080"],
+            vec![
+                "tcp/10.96.0.9/80 -> 10.0.0.2:8080",
+                "tcp/fd00::9/80 -> [fd00::2]:8080",
+            ],
+        ),
+        (
+            "an IPv6 address alone, and what others have of both families",
+            json!({"type": "LoadBalancer", "clusterIP": "fd00::9", "clusterIPs": ["fd00::9"],
+                   "ports": [{"port": 80, "nodePort": 30080}], "externalIPs": ["192.0.2.1", "2001:db8::1"],
+                   "loadBalancerSourceRanges": ["198.51.100.0/24", "2001:db8:1::/48"],
+                   "ingress": [{"ip": "192.0.2.2"}, {"ip": "2001:db8::2"}]}),
+            vec![
+                "tcp/2001:db8::1/80 -> [fd00::2]:8080 (all)",
+                "tcp/2001:db8::2/80 -> [fd00::2]:8080 (all) from 2001:db8:1::/48",
+                "tcp/fd00::9/80 -> [fd00::2]:8080",
+                "tcp/node6/30080 -> [fd00::2]:8080 (all)",
+            ],
+        ),
+        (
+            "node ports in both families",
+            json!({"type": "NodePort", "clusterIP": "fd00::9", "clusterIPs": ["fd00::9", address],
+                   "ports": [{"port": 80, "nodePort": 30080}]}),
+            vec![
+                "tcp/10.96.0.9/80 -> 10.0.0.2:8080",
+                "tcp/fd00::9/80 -> [fd00::2]:8080",
+                "tcp/node/30080 -> 10.0.0.2:8080 (all)",
+                "tcp/node6/30080 -> [fd00::2]:8080 (all)",
+            ],
         ),
         (
             "ports that no endpoint has: by name and by protocol",
@@ -409,6 +438,28 @@ fn host_ports_lead_to_their_pod() {
             json!({"containers": web}),
             &running,
             &lines[..],
+        ),
+        (
+            "on every address of both families",
+            json!({"containers": web}),
+            &json!({"phase": "Running", "podIP": "fd00::7", "podIPs": [{"ip": "fd00::7"}, {"ip": "10.0.0.7"}]}),
+            &[
+                "tcp/127.0.0.1/80 -> 10.0.0.7:8080",
+                "tcp/node/80 -> 10.0.0.7:8080 (all)",
+                "tcp/node6/80 -> [fd00::7]:8080 (all)",
+            ],
+        ),
+        (
+            "on one address of IPv6, and on its loopback",
+            json!({"containers": [{"name": "many", "ports": [
+                {"containerPort": 3, "hostPort": 55, "hostIP": "fd00::1"}, {"containerPort": 4, "hostPort": 56, "hostIP": "::1"},
+                {"containerPort": 5, "hostPort": 57, "hostIP": "::"},
+            ]}]}),
+            &json!({"phase": "Running", "podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]}),
+            &[
+                "tcp/fd00::1/55 -> [fd00::7]:3 (all)",
+                "tcp/node6/57 -> [fd00::7]:5 (all)",
+            ],
         ),
         (
             "on one address, and none",

@@ -22,7 +22,7 @@ mod services;
 mod setup;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,10 +32,10 @@ use ports::runtime::SandboxConfig;
 use rustix::io::Errno;
 
 use guests::Guests;
-pub use nat::{Ipv4Range, RangeError};
-use netlink::{Family, Refused, Socket};
+pub use nat::{Family, IpRange, RangeError, Ranges};
+use netlink::{Part, Refused, Socket};
 pub use policies::Policies;
-use pool::Pool;
+use pool::Pools;
 pub use services::Services;
 use setup::Chosen;
 pub use setup::Config;
@@ -48,9 +48,6 @@ pub struct Network {
     made: Made,
 }
 
-/// Prefix length of an address with no neighbours.
-const ALONE: u8 = 32;
-
 /// What was not there before.
 #[derive(Debug, Clone, Copy)]
 struct Made {
@@ -62,10 +59,11 @@ struct Made {
 struct Inner {
     bridge: String,
     bridge_index: u32,
-    range: Ipv4Range,
-    gateway: Ipv4Addr,
+    ranges: Ranges,
+    /// The node's address in each of them.
+    gateways: Vec<IpAddr>,
     node_ips: Vec<IpAddr>,
-    pool: Mutex<Pool>,
+    pools: Mutex<Pools>,
     guests: Arc<Guests>,
     /// For making links.
     making: Mutex<Socket>,
@@ -78,9 +76,8 @@ impl Network {
     /// Brings the bridge, its address, forwarding and masquerade up, or finds them as an earlier engine left them. What could
     /// not be brought up wholly is taken down again. Blocks for a few milliseconds.
     pub fn open(config: &Config) -> Result<Self, NetworkError> {
-        let socket = || {
-            Socket::open(Family::Route).map_err(|source| kernel("open a netlink socket", source))
-        };
+        let socket =
+            || Socket::open(Part::Route).map_err(|source| kernel("open a netlink socket", source));
         let (mut route, removing) = (socket()?, socket()?);
         let _alone = setup::choose_alone()?;
         let (chosen, is_known) = setup::choose(config, &mut route)?;
@@ -88,20 +85,20 @@ impl Network {
             record: !is_known,
             bridge: setup::find_link(&mut route, &chosen.bridge)?.is_none(),
         };
-        let (pool, bridge_index, node_ips) =
+        let (pools, bridge_index, node_ips) =
             bring_up(config, &chosen, &mut route).inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = take_back(made, &chosen.bridge, &mut route, config);
             })?;
-        tracing::debug!(bridge = chosen.bridge, range = %chosen.range, "Pod network is up");
+        tracing::debug!(bridge = chosen.bridge, ranges = %chosen.ranges, "Pod network is up");
         Ok(Network {
             inner: Arc::new(Inner {
                 bridge: chosen.bridge,
                 bridge_index,
-                range: chosen.range,
-                gateway: pool.gateway(),
+                ranges: chosen.ranges,
+                gateways: pools.gateways(),
                 node_ips,
-                pool: Mutex::new(pool),
+                pools: Mutex::new(pools),
                 guests: Arc::default(),
                 making: Mutex::new(route),
                 removing: Mutex::new(removing),
@@ -116,14 +113,19 @@ impl Network {
         take_back(self.made, &self.inner.bridge, &mut removing, config)
     }
 
-    /// The node's address on the Pod network: where Pods reach the node, and their default route.
-    pub fn gateway(&self) -> IpAddr {
-        self.inner.gateway.into()
+    /// The node's addresses on the Pod network, one of each range: where Pods reach the node, and their default routes.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        self.inner.gateways.clone()
     }
 
-    /// The range Pods get their addresses from.
-    pub fn pod_range(&self) -> Ipv4Range {
-        self.inner.range
+    /// The ranges Pods get their addresses from.
+    pub fn pod_ranges(&self) -> Ranges {
+        self.inner.ranges
+    }
+
+    /// Their families, the primary one first.
+    pub(crate) fn families(&self) -> impl Iterator<Item = Family> {
+        self.inner.ranges.families()
     }
 
     /// The bridge's name.
@@ -138,17 +140,18 @@ impl Network {
     }
 }
 
-/// The pool, the bridge's index, the node's addresses.
+/// The pools, the bridge's index, the node's addresses.
 fn bring_up(
     config: &Config,
     chosen: &Chosen,
     route: &mut Socket,
-) -> Result<(Pool, u32, Vec<IpAddr>), NetworkError> {
-    let pool = Pool::open(&config.state_dir.join("addresses"), chosen.range)
+) -> Result<(Pools, u32, Vec<IpAddr>), NetworkError> {
+    let pools = Pools::open(&config.state_dir.join("addresses"), chosen.ranges)
         .map_err(|source| pool_error("open", source))?;
-    let bridge_index = setup::bring_up(chosen, pool.gateway(), route)?;
-    let node_ips = setup::node_ips(bridge_index, pool.gateway(), route)?;
-    Ok((pool, bridge_index, node_ips))
+    let gateways = pools.gateways();
+    let bridge_index = setup::bring_up(chosen, &gateways, route)?;
+    let node_ips = setup::node_ips(bridge_index, &gateways, route)?;
+    Ok((pools, bridge_index, node_ips))
 }
 
 fn take_back(
@@ -173,56 +176,67 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Inner {
     fn attach(&self, sandbox_id: &str, netns: &OwnedFd) -> Result<NetworkStatus, NetworkError> {
-        let (address, is_known) = self.allocate(sandbox_id)?;
-        let status = NetworkStatus {
-            ips: vec![address.into()],
-        };
+        let (ips, is_known) = self.allocate(sandbox_id)?;
         let host = host_interface(sandbox_id);
         if is_known && setup::find_link(&mut lock(&self.making), &host)?.is_some() {
-            return Ok(status);
+            return Ok(NetworkStatus { ips });
         }
-        let pair = [
-            link::create_veth(
-                &host,
-                self.bridge_index,
-                netns.as_raw_fd(),
-                link::hardware_address(address),
-            ),
+        let first = ips.first().copied().unwrap_or(self.ranges.primary().base());
+        let hardware = link::hardware_address(first);
+        let mut wiring = vec![
+            link::create_veth(&host, self.bridge_index, netns.as_raw_fd(), hardware),
             link::set_hairpin(&host),
         ];
-        let made = lock(&self.making).transact(&pair);
+        // A new link has no address of IPv6 yet from which neighbours could be looked for.
+        let v6 = ips.iter().filter(|ip| ip.is_ipv6());
+        wiring.extend(v6.map(|ip| link::add_neighbour(self.bridge_index, *ip, hardware)));
+        let made = lock(&self.making).transact(&wiring);
         made.map_err(NetworkError::from)
-            .and_then(|()| self.configure(netns.as_fd(), address))
+            .and_then(|()| self.configure(netns.as_fd(), &ips))
             .inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = self.detach(sandbox_id);
             })?;
-        Ok(status)
+        Ok(NetworkStatus { ips })
     }
 
-    /// The sandbox's address, and whether it had it before.
-    fn allocate(&self, sandbox_id: &str) -> Result<(Ipv4Addr, bool), NetworkError> {
-        let mut pool = lock(&self.pool);
-        let is_known = pool.of(sandbox_id).is_some();
-        let address = pool
+    /// The sandbox's addresses, and whether it had them before.
+    fn allocate(&self, sandbox_id: &str) -> Result<(Vec<IpAddr>, bool), NetworkError> {
+        let mut pools = lock(&self.pools);
+        let is_known = !pools.of(sandbox_id).is_empty();
+        let addresses = pools
             .allocate(sandbox_id)
-            .map_err(|source| pool_error("record an address", source))?
-            .ok_or_else(|| NetworkError::Exhausted {
-                range: self.range.to_string(),
-            })?;
-        Ok((address, is_known))
+            .map_err(|source| pool_error("record an address", source))?;
+        let addresses = addresses.map_err(|full| NetworkError::Exhausted {
+            range: full.to_string(),
+        })?;
+        Ok((addresses, is_known))
     }
 
-    /// Address and route inside the Pod.
-    fn configure(&self, netns: BorrowedFd<'_>, address: Ipv4Addr) -> Result<(), NetworkError> {
-        let mut inside = Socket::open_in(netns, Family::Route)
+    /// Addresses and routes inside the Pod. An address has no neighbours: all goes to the gateway.
+    fn configure(&self, netns: BorrowedFd<'_>, ips: &[IpAddr]) -> Result<(), NetworkError> {
+        let mut inside = Socket::open_in(netns, Part::Route)
             .map_err(|source| kernel("enter the Pod's network namespace", source))?;
         let index = setup::link_index(&mut inside, link::POD_INTERFACE)?;
-        inside.transact(&[
-            link::add_address(index, address, ALONE),
-            link::set_up(index),
-            link::add_default_route(self.gateway, index),
-        ])?;
+        let has_v6 = ips.iter().any(IpAddr::is_ipv6);
+        let mut wiring = Vec::new();
+        if has_v6 {
+            wiring.push(link::without_own_addresses(index));
+        }
+        wiring.push(link::set_up(index));
+        for ip in ips {
+            let family = Family::of(*ip);
+            wiring.push(link::add_address(index, *ip, family.bits()));
+            let mut gateways = self.gateways.iter();
+            if let Some(gateway) = gateways.find(|gateway| Family::of(**gateway) == family) {
+                wiring.push(link::add_default_route(*gateway, index));
+                if family == Family::V6 {
+                    let bridge = link::hardware_address(self.gateways[0]);
+                    wiring.push(link::add_neighbour(index, *gateway, bridge));
+                }
+            }
+        }
+        inside.transact(&wiring)?;
         Ok(())
     }
 
@@ -233,7 +247,15 @@ impl Inner {
             Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
             _ => {}
         }
-        lock(&self.pool)
+        let ips = lock(&self.pools).of(sandbox_id);
+        for ip in ips.into_iter().filter(IpAddr::is_ipv6) {
+            let gone = link::delete_neighbour(self.bridge_index, ip);
+            match lock(&self.making).transact(&[gone]) {
+                Err(refused) if !refused.is(Errno::NOENT) => return Err(refused.into()),
+                _ => {}
+            }
+        }
+        lock(&self.pools)
             .release(sandbox_id)
             .map_err(|source| pool_error("free an address", source))
     }
@@ -255,15 +277,12 @@ impl PodNetwork for Network {
     }
 
     async fn status(&self, sandbox_id: &str) -> Option<NetworkStatus> {
-        lock(&self.inner.pool)
-            .of(sandbox_id)
-            .map(|address| NetworkStatus {
-                ips: vec![address.into()],
-            })
+        let ips = lock(&self.inner.pools).of(sandbox_id);
+        (!ips.is_empty()).then_some(NetworkStatus { ips })
     }
 
     async fn holders(&self) -> Vec<String> {
-        lock(&self.inner.pool).holders()
+        lock(&self.inner.pools).holders()
     }
 
     async fn detach(&self, sandbox_id: &str) -> Result<(), NetworkError> {

@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use nat::Family;
 use nat::policy::Change;
 use ports::network::{Filter, NetworkError};
 use rustix::io::Errno;
 
-use crate::netlink::{Family, Socket};
+use crate::netlink::{Part, Socket};
 use crate::{Network, blocking, kernel, lock, nft, setup};
 
 /// Most bytes of one change: room for a hundred thousand members of rules.
@@ -26,6 +27,7 @@ pub struct Policies {
 struct Inner {
     socket: Socket,
     table: String,
+    families: Vec<Family>,
     /// What is in force is what was asked for.
     is_known: bool,
 }
@@ -33,13 +35,14 @@ struct Inner {
 impl Network {
     /// Where policies are carried out. Changes nothing yet.
     pub fn policies(&self) -> Result<Policies, NetworkError> {
-        let socket = Socket::open(Family::Netfilter)
+        let socket = Socket::open(Part::Netfilter)
             .and_then(|socket| socket.make_room(ROOM).map(|()| socket))
             .map_err(|error| kernel("open a netfilter socket", error))?;
         Ok(Policies {
             inner: Arc::new(Mutex::new(Inner {
                 socket,
                 table: setup::policies_table(&self.inner.bridge),
+                families: self.families().collect(),
                 is_known: false,
             })),
         })
@@ -61,17 +64,12 @@ impl Inner {
             return Err(kernel(what, Errno::INVAL.into()));
         }
         self.is_known = false;
-        let done = match change.opens_all() {
-            true => self.socket.transact(&nft::remove(&self.table)),
-            false => self
-                .socket
-                .transact(&nft::policies::messages(&self.table, change)),
-        };
-        match done {
-            Err(refused) if !(change.opens_all() && refused.is(Errno::NOENT)) => {
-                return Err(refused.into());
+        match change.opens_all() {
+            true => setup::remove_tables(&mut self.socket, &self.table)?,
+            false => {
+                let messages = nft::policies::messages(&self.table, &self.families, change);
+                self.socket.transact(&messages)?;
             }
-            _ => {}
         }
         self.is_known = true;
         Ok(())

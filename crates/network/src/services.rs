@@ -4,20 +4,20 @@
 //! connections that exist lead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use nat::{Address, Change, Front, Outside, Protocol, Redirect, Table};
+use nat::{Address, Change, Family, Front, IpRange, Outside, Protocol, Ranges, Redirect, Table};
 use ports::network::{NetworkError, Redirects};
 use rustix::io::Errno;
 
 use crate::conntrack;
 use crate::guests::Guests;
-use crate::link::{self, addresses_and_ranges};
-use crate::netlink::{Family, Socket};
+use crate::link;
+use crate::netlink::{Part, Socket};
 use crate::nft::services::Batch;
-use crate::{Ipv4Range, Network, blocking, kernel, lock, setup};
+use crate::{Network, blocking, kernel, lock, setup};
 
 /// Most bytes of one change: room for tens of thousands of fronts.
 const ROOM: usize = 256 << 20;
@@ -25,7 +25,7 @@ const ROOM: usize = 256 << 20;
 /// The services of one engine.
 #[derive(Debug)]
 pub struct Services {
-    range: Ipv4Range,
+    ranges: Ranges,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -35,7 +35,7 @@ struct Inner {
     route: Socket,
     table: String,
     bridge: u32,
-    range: Ipv4Range,
+    ranges: Ranges,
     guests: Arc<Guests>,
     /// What was carried out; `None` if that is not known.
     known: Option<Known>,
@@ -47,42 +47,51 @@ struct Known {
     /// Fronts, but for those of which there is nothing to say.
     table: Table,
     /// How many backends have this address.
-    backends: BTreeMap<Ipv4Addr, usize>,
+    backends: BTreeMap<IpAddr, usize>,
 }
 
 impl Network {
-    /// Routes a range for services: the one that is `wanted`, or the first that is not routed anywhere. Blocks for less than a
-    /// millisecond.
-    pub fn services(&self, wanted: Option<Ipv4Range>) -> Result<Services, NetworkError> {
+    /// Routes a range for services, of each family Pods have: the one that is `wanted`, or the first that is not routed anywhere. Blocks
+    /// for less than a millisecond.
+    pub fn services(&self, wanted: Option<Ranges>) -> Result<Services, NetworkError> {
         let inner = &self.inner;
         let _alone = setup::choose_alone()?;
         let mut route = lock(&inner.making);
-        let range = match wanted {
-            Some(range) if range.overlaps(inner.range) => {
-                let what = format!("serve services at {range}, where the Pods are");
-                return Err(kernel(&what, Errno::ADDRINUSE.into()));
-            }
-            Some(range) => range,
-            None => free_range(&mut route)?,
-        };
-        match route.transact(&[link::add_route(range, inner.bridge_index, inner.gateway)]) {
-            // An earlier engine's, or of somebody who has asked for the same: it does as well.
-            Err(refused) if !refused.is(Errno::EXIST) => return Err(refused.into()),
-            _ => {}
+        if let Some(wanted) = wanted.filter(|wanted| wanted.overlaps(inner.ranges)) {
+            let what = format!("serve services at {wanted}, where the Pods are");
+            return Err(kernel(&what, Errno::ADDRINUSE.into()));
         }
-        let socket = Socket::open(Family::Netfilter)
+        let mut ranges = Vec::new();
+        for family in self.families() {
+            let mut all = wanted.into_iter().flat_map(Ranges::iter);
+            ranges.push(match all.find(|range| range.family() == family) {
+                Some(range) => range,
+                None => setup::free_range(family, default_ranges, &mut route)?,
+            });
+        }
+        for (range, gateway) in ranges.iter().zip(self.gateways()) {
+            match route.transact(&[link::add_route(*range, inner.bridge_index, gateway)]) {
+                // An earlier engine's, or of somebody who has asked for the same: it does as well.
+                Err(refused) if !refused.is(Errno::EXIST) => return Err(refused.into()),
+                _ => {}
+            }
+        }
+        let second = ranges.get(1).copied();
+        let ranges = ranges.first().and_then(|first| Ranges::new(*first, second));
+        let ranges = ranges.unwrap_or(inner.ranges);
+        let socket = Socket::open(Part::Netfilter)
             .and_then(|socket| socket.make_room(ROOM).map(|()| socket))
             .map_err(|error| kernel("open a netfilter socket", error))?;
         let route =
-            Socket::open(Family::Route).map_err(|error| kernel("open a netlink socket", error))?;
+            Socket::open(Part::Route).map_err(|error| kernel("open a netlink socket", error))?;
         Ok(Services {
-            range,
+            ranges,
             inner: Arc::new(Mutex::new(Inner {
                 socket,
                 route,
                 table: setup::services_table(&inner.bridge),
                 bridge: inner.bridge_index,
-                range,
+                ranges,
                 guests: inner.guests.clone(),
                 known: None,
             })),
@@ -90,20 +99,15 @@ impl Network {
     }
 }
 
-/// 10.96.0.0/16 as everyone's default, then its neighbours as far as the Pods'.
-fn free_range(route: &mut Socket) -> Result<Ipv4Range, NetworkError> {
-    let (_, taken) = addresses_and_ranges(route)?;
-    let mut ranges = (96..244u8).filter_map(|n| Ipv4Range::new(Ipv4Addr::new(10, n, 0, 0), 16));
-    let free = ranges.find(|range| !taken.iter().any(|taken| taken.overlaps(*range)));
-    free.ok_or_else(|| NetworkError::Exhausted {
-        range: "10.0.0.0/8".into(),
-    })
+/// 10.96.0.0/16 as everyone's default, then its neighbours as far as the Pods'; of IPv6 those with the same numbers.
+fn default_ranges(family: Family) -> impl Iterator<Item = IpRange> {
+    (96..244u8).filter_map(move |n| setup::default_range(family, n, 112))
 }
 
 impl Services {
-    /// The range services have their addresses from.
-    pub fn range(&self) -> Ipv4Range {
-        self.range
+    /// The ranges services have their addresses from.
+    pub fn ranges(&self) -> Ranges {
+        self.ranges
     }
 }
 
@@ -116,13 +120,14 @@ impl Redirects for Services {
 }
 
 impl Inner {
-    fn change(&mut self, change: Change) -> Result<(), NetworkError> {
+    fn change(&mut self, mut change: Change) -> Result<(), NetworkError> {
+        self.leave_out_others(&mut change);
         let guests = self.guests.clone();
         let guests = guests.lock();
         // Taken: a change that fails leaves behind something else than what this would say.
         let (set, gone, known, mut batch) = match (change, self.known.take()) {
             (Change::All(all), _) => {
-                let batch = Batch::anew(&self.table, self.bridge, self.range, &guests);
+                let batch = Batch::anew(&self.table, self.bridge, self.ranges, &guests);
                 (all, BTreeSet::new(), Known::default(), batch)
             }
             (Change::Some { set, gone }, Some(known)) => {
@@ -150,24 +155,45 @@ impl Inner {
 }
 
 impl Inner {
+    /// Fronts of a family without a range have no table.
+    fn leave_out_others(&self, change: &mut Change) {
+        let is_ours = |front: &Front| {
+            let family = front.address.family();
+            self.ranges.families().any(|ours| ours == family)
+        };
+        match change {
+            Change::All(set) => set.retain(|front, _| is_ours(front)),
+            Change::Some { set, gone } => {
+                set.retain(|front, _| is_ours(front));
+                gone.retain(is_ours);
+            }
+        }
+    }
+
     /// The same by addresses and ports: [`Address::Node`] is each of the node's addresses.
     fn on_addresses(
         &mut self,
-        fronts: BTreeMap<Front, BTreeSet<SocketAddrV4>>,
-    ) -> Result<BTreeMap<SocketAddrV4, BTreeSet<SocketAddrV4>>, NetworkError> {
-        let node = match fronts.keys().any(|front| front.address == Address::Node) {
-            true => link::addresses(&mut self.route)?,
-            false => Vec::new(),
-        };
+        fronts: BTreeMap<Front, BTreeSet<SocketAddr>>,
+    ) -> Result<BTreeMap<SocketAddr, BTreeSet<SocketAddr>>, NetworkError> {
+        let mut node = Vec::new();
+        for family in Family::ALL {
+            let all = Address::Node(family);
+            if fronts.keys().any(|front| front.address == all) {
+                node.extend(link::addresses(family, &mut self.route)?);
+            }
+        }
         let mut on_addresses = BTreeMap::new();
         // As in the table, those with an address of their own come first.
         for (front, backends) in fronts {
             let ips = match front.address {
                 Address::Ip(ip) => vec![ip],
-                Address::Node => node.iter().map(|address| address.ip).collect(),
+                Address::Node(family) => {
+                    let ips = node.iter().map(|address| address.ip);
+                    ips.filter(|ip| Family::of(*ip) == family).collect()
+                }
             };
             for ip in ips {
-                let to = SocketAddrV4::new(ip, front.port);
+                let to = SocketAddr::new(ip, front.port);
                 on_addresses.entry(to).or_insert_with(|| backends.clone());
             }
         }
@@ -216,7 +242,7 @@ impl Known {
     }
 
     /// Those of the fronts that are for UDP, with the backends they have now.
-    fn of_datagrams(&self, fronts: &[Front]) -> BTreeMap<Front, BTreeSet<SocketAddrV4>> {
+    fn of_datagrams(&self, fronts: &[Front]) -> BTreeMap<Front, BTreeSet<SocketAddr>> {
         let fronts = fronts.iter().filter(|f| f.protocol == Protocol::Udp);
         let backends = |front| self.table.get(front).map(Redirect::all_backends);
         fronts
@@ -225,9 +251,9 @@ impl Known {
     }
 
     /// Counts a redirect's backends in or out; whose address was there before is noted at the first touch.
-    fn count(&mut self, redirect: &Redirect, is_in: bool, was: &mut BTreeMap<Ipv4Addr, bool>) {
+    fn count(&mut self, redirect: &Redirect, is_in: bool, was: &mut BTreeMap<IpAddr, bool>) {
         for backend in redirect.all_backends() {
-            let address = *backend.ip();
+            let address = backend.ip();
             let count = self.backends.get(&address).copied().unwrap_or(0);
             was.entry(address).or_insert(count > 0);
             let count = if is_in {
@@ -248,17 +274,18 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn front(n: u32) -> Front {
+    fn front(family: Family, n: u32) -> Front {
         Front {
-            address: Ipv4Addr::from(0x0a60_0000 + n).into(),
+            address: family.address((0x0a60_0000 + n).into()).into(),
             protocol: Protocol::Tcp,
             port: 80,
         }
     }
 
     /// Five backends of its own for each front.
-    fn redirect(n: u32, affinity: Option<u32>) -> Redirect {
-        let backend = |k: u32| SocketAddrV4::new(Ipv4Addr::from(0x0af4_0000 + 5 * n + k), 8080);
+    fn redirect(family: Family, n: u32, affinity: Option<u32>) -> Redirect {
+        let address = |k: u32| family.address((0x0af4_0000 + 5 * n + k).into());
+        let backend = |k: u32| SocketAddr::new(address(k), 8080);
         Redirect {
             backends: (0..5).map(backend).collect(),
             affinity,
@@ -267,7 +294,9 @@ mod tests {
     }
 
     /// What a change of one front costs among so many: for each way to change it, the number of messages and their bytes.
-    fn costs(fronts: u32) -> Vec<(usize, usize)> {
+    fn costs(family: Family, fronts: u32) -> Vec<(usize, usize)> {
+        let front = |n| front(family, n);
+        let redirect = |n, affinity| redirect(family, n, affinity);
         let table: Table = (0..fronts).map(|n| (front(n), redirect(n, None))).collect();
         let mut batch = Batch::change("t");
         let mut known = Known::default().after(table, BTreeSet::new(), &mut batch);
@@ -296,9 +325,11 @@ mod tests {
 
     #[test]
     fn a_change_costs_the_same_among_ten_fronts_and_a_thousand() {
-        let few = costs(10);
-        assert_eq!(few, costs(1000));
-        assert_eq!(few[2], (0, 0), "nothing for what is so already");
-        assert!(few.iter().all(|(_, bytes)| *bytes < 4096), "{few:?}");
+        for family in Family::ALL {
+            let few = costs(family, 10);
+            assert_eq!(few, costs(family, 1000));
+            assert_eq!(few[2], (0, 0), "nothing for what is so already");
+            assert!(few.iter().all(|(_, bytes)| *bytes < 4096), "{few:?}");
+        }
     }
 }

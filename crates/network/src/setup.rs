@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use nat::Ipv4Range;
+use nat::{Family, IpRange, Ranges};
 use ports::network::NetworkError;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::link::{self, addresses_and_ranges};
-use crate::netlink::{Family, Socket};
+use crate::link;
+use crate::netlink::{Part, Socket};
+use crate::nft::Table;
 use crate::{kernel, nft, pool_error};
 
 /// How the network is to be; what is left open is chosen free and remembered.
@@ -21,20 +22,21 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Bridge name, at most 15 characters.
     pub bridge: Option<String>,
-    /// Pod range.
-    pub pod_range: Option<Ipv4Range>,
+    /// Pod range, or one of each family.
+    pub pod_ranges: Option<Ranges>,
 }
 
 /// What was chosen, as it is kept in `network.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chosen {
     pub(crate) bridge: String,
-    pub(crate) range: Ipv4Range,
+    pub(crate) ranges: Ranges,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Record {
     bridge: String,
+    /// Two are separated by a comma.
     range: String,
 }
 
@@ -52,10 +54,14 @@ pub(crate) fn choose_alone() -> Result<fs::File, NetworkError> {
 /// The earlier choice (then `true`) if there is one, else the settings, else the first name and range nobody uses. A link that is
 /// there already is somebody else's.
 pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<(Chosen, bool), NetworkError> {
-    if let Some(chosen) = read(config)? {
+    if let Some(mut chosen) = read(config)? {
+        let ranges = widened(chosen.ranges, config.pod_ranges)?;
+        if ranges != chosen.ranges {
+            chosen.ranges = ranges;
+            write(config, &chosen)?;
+        }
         return Ok((chosen, true));
     }
-    let (_, taken) = addresses_and_ranges(route)?;
     let bridge = match &config.bridge {
         Some(name) if find_link(route, name)?.is_some() => {
             return Err(kernel(&format!("make bridge {name}"), Errno::EXIST.into()));
@@ -63,20 +69,63 @@ pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<(Chosen, boo
         Some(name) => name.clone(),
         None => free_bridge_name(route)?,
     };
-    let range = config
-        .pod_range
-        .or_else(|| default_ranges().find(|range| !taken.iter().any(|t| t.overlaps(*range))));
-    let range = range.ok_or_else(|| NetworkError::Exhausted {
-        range: "10.0.0.0/8".into(),
-    })?;
-    let chosen = Chosen { bridge, range };
+    let ranges = match config.pod_ranges {
+        Some(ranges) => ranges,
+        None => free_range(Family::V4, default_ranges, route)?.into(),
+    };
+    let chosen = Chosen { bridge, ranges };
     write(config, &chosen)?;
     Ok((chosen, false))
 }
 
-/// 10.244.0.0/16 as everyone's default, then its neighbours.
-fn default_ranges() -> impl Iterator<Item = Ipv4Range> {
-    (0..=255u8).filter_map(|n| Ipv4Range::new(Ipv4Addr::new(10, 244u8.wrapping_add(n), 0, 0), 16))
+/// The ranges that are kept, and that of a family they lack. The primary family stays, as Services have addresses of it.
+fn widened(kept: Ranges, asked: Option<Ranges>) -> Result<Ranges, NetworkError> {
+    let Some(asked) = asked else {
+        return Ok(kept);
+    };
+    if asked.primary().family() != kept.primary().family() {
+        let what =
+            format!("change the first Pod range to {asked}, which is {kept} since the first start");
+        return Err(kernel(&what, Errno::INVAL.into()));
+    }
+    let second = kept.secondary().or(asked.secondary());
+    Ok(Ranges::new(kept.primary(), second).unwrap_or(kept))
+}
+
+/// The first range of a family that is not routed anywhere.
+pub(crate) fn free_range<I: Iterator<Item = IpRange>>(
+    family: Family,
+    ranges: fn(Family) -> I,
+    route: &mut Socket,
+) -> Result<IpRange, NetworkError> {
+    let taken = link::routed(family, route)?;
+    let is_free = |range: &IpRange| !taken.iter().any(|taken| taken.overlaps(*range));
+    ranges(family)
+        .find(is_free)
+        .ok_or_else(|| NetworkError::Exhausted {
+            range: match family {
+                Family::V4 => "10.0.0.0/8",
+                Family::V6 => "fd00:10::/32",
+            }
+            .into(),
+        })
+}
+
+/// 10.244.0.0/16 as everyone's default, then its neighbours; of IPv6 those with the same numbers (unique local: RFC 4193).
+fn default_ranges(family: Family) -> impl Iterator<Item = IpRange> {
+    (0..=255u8).filter_map(move |n| default_range(family, 244u8.wrapping_add(n), 64))
+}
+
+/// A range of a family with a number, as wide as usual: 16 fixed bits in IPv4, `v6` in IPv6.
+pub(crate) fn default_range(family: Family, n: u8, v6: u8) -> Option<IpRange> {
+    match family {
+        Family::V4 => IpRange::new(Ipv4Addr::new(10, n, 0, 0), 16),
+        Family::V6 => {
+            // Read as if it were decimal, as others write it: fd00:10:244::.
+            let digits = u16::from(n / 100) << 8 | u16::from(n / 10 % 10) << 4 | u16::from(n % 10);
+            IpRange::new(Ipv6Addr::new(0xfd00, 0x10, digits, 0, 0, 0, 0, 0), v6)
+        }
+    }
 }
 
 fn read(config: &Config) -> Result<Option<Chosen>, NetworkError> {
@@ -87,20 +136,20 @@ fn read(config: &Config) -> Result<Option<Chosen>, NetworkError> {
     };
     let record: Record = serde_json::from_slice(&bytes)
         .map_err(|error| pool_error("read network.json", error.into()))?;
-    let range = record
+    let ranges = record
         .range
         .parse()
         .map_err(|error| pool_error("read network.json", io::Error::other(error)))?;
     Ok(Some(Chosen {
         bridge: record.bridge,
-        range,
+        ranges,
     }))
 }
 
 fn write(config: &Config, chosen: &Chosen) -> Result<(), NetworkError> {
     let record = Record {
         bridge: chosen.bridge.clone(),
-        range: chosen.range.to_string(),
+        range: chosen.ranges.to_string(),
     };
     let save = || {
         fs::create_dir_all(&config.state_dir)?;
@@ -127,46 +176,68 @@ pub(crate) fn forget(config: &Config) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Makes what is missing of bridge, address, forwarding and masquerade, and returns the bridge's index.
+/// Makes what is missing of bridge, addresses, forwarding and masquerade, and returns the bridge's index. `gateways` are those of the
+/// ranges.
 pub(crate) fn bring_up(
     chosen: &Chosen,
-    gateway: Ipv4Addr,
+    gateways: &[IpAddr],
     route: &mut Socket,
 ) -> Result<u32, NetworkError> {
-    match route.transact(&[link::create_bridge(&chosen.bridge, gateway)]) {
+    let first = gateways.first().copied();
+    let first = first.unwrap_or(chosen.ranges.primary().base());
+    match route.transact(&[link::create_bridge(&chosen.bridge, first)]) {
         Err(refused) if !refused.is(Errno::EXIST) => return Err(refused.into()),
         _ => {}
     }
     let index = link_index(route, &chosen.bridge)?;
-    route.transact(&[
-        link::add_address(index, gateway, chosen.range.prefix()),
-        link::set_up(index),
-    ])?;
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
-        .map_err(|error| kernel("turn IPv4 forwarding on", error))?;
-    // Pods reach each other by the node on purpose. It is off only where it is off for all and for the link; other links have theirs on.
-    for link in ["all", &chosen.bridge] {
-        fs::write(
-            format!("/proc/sys/net/ipv4/conf/{link}/send_redirects"),
-            "0",
-        )
-        .map_err(|error| kernel(&format!("turn ICMP redirects of {link} off"), error))?;
+    for (range, gateway) in chosen.ranges.iter().zip(gateways) {
+        if range.family() == Family::V6 {
+            // A machine may have it off for new links. Nobody else is on this one, and Pods are not to wait until that was asked.
+            for (name, value) in [("disable_ipv6", "0"), ("accept_dad", "0")] {
+                let path = format!("ipv6/conf/{}/{name}", chosen.bridge);
+                set(&path, value, "turn IPv6 of the bridge on")?;
+            }
+        }
+        route.transact(&[
+            link::add_address(index, *gateway, range.prefix()),
+            link::set_up(index),
+        ])?;
+        forward(range.family(), &chosen.bridge)?;
     }
-    let mut netfilter = Socket::open(Family::Netfilter)
-        .map_err(|error| kernel("open a netfilter socket", error))?;
-    netfilter.transact(&nft::pods::table(
-        &chosen.bridge,
-        index,
-        chosen.range,
-        gateway,
-    ))?;
-    // So that answers to what the node asks of itself by a redirected port find back; the table above keeps all else from there.
-    fs::write(
-        format!("/proc/sys/net/ipv4/conf/{}/route_localnet", chosen.bridge),
-        "1",
-    )
-    .map_err(|error| kernel("let loopback be routed on the bridge", error))?;
+    let mut netfilter =
+        Socket::open(Part::Netfilter).map_err(|error| kernel("open a netfilter socket", error))?;
+    for (range, gateway) in chosen.ranges.iter().zip(gateways) {
+        let table = Table {
+            family: range.family(),
+            name: &chosen.bridge,
+        };
+        netfilter.transact(&nft::pods::table(table, index, range, *gateway))?;
+        if range.family() == Family::V4 {
+            // So that answers to what the node asks of itself by a redirected port find back; the table above keeps all else from there.
+            let path = format!("ipv4/conf/{}/route_localnet", chosen.bridge);
+            set(&path, "1", "let loopback be routed on the bridge")?;
+        }
+    }
     Ok(index)
+}
+
+/// Lets the node pass packets of a family on.
+fn forward(family: Family, bridge: &str) -> Result<(), NetworkError> {
+    if family == Family::V6 {
+        return set("ipv6/conf/all/forwarding", "1", "turn IPv6 forwarding on");
+    }
+    set("ipv4/ip_forward", "1", "turn IPv4 forwarding on")?;
+    // Pods reach each other by the node on purpose. It is off only where it is off for all and for the link; other links have theirs on.
+    for link in ["all", bridge] {
+        let path = format!("ipv4/conf/{link}/send_redirects");
+        set(&path, "0", &format!("turn ICMP redirects of {link} off"))?;
+    }
+    Ok(())
+}
+
+/// Sets one of the kernel's settings of the network.
+fn set(path: &str, value: &str, what: &str) -> Result<(), NetworkError> {
+    fs::write(format!("/proc/sys/net/{path}"), value).map_err(|error| kernel(what, error))
 }
 
 /// Removes bridge and firewall tables, if they are there.
@@ -175,14 +246,22 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
         Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
         _ => {}
     }
-    let mut netfilter = Socket::open(Family::Netfilter)
-        .map_err(|error| kernel("open a netfilter socket", error))?;
+    let mut netfilter =
+        Socket::open(Part::Netfilter).map_err(|error| kernel("open a netfilter socket", error))?;
     for table in [
         bridge.to_owned(),
         services_table(bridge),
         policies_table(bridge),
     ] {
-        match netfilter.transact(&nft::remove(&table)) {
+        remove_tables(&mut netfilter, &table)?;
+    }
+    Ok(())
+}
+
+/// Removes the tables of a name, those that there are.
+pub(crate) fn remove_tables(netfilter: &mut Socket, name: &str) -> Result<(), NetworkError> {
+    for family in Family::ALL {
+        match netfilter.transact(&nft::remove(Table { family, name })) {
             Err(refused) if !refused.is(Errno::NOENT) => return Err(refused.into()),
             _ => {}
         }
@@ -223,15 +302,18 @@ fn free_bridge_name(route: &mut Socket) -> Result<String, NetworkError> {
     unreachable!("there are more names than links")
 }
 
-/// Addresses of the node: those of global scope that are not the engine's own, else the bridge's.
+/// Addresses of the node, one for each of the bridge's: one of global scope that is not the engine's own, else the bridge's.
 pub(crate) fn node_ips(
     bridge: u32,
-    gateway: Ipv4Addr,
+    gateways: &[IpAddr],
     route: &mut Socket,
 ) -> Result<Vec<IpAddr>, NetworkError> {
-    let (addresses, _) = addresses_and_ranges(route)?;
-    let foreign = addresses
-        .iter()
-        .find(|a| a.global && a.link != bridge && !a.ip.is_loopback());
-    Ok(vec![foreign.map_or(gateway, |a| a.ip).into()])
+    let mut ips = Vec::new();
+    for gateway in gateways {
+        let addresses = link::addresses(Family::of(*gateway), route)?;
+        let mut addresses = addresses.iter();
+        let foreign = addresses.find(|a| a.global && a.link != bridge && !a.ip.is_loopback());
+        ips.push(foreign.map_or(*gateway, |address| address.ip));
+    }
+    Ok(ips)
 }

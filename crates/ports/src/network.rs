@@ -100,7 +100,7 @@ pub trait PodNetwork: Send + Sync {
 pub trait Redirects: Send + Sync {
     /// Carries a change out, wholly or not at all, at a cost that grows with the change. The first one after a start, and one after a
     /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on,
-    /// wherever they lead; datagrams go where they would be sent now.
+    /// wherever they lead; datagrams go where they would be sent now. What is of a family this network does not have is left out.
     async fn change(&self, change: nat::Change) -> Result<(), NetworkError>;
 }
 
@@ -108,16 +108,17 @@ pub trait Redirects: Send + Sync {
 #[async_trait]
 pub trait Filter: Send + Sync {
     /// Carries a change out, wholly or not at all, at a cost that grows with the change. The first one after a start, and one after a
-    /// failure, has to be [`nat::policy::Change::anew`]; until then things are as they were. Connections that exist go on.
+    /// failure, has to be [`nat::policy::Change::anew`]; until then things are as they were. Connections that exist go on. What
+    /// is of a family this network does not have is left out.
     async fn change(&self, change: nat::policy::Change) -> Result<(), NetworkError>;
 }
 
 /// Holds Pods back until what they may receive and send is settled.
 #[async_trait]
 pub trait Gate: Send + Sync {
-    /// Returns when every policy that is known by now and is about the Pod holds at its address. To be awaited between the moment the Pod
-    /// has its address and the start of its first container.
-    async fn pass(&self, pod: &PodName<'_>, address: IpAddr);
+    /// Returns when every policy that is known by now and is about the Pod holds at its addresses. To be awaited between the moment the Pod
+    /// has them and the start of its first container.
+    async fn pass(&self, pod: &PodName<'_>, addresses: &[IpAddr]);
 }
 
 /// Which Pod is meant.

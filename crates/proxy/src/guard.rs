@@ -1,6 +1,6 @@
 //! Keeps what Pods may receive and send as policies have it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,24 +41,21 @@ pub struct Waiting {
 struct Asked {
     key: Key,
     uid: String,
-    address: Ipv4Addr,
+    addresses: Vec<IpAddr>,
     pass: oneshot::Sender<()>,
 }
 
 #[async_trait]
 impl Gate for Waiting {
-    async fn pass(&self, pod: &PodName<'_>, address: IpAddr) {
+    async fn pass(&self, pod: &PodName<'_>, addresses: &[IpAddr]) {
         if self.is_open.load(Ordering::Relaxed) {
             return;
         }
-        let IpAddr::V4(address) = address else {
-            return;
-        };
         let (pass, passed) = oneshot::channel();
         let asked = Asked {
             key: (pod.namespace.to_owned(), pod.name.to_owned()),
             uid: pod.uid.to_owned(),
-            address,
+            addresses: addresses.to_owned(),
             pass,
         };
         // An engine that ends starts no containers.
@@ -189,7 +186,7 @@ impl World {
             if self.policies.is_empty() {
                 self.passing.push(asked.pass);
             } else if self.state.knows(&asked.key, &asked.uid) {
-                self.state.tell(&asked.key, &asked.uid, asked.address);
+                self.state.tell(&asked.key, &asked.uid, &asked.addresses);
                 self.passing.push(asked.pass);
             } else {
                 self.waiting.push(asked);

@@ -145,7 +145,7 @@ impl World {
                 name,
                 uid: name,
             };
-            waiting.pass(&pod, IpAddr::V4(address)).await;
+            waiting.pass(&pod, &[IpAddr::V4(address)]).await;
         })
     }
 }
@@ -172,7 +172,7 @@ async fn a_pod_passes_when_it_is_bound() {
     world.tell_pod("web");
     let change = world.change().await;
     assert!(
-        change.anew && change.pods.contains_key(&ADDRESS),
+        change.anew && change.pods.contains_key(&IpAddr::V4(ADDRESS)),
         "{change:?}"
     );
     assert!(!bound.is_finished(), "it is not carried out yet");

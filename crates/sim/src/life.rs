@@ -205,6 +205,7 @@ fn api_config(world: &World) -> anyhow::Result<apiserver::Config> {
         address: (Ipv4Addr::LOCALHOST, 6443).into(),
         advertise: None,
         extra_addresses: Vec::new(),
+        second_service_range: None,
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 24)
             .context("the Service range")?,
         name_server: None,

@@ -36,6 +36,7 @@ impl World {
             advertise: None,
             extra_addresses: Vec::new(),
             service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 24).unwrap(),
+            second_service_range: None,
             name_server: None,
             cluster_domain: "cluster.local".into(),
         };

@@ -1,14 +1,13 @@
 //! Services: cluster addresses and node ports, whose only record is the Services themselves.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use api::field::{Error, ErrorList, Path};
 use api::status::{self, StatusError};
 use rand::Rng;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::MutexGuard;
 
 use crate::config::ServiceRange;
@@ -21,7 +20,7 @@ const PORTS: std::ops::Range<u16> = 30000..32768;
 /// Addresses and ports of every Service but one.
 #[derive(Default)]
 struct Taken {
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: BTreeSet<IpAddr>,
     ports: BTreeSet<u16>,
 }
 
@@ -35,11 +34,15 @@ pub(super) async fn allocate<'a>(
     if service["spec"]["type"] == "ExternalName" {
         return Ok(guard);
     }
+    let ranges: Vec<ServiceRange> = rest.inner.config.service_ranges().collect();
+    let families: Vec<&str> = ranges.iter().map(|range| range.family()).collect();
+    let errors = admission::service::settle_families(service, old, &families);
+    if !errors.is_empty() {
+        return Err(invalid(rest, service, errors));
+    }
     let mut taken = taken(rest, service);
     let mut errors = ErrorList::new();
-    set_families(service);
-    let before = old.map_or("", |o| o["spec"]["clusterIP"].as_str().unwrap_or_default());
-    if let Err(error) = address(service, before, &taken, rest.inner.config.service_range) {
+    if let Err(error) = addresses(service, old, &taken, &ranges) {
         errors.push(error);
     }
     if matches!(
@@ -59,11 +62,11 @@ pub(super) async fn allocate<'a>(
     if errors.is_empty() {
         return Ok(guard);
     }
-    Err(status::invalid(
-        &rest.group_kind(),
-        meta(service, "name"),
-        errors,
-    ))
+    Err(invalid(rest, service, errors))
+}
+
+fn invalid(rest: &Rest, service: &Value, errors: ErrorList) -> StatusError {
+    status::invalid(&rest.group_kind(), meta(service, "name"), errors)
 }
 
 fn taken(rest: &Rest, service: &Value) -> Taken {
@@ -77,8 +80,9 @@ fn taken(rest: &Rest, service: &Value) -> Taken {
         let Ok(Other { spec }) = serde_json::from_slice(&entry.value) else {
             continue;
         };
-        let address = spec.cluster_ip.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
-        taken.addresses.extend(address);
+        let addresses = spec.cluster_ips.iter();
+        let addresses = addresses.filter_map(|ip| ip.parse::<IpAddr>().ok());
+        taken.addresses.extend(addresses);
         let ports = spec.ports.iter().map(|port| port.node_port);
         taken
             .ports
@@ -97,8 +101,8 @@ struct Other<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OtherSpec<'a> {
-    #[serde(borrow, rename = "clusterIP")]
-    cluster_ip: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "clusterIPs")]
+    cluster_ips: Vec<&'a str>,
     #[serde(default)]
     ports: Vec<OtherPort>,
     health_check_node_port: Option<u16>,
@@ -110,80 +114,76 @@ struct OtherPort {
     node_port: Option<u16>,
 }
 
-fn set_families(service: &mut Value) {
-    let headless = service["spec"]["clusterIP"] == "None";
-    let selects = service["spec"]["selector"]
-        .as_object()
-        .is_some_and(|s| !s.is_empty());
-    let both = headless && !selects && service["spec"]["ipFamilyPolicy"].is_null();
-    if service["spec"]["ipFamilies"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
-    {
-        service["spec"]["ipFamilies"] = if both {
-            json!(["IPv4", "IPv6"])
-        } else {
-            json!(["IPv4"])
-        };
-    }
-    if service["spec"]["ipFamilyPolicy"].is_null() {
-        service["spec"]["ipFamilyPolicy"] = if both {
-            "RequireDualStack".into()
-        } else {
-            "SingleStack".into()
-        };
-    }
-}
-
-fn address(
+/// Gives a Service an address of each of its families, and checks those that are asked for. Those it has stay.
+fn addresses(
     service: &mut Value,
-    before: &str,
+    old: Option<&Value>,
     taken: &Taken,
-    range: ServiceRange,
+    ranges: &[ServiceRange],
 ) -> Result<(), Error> {
-    let wanted = service["spec"]["clusterIP"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    if wanted == "None" || (!wanted.is_empty() && wanted == before) {
+    let before = old.filter(|old| old["spec"]["type"] != "ExternalName");
+    let before = before.map_or(&Value::Null, |old| &old["spec"]["clusterIPs"]);
+    if service["spec"]["clusterIPs"][0] == "None" || before[0] == "None" {
         return Ok(());
     }
-    let at = Path::new("spec").child("clusterIPs");
-    let refuse = |why: String| {
-        Error::invalid(
-            &at,
-            json!([wanted.as_str()]),
-            format!("failed to allocate IP {wanted}: {why}"),
-        )
-    };
-    let chosen = if wanted.is_empty() {
-        free_address(taken, range)
-            .ok_or_else(|| Error::internal(&at, "failed to allocate a serviceIP: range is full"))?
-    } else {
-        // Validation has its own words for what is no address.
-        let Ok(ip) = wanted.parse::<Ipv4Addr>() else {
-            return Ok(());
+    let families = service["spec"]["ipFamilies"].as_array().cloned();
+    let mut own = service["spec"]["clusterIPs"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    for (n, family) in families.into_iter().flatten().enumerate() {
+        let Some(range) = ranges.iter().find(|range| family == range.family()) else {
+            continue;
         };
-        if !range.contains(ip) {
-            return Err(refuse(format!(
-                "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
-            )));
+        match own.get(n) {
+            Some(wanted) if *wanted == before[n] => {}
+            Some(wanted) => claim_address(wanted, &own, taken, *range)?,
+            None => {
+                let full = "failed to allocate a serviceIP: range is full";
+                let at = Path::new("spec").child("clusterIPs");
+                let free = free_address(taken, *range).ok_or_else(|| Error::internal(&at, full))?;
+                own.push(free.to_string().into());
+            }
         }
-        if taken.addresses.contains(&ip) {
-            return Err(refuse("provided IP is already allocated".to_owned()));
-        }
-        ip
-    };
-    service["spec"]["clusterIP"] = chosen.to_string().into();
-    service["spec"]["clusterIPs"] = json!([chosen.to_string()]);
+    }
+    service["spec"]["clusterIP"] = own.first().cloned().unwrap_or_default();
+    service["spec"]["clusterIPs"] = own.into();
     Ok(())
 }
 
+/// Whether an address that is asked for can be had.
+fn claim_address(
+    wanted: &Value,
+    all: &[Value],
+    taken: &Taken,
+    range: ServiceRange,
+) -> Result<(), Error> {
+    let wanted = wanted.as_str().unwrap_or_default();
+    // Validation has its own words for what is no address.
+    let Ok(ip) = wanted.parse::<IpAddr>() else {
+        return Ok(());
+    };
+    let why = if !range.contains(ip) {
+        format!(
+            "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+        )
+    } else if taken.addresses.contains(&ip) {
+        "provided IP is already allocated".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(
+        &Path::new("spec").child("clusterIPs"),
+        Value::Array(all.to_vec()),
+        format!("failed to allocate IP {wanted}: {why}"),
+    ))
+}
+
 /// A free address, by preference not from the low part, which is left to addresses that are asked for (KEP-3070).
-fn free_address(taken: &Taken, range: ServiceRange) -> Option<Ipv4Addr> {
-    let size = range.size();
-    let reserved = (size / 16).clamp(16, 256).min(size / 2);
-    let upper = reserved..size - 1;
+fn free_address(taken: &Taken, range: ServiceRange) -> Option<IpAddr> {
+    let end = range.end();
+    let reserved = (end.div_ceil(16)).clamp(16, 256).min(end.div_ceil(2));
+    let upper = reserved..end;
     let start = rand::rng().random_range(upper.clone());
     let order = (start..upper.end)
         .chain(upper.start..start)
@@ -290,6 +290,10 @@ fn free_port(taken: &BTreeSet<u16>) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use serde_json::json;
+
     use super::*;
 
     fn range() -> ServiceRange {
@@ -299,15 +303,15 @@ mod tests {
     #[test]
     fn addresses_are_chosen_checked_and_refused() {
         let taken = Taken {
-            addresses: [Ipv4Addr::new(10, 96, 0, 5)].into(),
+            addresses: [Ipv4Addr::new(10, 96, 0, 5).into()].into(),
             ..Taken::default()
         };
-        let with = |ip: &str| json!({"spec":{"clusterIP": ip}});
-        let mut free = with("");
-        address(&mut free, "", &taken, range()).unwrap();
+        let with = |ip: &str| json!({"spec":{"clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"]}});
+        let mut free = json!({"spec": {"ipFamilies": ["IPv4"]}});
+        addresses(&mut free, None, &taken, &[range()]).unwrap();
         let chosen: Ipv4Addr = free["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
         assert!(
-            range().contains(chosen) && chosen.octets()[3] >= 16,
+            range().contains(chosen.into()) && chosen.octets()[3] >= 16,
             "{chosen}"
         );
         for (ip, error) in [
@@ -326,7 +330,7 @@ mod tests {
                 ),
             ),
         ] {
-            let result = address(&mut with(ip), "", &taken, range());
+            let result = addresses(&mut with(ip), None, &taken, &[range()]);
             assert_eq!(result.err().map(|e| e.to_string()).as_deref(), error);
         }
     }
@@ -363,5 +367,30 @@ mod tests {
             assert!(taken.addresses.insert(ip));
         }
         assert_eq!(taken.addresses.len(), 254);
+        let few = ServiceRange::new("fd00::".parse::<IpAddr>().unwrap(), 123).unwrap();
+        while let Some(ip) = free_address(&taken, few) {
+            assert!(taken.addresses.insert(ip));
+        }
+        assert_eq!(taken.addresses.len(), 254 + 31);
+    }
+
+    #[test]
+    fn each_family_has_an_address_of_its_range_and_keeps_it() {
+        let of_v6 = ServiceRange::new("fd00::".parse::<IpAddr>().unwrap(), 112).unwrap();
+        let ranges = [range(), of_v6];
+        let taken = Taken::default();
+        let mut one = json!({"spec": {"ipFamilies": ["IPv6"]}});
+        addresses(&mut one, None, &taken, &ranges).unwrap();
+        let first = one["spec"]["clusterIPs"][0].clone();
+        assert!(of_v6.contains(first.as_str().unwrap().parse().unwrap()));
+        let mut both = one.clone();
+        both["spec"]["ipFamilies"] = json!(["IPv6", "IPv4"]);
+        addresses(&mut both, Some(&one), &taken, &ranges).unwrap();
+        let second = both["spec"]["clusterIPs"][1].as_str().unwrap();
+        assert!(range().contains(second.parse().unwrap()));
+        assert_eq!(
+            (&both["spec"]["clusterIPs"][0], &both["spec"]["clusterIP"]),
+            (&first, &first)
+        );
     }
 }

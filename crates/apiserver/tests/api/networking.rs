@@ -293,3 +293,56 @@ async fn the_range_of_services_is_an_object() {
     let last = server.get(RANGE).await;
     assert_eq!(last.body["spec"], json!({"cidrs": ["10.96.0.0/25"]}));
 }
+
+/// The second family of the ranges comes later; Services get addresses of it when they ask for them.
+#[tokio::test]
+async fn services_have_addresses_of_both_families() {
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    let server = Server::start().await;
+    let spec = json!({"ports": [{"port": 80}], "selector": {"a": "b"}});
+    let service = |name: &str, policy: &str| {
+        let mut spec = spec.clone();
+        spec["ipFamilyPolicy"] = policy.into();
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let refused = server
+        .ask("POST", SERVICES, service("both", "RequireDualStack"))
+        .await;
+    assert_eq!(refused.code, 422, "{refused:?}");
+    let one = server
+        .ask("POST", SERVICES, service("web", "PreferDualStack"))
+        .await;
+    assert_eq!(one.body["spec"]["ipFamilies"], json!(["IPv4"]), "{one:?}");
+
+    let v6: std::net::IpAddr = "fd00:96::".parse().expect("an address");
+    let v6 = ServiceRange::new(v6, 112).expect("a range");
+    let server = server
+        .restart_with(|config| config.second_service_range = Some(v6))
+        .await;
+    let ranges = server
+        .get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
+        .await;
+    let cidrs = json!(["10.96.0.0/24", "fd00:96::/112"]);
+    assert_eq!(ranges.body["spec"]["cidrs"], cidrs);
+    let both = server
+        .ask("POST", SERVICES, service("both", "RequireDualStack"))
+        .await;
+    assert_eq!(both.code, 201, "{both:?}");
+    let second = both.body["spec"]["clusterIPs"][1].as_str();
+    let second = second.expect("an address").parse().expect("an address");
+    assert!(v6.contains(second), "{second}");
+
+    let path = format!("{SERVICES}/web");
+    let mut web = server.get(&path).await.body;
+    let first = web["spec"]["clusterIP"].clone();
+    web["spec"]["ipFamilyPolicy"] = "RequireDualStack".into();
+    let upgraded = server.ask("PUT", &path, web).await;
+    let spec = &upgraded.body["spec"];
+    assert_eq!(spec["ipFamilies"], json!(["IPv4", "IPv6"]), "{upgraded:?}");
+    assert_eq!(spec["clusterIPs"][0], first);
+    let mut web = upgraded.body;
+    web["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+    let downgraded = server.ask("PUT", &path, web).await;
+    assert_eq!(downgraded.body["spec"]["clusterIPs"], json!([first]));
+    assert_eq!(downgraded.body["spec"]["ipFamilies"], json!(["IPv4"]));
+}

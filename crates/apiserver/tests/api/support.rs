@@ -57,6 +57,7 @@ pub(crate) fn config(dir: &std::path::Path, port: u16) -> Config {
         advertise: Some((Ipv4Addr::new(192, 0, 2, 1), port).into()),
         extra_addresses: Vec::new(),
         service_range: ServiceRange::new(Ipv4Addr::new(10, 96, 0, 0), 24).unwrap(),
+        second_service_range: None,
         name_server: None,
         cluster_domain: "cluster.local".into(),
     }

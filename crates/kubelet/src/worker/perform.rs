@@ -176,10 +176,11 @@ impl Worker {
     /// Ends when what the Pod may receive and send is settled, at once for one on the node's network.
     fn pass_gate(&self, sandbox: &SandboxStatus) -> BoxFuture<'static, ()> {
         let is_own = sandbox.namespaces.network != NamespaceMode::Node;
-        let address = sandbox.ips.first().copied().filter(|_| is_own);
-        let (Some(gate), Some(address)) = (self.agent.gate.clone(), address) else {
+        let has_own = is_own && !sandbox.ips.is_empty();
+        let Some(gate) = self.agent.gate.clone().filter(|_| has_own) else {
             return futures::future::ready(()).boxed();
         };
+        let addresses = sandbox.ips.clone();
         let pod = self.pod.clone();
         Box::pin(async move {
             let text = |value: &'_ Option<String>| value.clone().unwrap_or_default();
@@ -189,7 +190,7 @@ impl Worker {
                 name: &text(&meta.name),
                 uid: &text(&meta.uid),
             };
-            gate.pass(&name, address).await;
+            gate.pass(&name, &addresses).await;
         })
     }
 

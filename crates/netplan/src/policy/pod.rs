@@ -1,11 +1,11 @@
 //! What matters of a Pod to policies.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use api::pod::{MIRROR, annotation};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod};
-use nat::Protocol;
+use nat::{Family, Protocol};
 
 /// Labels of a Pod or a namespace.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -20,8 +20,8 @@ pub(super) struct Member {
     pub(super) ports: Vec<NamedPort>,
     /// It has an address of its own, or will: it is not on the network of its node, which is the node to policies, and has not ended.
     pub(super) is_on_network: bool,
-    /// The address it reports.
-    pub(super) address: Option<Ipv4Addr>,
+    /// The addresses it reports, one of a family.
+    pub(super) addresses: Vec<IpAddr>,
     /// When it was created, as text that sorts by time.
     pub(super) since: String,
 }
@@ -52,9 +52,17 @@ impl Member {
             labels: meta.labels.clone().unwrap_or_default(),
             ports: ports.filter_map(named).collect(),
             is_on_network: spec.host_network != Some(true) && !has_ended,
-            address: status.and_then(|status| status.pod_ip.as_ref()?.parse().ok()),
+            addresses: crate::pod_ips(pod),
             since: since.map(|time| time.0.to_string()).unwrap_or_default(),
         }
+    }
+}
+
+impl Member {
+    /// The address of a family it reports.
+    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
+        let mut of_family = self.addresses.iter().copied();
+        of_family.find(|ip| Family::of(*ip) == family)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a policy says, read once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use api::selector::Selector;
 use k8s_openapi::api::networking::v1::{
@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use nat::policy::{Block, Door, Peers, PortRange, Ports, Rule, Way};
-use nat::{Ipv4Range, Protocol};
+use nat::{IpRange, Protocol};
 
 use super::pod::{Labels, Member};
 
@@ -142,7 +142,7 @@ impl Passage {
     }
 
     /// Whether an address is at the other end, whosever it is.
-    fn covers(&self, address: Ipv4Addr) -> bool {
+    fn covers(&self, address: IpAddr) -> bool {
         match &self.peers {
             None => true,
             Some(peers) => peers.iter().any(|peer| match peer {
@@ -153,7 +153,7 @@ impl Passage {
     }
 
     /// The ports of the Pod that it calls by name.
-    fn doors(&self, pod: &Member, address: Ipv4Addr) -> BTreeSet<Door> {
+    fn doors(&self, pod: &Member, address: IpAddr) -> BTreeSet<Door> {
         let ports = self.ports.iter().flatten();
         let named = ports.filter_map(|port| match port {
             Port::Named(protocol, name) => Some((*protocol, name)),
@@ -175,7 +175,7 @@ impl Passage {
 }
 
 impl Peer {
-    /// `None` for a block of another address family: nobody here has such an address.
+    /// `None` for what is no block.
     fn of(peer: &NetworkPolicyPeer) -> Option<Self> {
         if let Some(block) = &peer.ip_block {
             return read_block(block).map(Peer::Block);
@@ -216,7 +216,7 @@ fn read_block(block: &IPBlock) -> Option<Block> {
     Some(Block {
         range: block.cidr.parse().ok()?,
         except: except
-            .filter_map(|text| text.parse::<Ipv4Range>().ok())
+            .filter_map(|text| text.parse::<IpRange>().ok())
             .collect(),
     })
 }
@@ -241,7 +241,7 @@ pub(super) struct Part {
 
 impl Policy {
     /// What it means for a Pod with an address; `labels` are those of its namespace.
-    pub(super) fn part(&self, pod: &Member, address: Ipv4Addr, labels: &Labels) -> Part {
+    pub(super) fn part(&self, pod: &Member, address: IpAddr, labels: &Labels) -> Part {
         let is_selected = self.selects(pod);
         let mut part = Part {
             is_isolated_in: is_selected && self.ingress.is_some(),

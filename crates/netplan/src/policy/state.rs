@@ -1,16 +1,20 @@
 //! What is known of policies, Pods and namespaces, and what changed of what is let through since it was last taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use nat::Family;
 use nat::policy::{Bonds, Change, Door, GroupId, Rule, RuleId, Turn, Way};
 
 use super::pod::{Labels, Member};
 use super::rule::{Part, Place, Policy};
 use super::tracked::{Moved, Tracked};
 use crate::Key;
+
+/// A Pod, and which of its addresses.
+type End = (Key, Family);
 
 /// What is known.
 #[derive(Debug, Default)]
@@ -19,11 +23,11 @@ pub struct State {
     pods: BTreeMap<Key, Member>,
     namespaces: BTreeMap<String, Labels>,
     /// Who was told to have an address, before it is reported, by UID.
-    told: BTreeMap<Ipv4Addr, String>,
+    told: BTreeMap<IpAddr, String>,
     /// Who says to have an address. Of several the last that was made has it, unless another was told to.
-    claims: BTreeMap<Ipv4Addr, BTreeSet<Key>>,
-    /// What policies mean for a Pod that has an address, and that address.
-    parts: BTreeMap<Key, (Ipv4Addr, BTreeMap<Key, Part>)>,
+    claims: BTreeMap<IpAddr, BTreeSet<Key>>,
+    /// What policies mean for a Pod that has an address of a family, and that address.
+    parts: BTreeMap<End, (IpAddr, BTreeMap<Key, Part>)>,
     dirty_pods: BTreeSet<Key>,
     dirty_policies: BTreeSet<Key>,
     next_rule: u32,
@@ -44,15 +48,15 @@ struct Known {
 #[derive(Debug, Default)]
 struct Plan {
     rules: Tracked<RuleId, Rule>,
-    members: Tracked<(RuleId, Ipv4Addr), ()>,
+    members: Tracked<(RuleId, IpAddr), ()>,
     doors: Tracked<(RuleId, Door), ()>,
     groups: Tracked<GroupId, BTreeSet<RuleId>>,
-    pods: Tracked<Ipv4Addr, Bonds>,
+    pods: Tracked<IpAddr, Bonds>,
     /// Groups by their rules, and how many are bound to each.
     shared: BTreeMap<BTreeSet<RuleId>, (GroupId, usize)>,
     next_group: u32,
     /// What Pods are bound to.
-    bound: BTreeMap<Ipv4Addr, [Option<BTreeSet<RuleId>>; 2]>,
+    bound: BTreeMap<IpAddr, [Option<BTreeSet<RuleId>>; 2]>,
 }
 
 impl State {
@@ -124,16 +128,20 @@ impl State {
         self.pods.get(key).is_some_and(|pod| pod.uid == uid)
     }
 
-    /// A Pod has an address from now on, whatever it reports. Nobody else has it.
-    pub fn tell(&mut self, key: &Key, uid: &str, address: Ipv4Addr) {
-        let before = self.told.get(&address).filter(|before| *before != uid);
-        let mut holders = self.pods.iter();
-        let holder = before.and_then(|before| holders.find(|(_, pod)| pod.uid == *before));
-        let holder = holder.map(|(key, _)| key.clone());
-        let touched: Vec<Key> = holder.into_iter().chain([key.clone()]).collect();
+    /// A Pod has these addresses from now on, whatever it reports. Nobody else has them.
+    pub fn tell(&mut self, key: &Key, uid: &str, addresses: &[IpAddr]) {
+        let before = addresses.iter().filter_map(|ip| self.told.get(ip));
+        let before = before.filter(|before| *before != uid);
+        let holders = before.filter_map(|before| {
+            let mut pods = self.pods.iter();
+            let holder = pods.find(|(_, pod)| pod.uid == *before);
+            holder.map(|(key, _)| key.clone())
+        });
+        let touched: BTreeSet<Key> = holders.chain([key.clone()]).collect();
         touched.iter().for_each(|key| self.claim(key, false));
         self.told.retain(|_, holder| holder != uid);
-        self.told.insert(address, uid.to_owned());
+        let new = addresses.iter().map(|ip| (*ip, uid.to_owned()));
+        self.told.extend(new);
         touched.iter().for_each(|key| self.claim(key, true));
         self.dirty_pods.extend(touched);
     }
@@ -143,10 +151,12 @@ impl State {
         let pods: BTreeSet<Key> = std::mem::take(&mut self.dirty_pods);
         let policies = std::mem::take(&mut self.dirty_policies);
         // First all that goes: an address may be another's by now.
-        let left = pods.iter().filter_map(|key| self.leave(key));
-        let mut left: BTreeSet<Ipv4Addr> = left.collect();
-        for key in &pods {
-            if let Some(address) = self.enter(key) {
+        let ends = pods.iter().flat_map(ends_of);
+        let ends: Vec<End> = ends.collect();
+        let left = ends.iter().filter_map(|end| self.leave(end));
+        let mut left: BTreeSet<IpAddr> = left.collect();
+        for end in &ends {
+            if let Some(address) = self.enter(end) {
                 left.remove(&address);
             }
         }
@@ -155,8 +165,8 @@ impl State {
         }
         if !policies.is_empty() {
             let others = self.pods.keys().filter(|key| !pods.contains(*key));
-            for key in others.cloned().collect::<Vec<_>>() {
-                self.look_again(&key, &policies);
+            for end in others.flat_map(ends_of).collect::<Vec<_>>() {
+                self.look_again(&end, &policies);
             }
         }
         self.plan_change()
@@ -188,14 +198,10 @@ impl State {
             return;
         };
         // Rules go with all that belongs to them; nobody may look them up afterwards.
-        let pods: Vec<Key> = self.parts.keys().cloned().collect();
-        for pod in pods {
-            let Some((address, parts)) = self.parts.get_mut(&pod) else {
-                continue;
-            };
+        for ((pod, _), (address, parts)) in &mut self.parts {
             if let Some(part) = parts.remove(key) {
                 self.plan.put(&known.rules, &part, *address, false);
-                self.dirty_pods.insert(pod);
+                self.dirty_pods.insert(pod.clone());
             }
         }
         for id in known.rules.into_values() {
@@ -203,11 +209,18 @@ impl State {
         }
     }
 
-    /// Notes the address that a Pod says to have, or that it does not any more.
+    /// Notes the addresses that a Pod says to have, or that it does not any more.
     fn claim(&mut self, key: &Key, is_there: bool) {
-        let Some(address) = self.pods.get(key).and_then(|pod| self.wanted(pod)) else {
+        let Some(pod) = self.pods.get(key) else {
             return;
         };
+        let wanted = Family::ALL.map(|family| self.wanted(pod, family));
+        for address in wanted.into_iter().flatten() {
+            self.claim_address(key, address, is_there);
+        }
+    }
+
+    fn claim_address(&mut self, key: &Key, address: IpAddr, is_there: bool) {
         let claims = self.claims.entry(address).or_default();
         if is_there {
             claims.insert(key.clone());
@@ -220,20 +233,20 @@ impl State {
         }
     }
 
-    /// The address a Pod has if nobody else has it.
-    fn wanted(&self, pod: &Member) -> Option<Ipv4Addr> {
+    /// The address of a family a Pod has if nobody else has it.
+    fn wanted(&self, pod: &Member, family: Family) -> Option<IpAddr> {
         if !pod.is_on_network {
             return None;
         }
         let mut told = self.told.iter();
-        let told = told.find(|(_, uid)| **uid == pod.uid);
-        told.map(|(address, _)| *address).or(pod.address)
+        let told = told.find(|(ip, uid)| Family::of(**ip) == family && **uid == pod.uid);
+        told.map(|(ip, _)| *ip).or_else(|| pod.address(family))
     }
 
-    /// The address a Pod has.
-    fn address(&self, key: &Key) -> Option<Ipv4Addr> {
+    /// The address of a family a Pod has.
+    fn address(&self, (key, family): &End) -> Option<IpAddr> {
         let pod = self.pods.get(key)?;
-        let address = self.wanted(pod)?;
+        let address = self.wanted(pod, *family)?;
         let claims = self.claims.get(&address).into_iter().flatten();
         let is_told = |pod: &Member| self.told.get(&address) == Some(&pod.uid);
         let last = claims.max_by_key(|key| {
@@ -244,8 +257,8 @@ impl State {
     }
 
     /// The address it had.
-    fn leave(&mut self, key: &Key) -> Option<Ipv4Addr> {
-        let (address, parts) = self.parts.remove(key)?;
+    fn leave(&mut self, end: &End) -> Option<IpAddr> {
+        let (address, parts) = self.parts.remove(end)?;
         for (policy, part) in parts {
             if let Some(known) = self.policies.get(&policy) {
                 self.plan.put(&known.rules, &part, address, false);
@@ -255,10 +268,10 @@ impl State {
     }
 
     /// The address it has.
-    fn enter(&mut self, key: &Key) -> Option<Ipv4Addr> {
-        let (address, pod) = (self.address(key)?, self.pods.get(key)?);
+    fn enter(&mut self, end: &End) -> Option<IpAddr> {
+        let (address, pod) = (self.address(end)?, self.pods.get(&end.0)?);
         let none = Labels::new();
-        let labels = self.namespaces.get(&key.0).unwrap_or(&none);
+        let labels = self.namespaces.get(&end.0.0).unwrap_or(&none);
         let mut parts = BTreeMap::new();
         for (policy, known) in &self.policies {
             let part = known.policy.part(pod, address, labels);
@@ -267,19 +280,19 @@ impl State {
                 parts.insert(policy.clone(), part);
             }
         }
-        self.parts.insert(key.clone(), (address, parts));
-        self.bind(key);
+        self.parts.insert(end.clone(), (address, parts));
+        self.bind(end);
         Some(address)
     }
 
     /// What these policies mean for a Pod that is as it was.
-    fn look_again(&mut self, key: &Key, policies: &BTreeSet<Key>) {
-        let (Some(pod), Some((address, parts))) = (self.pods.get(key), self.parts.get_mut(key))
+    fn look_again(&mut self, end: &End, policies: &BTreeSet<Key>) {
+        let (Some(pod), Some((address, parts))) = (self.pods.get(&end.0), self.parts.get_mut(end))
         else {
             return;
         };
         let none = Labels::new();
-        let labels = self.namespaces.get(&key.0).unwrap_or(&none);
+        let labels = self.namespaces.get(&end.0.0).unwrap_or(&none);
         for policy in policies {
             let Some(known) = self.policies.get(policy) else {
                 continue;
@@ -290,12 +303,12 @@ impl State {
                 parts.insert(policy.clone(), part);
             }
         }
-        self.bind(key);
+        self.bind(end);
     }
 
     /// Binds a Pod to the rules of every policy that isolates it.
-    fn bind(&mut self, key: &Key) {
-        let Some((address, parts)) = self.parts.get(key) else {
+    fn bind(&mut self, end: &End) {
+        let Some((address, parts)) = self.parts.get(end) else {
             return;
         };
         let rules = |way: Way| {
@@ -317,13 +330,7 @@ impl State {
 
 impl Plan {
     /// Puts what a policy means for a Pod with this address in or out.
-    fn put(
-        &mut self,
-        rules: &BTreeMap<Place, RuleId>,
-        part: &Part,
-        address: Ipv4Addr,
-        is_in: bool,
-    ) {
+    fn put(&mut self, rules: &BTreeMap<Place, RuleId>, part: &Part, address: IpAddr, is_in: bool) {
         let value = is_in.then_some(());
         for id in part.member_of.iter().filter_map(|place| rules.get(place)) {
             self.members.set((*id, address), value);
@@ -338,7 +345,7 @@ impl Plan {
     }
 
     /// Binds an address to rules each way.
-    fn bind(&mut self, address: Ipv4Addr, rules: [Option<BTreeSet<RuleId>>; 2]) {
+    fn bind(&mut self, address: IpAddr, rules: [Option<BTreeSet<RuleId>>; 2]) {
         let before = self.bound.remove(&address).unwrap_or_default();
         // New ones first, so that a group that goes on is never without anybody.
         let [ingress, egress] = [0, 1].map(|n| rules[n].as_ref().map(|rules| self.join(rules)));
@@ -400,6 +407,10 @@ impl Plan {
                 .collect(),
         }
     }
+}
+
+fn ends_of(key: &Key) -> [End; 2] {
+    Family::ALL.map(|family| (key.clone(), family))
 }
 
 fn turns<K: Ord, V>(moved: BTreeMap<K, Moved<V>>) -> BTreeMap<K, Turn<V>> {

@@ -1,13 +1,13 @@
 //! The semantics of NetworkPolicies, said once more and plainly: by looking at every object for every connection.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use nat::{Ipv4Range, Protocol};
+use nat::{IpRange, Protocol};
 
 use crate::plan::Connection;
 
@@ -29,12 +29,13 @@ impl World {
     }
 
     /// The Pod with this address: not one on the node's network, and not one that has ended.
-    fn at(&self, address: Ipv4Addr) -> Option<&Pod> {
+    fn at(&self, address: IpAddr) -> Option<&Pod> {
         self.pods.values().find(|pod| {
             let status = pod.status.as_ref().expect("a status");
             let has_ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
             let is_on_host = pod.spec.as_ref().expect("a spec").host_network == Some(true);
-            let is_its = status.pod_ip == Some(address.to_string());
+            let mut ips = status.pod_ips.iter().flatten();
+            let is_its = ips.any(|of| of.ip == address.to_string());
             is_its && !has_ended && !is_on_host
         })
     }
@@ -81,10 +82,10 @@ impl World {
         isolating.is_empty() || isolating.iter().any(lets)
     }
 
-    fn is_peer(&self, peer: &NetworkPolicyPeer, address: Ipv4Addr, namespace: &str) -> bool {
+    fn is_peer(&self, peer: &NetworkPolicyPeer, address: IpAddr, namespace: &str) -> bool {
         if let Some(block) = &peer.ip_block {
             let contains = |text: &String| {
-                let range: Option<Ipv4Range> = text.parse().ok();
+                let range: Option<IpRange> = text.parse().ok();
                 range.is_some_and(|range| range.contains(address))
             };
             return contains(&block.cidr) && !block.except.iter().flatten().any(contains);

@@ -1,7 +1,7 @@
 //! A plan as changes make it, and what it lets through. Changes that no firewall could carry out are failures.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use nat::Protocol;
 use nat::policy::{Bonds, Change, Door, GroupId, Peers, Ports, Rule, RuleId, Turn};
@@ -9,8 +9,8 @@ use nat::policy::{Bonds, Change, Door, GroupId, Peers, Ports, Rule, RuleId, Turn
 /// A connection: who, whom, and where to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connection {
-    pub(crate) from: Ipv4Addr,
-    pub(crate) to: Ipv4Addr,
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
 }
@@ -18,10 +18,10 @@ pub(crate) struct Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     rules: BTreeMap<RuleId, Rule>,
-    members: BTreeSet<(RuleId, Ipv4Addr)>,
+    members: BTreeSet<(RuleId, IpAddr)>,
     doors: BTreeSet<(RuleId, Door)>,
     groups: BTreeMap<GroupId, BTreeSet<RuleId>>,
-    pods: BTreeMap<Ipv4Addr, Bonds>,
+    pods: BTreeMap<IpAddr, Bonds>,
 }
 
 impl Plan {
@@ -67,7 +67,7 @@ impl Plan {
         from == to || (self.passes(out, to, connection) && self.passes(into, from, connection))
     }
 
-    fn passes(&self, group: Option<GroupId>, peer: Ipv4Addr, connection: &Connection) -> bool {
+    fn passes(&self, group: Option<GroupId>, peer: IpAddr, connection: &Connection) -> bool {
         let passes_rule = |id: &RuleId| {
             let rule = &self.rules[id];
             let is_peer = match &rule.peers {

@@ -1,8 +1,9 @@
 //! Whatever is heard in whatever order, the plan lets through what the documentation's words do. `PROPTEST_CASES` sets how many are
 //! tried.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use k8s_openapi::api::core::v1::PodIP;
 use nat::Protocol;
 use netplan::Key;
 use netplan::policy::State;
@@ -62,24 +63,49 @@ fn pod() -> impl Strategy<Value = (Key, Value)> {
                 .map(|(name, port, protocol)| json!({"name": name, "containerPort": port, "protocol": protocol}))
                 .collect();
             let name = format!("p{n}");
-            let address = has_address.then(|| address(&namespace, n).to_string());
+            let ips = addresses(&namespace, n).map(|ip| json!({"ip": ip}));
+            let ips = if has_address { json!(ips) } else { json!([]) };
             let pod = json!({
                 "metadata": {"name": name, "namespace": namespace, "uid": format!("{namespace}/{name}"), "labels": labels},
                 "spec": {"containers": [{"name": "c", "ports": ports}], "hostNetwork": host},
-                "status": {"phase": phase, "podIP": address},
+                "status": {"phase": phase, "podIP": ips[0]["ip"], "podIPs": ips},
             });
             ((namespace, name), pod)
         },
     )
 }
 
-fn address(namespace: &str, n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 244, u8::from(namespace == "two"), n)
+/// One of each family.
+fn addresses(namespace: &str, n: u8) -> [IpAddr; 2] {
+    let v4 = Ipv4Addr::new(10, 244, u8::from(namespace == "two"), n);
+    let v6 = Ipv6Addr::new(
+        0xfd00,
+        0,
+        0,
+        0,
+        0,
+        0,
+        u16::from(namespace == "two"),
+        n.into(),
+    );
+    [v4.into(), v6.into()]
 }
 
 fn peer() -> impl Strategy<Value = Value> {
-    let ranges = prop_oneof!["10.244.0.0/16", "10.244.1.0/24", "0.0.0.0/0", "fd00::/8"];
-    let except = prop_oneof!["10.244.0.0/24", "10.244.1.1/32", "10.244.0.0/31"];
+    let ranges = prop_oneof![
+        "10.244.0.0/16",
+        "10.244.1.0/24",
+        "0.0.0.0/0",
+        "fd00::/8",
+        "fd00::1:0/112",
+        "::/0"
+    ];
+    let except = prop_oneof![
+        "10.244.0.0/24",
+        "10.244.1.1/32",
+        "10.244.0.0/31",
+        "fd00::1:1/128"
+    ];
     prop_oneof![
         selector().prop_map(|pods| json!({"podSelector": pods})),
         selector().prop_map(|namespaces| json!({"namespaceSelector": namespaces})),
@@ -185,7 +211,7 @@ fn play(events: &[Heard]) -> (World, Plan) {
                 let uid = format!("{}/{}", key.0, key.1);
                 if state.knows(key, &uid) {
                     let n = key.1.as_bytes()[1] - b'0';
-                    state.tell(key, &uid, address(&key.0, n));
+                    state.tell(key, &uid, &addresses(&key.0, n));
                     told.insert(key.clone());
                 }
             }
@@ -199,7 +225,8 @@ fn play(events: &[Heard]) -> (World, Plan) {
     for key in &told {
         let n = key.1.as_bytes()[1] - b'0';
         let pod = world.pods.get_mut(key).expect("a Pod");
-        pod.status.as_mut().expect("a status").pod_ip = Some(address(&key.0, n).to_string());
+        let ips = addresses(&key.0, n).map(|ip| PodIP { ip: ip.to_string() });
+        pod.status.as_mut().expect("a status").pod_ips = Some(ips.into());
     }
     plan.apply(&state.take());
     assert!(state.take().is_empty(), "nothing twice");
@@ -207,14 +234,15 @@ fn play(events: &[Heard]) -> (World, Plan) {
 }
 
 fn connections() -> Vec<Connection> {
-    let mut ends: Vec<Ipv4Addr> = ["one", "two"]
+    let mut ends: Vec<IpAddr> = ["one", "two"]
         .iter()
-        .flat_map(|namespace| (0..2).map(|n| address(namespace, n)))
+        .flat_map(|namespace| (0..2).flat_map(|n| addresses(namespace, n)))
         .collect();
-    ends.push(Ipv4Addr::new(192, 0, 2, 1));
+    ends.push(Ipv4Addr::new(192, 0, 2, 1).into());
+    ends.push(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
     let mut found = Vec::new();
     for &from in &ends {
-        for &to in &ends {
+        for &to in ends.iter().filter(|to| to.is_ipv6() == from.is_ipv6()) {
             for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
                 found.extend([79, 80, 81, 82].map(|port| Connection {
                     from,

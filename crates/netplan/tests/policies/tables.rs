@@ -1,6 +1,6 @@
 //! Every kind of peer with every kind of port, each way; who is isolated; and what events change.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use nat::Protocol;
 use nat::policy::Change;
@@ -16,10 +16,10 @@ const OTHER: (&str, &str, u8) = ("b", "client", 3);
 /// Of `kube-system`, which has no labels of the users'.
 const SYSTEM: (&str, &str, u8) = ("c", "dns", 4);
 const PODS: [(&str, &str, u8); 4] = [SERVER, CLIENT, OTHER, SYSTEM];
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
-fn ip((.., n): (&str, &str, u8)) -> Ipv4Addr {
-    Ipv4Addr::new(10, 244, 0, n)
+fn ip((.., n): (&str, &str, u8)) -> IpAddr {
+    Ipv4Addr::new(10, 244, 0, n).into()
 }
 
 fn key((namespace, app, _): (&str, &str, u8)) -> Key {
@@ -71,7 +71,7 @@ fn policy(state: &mut State, name: &str, spec: Value) {
     state.policy(("a".into(), name.into()), Some(&object));
 }
 
-fn connection(from: Ipv4Addr, to: Ipv4Addr, (protocol, port): (Protocol, u16)) -> Connection {
+fn connection(from: IpAddr, to: IpAddr, (protocol, port): (Protocol, u16)) -> Connection {
     Connection {
         from,
         to,
@@ -96,7 +96,7 @@ const TRIED: [(Protocol, u16); 8] = [
 ];
 
 /// What peers are, and who they are.
-fn peers() -> Vec<(Value, Vec<Ipv4Addr>)> {
+fn peers() -> Vec<(Value, Vec<IpAddr>)> {
     let block = |cidr: &str, except: Value| json!([{"ipBlock": {"cidr": cidr, "except": except}}]);
     let team = |team: &str| json!({"matchLabels": {"team": team}});
     let app = |app: &str| json!({"matchLabels": {"app": app}});
@@ -349,12 +349,12 @@ fn an_address_is_that_of_who_was_told_last() {
     let mut server = pod(SERVER);
     server["metadata"]["uid"] = "old".into();
     hear(&mut state, SERVER, &server);
-    state.tell(&key(("a", "new", 1)), "a1", ip(SERVER));
+    state.tell(&key(("a", "new", 1)), "a1", &[ip(SERVER)]);
     assert_eq!(reached(&mut state, &mut plan), [false, false, false, true]);
     // The other is told to have another, and the first one back.
-    state.tell(&key(SERVER), "old", Ipv4Addr::new(10, 244, 0, 77));
+    state.tell(&key(SERVER), "old", &[Ipv4Addr::new(10, 244, 0, 77).into()]);
     assert_eq!(reached(&mut state, &mut plan), [false, false, false, true]);
-    state.tell(&key(SERVER), "old", ip(SERVER));
+    state.tell(&key(SERVER), "old", &[ip(SERVER)]);
     assert_eq!(reached(&mut state, &mut plan), [true; 4]);
     state.pod(key(("a", "new", 1)), None);
     assert_eq!(reached(&mut state, &mut plan), [true; 4]);

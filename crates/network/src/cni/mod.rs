@@ -23,7 +23,7 @@ mod version;
 mod testing;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -370,11 +370,13 @@ impl Plugins {
     }
 
     fn let_in(&self, addresses: &[IpAddr]) -> Result<(), NetworkError> {
-        v4(addresses).try_for_each(|ip| self.network.let_in(ip))
+        let mut addresses = addresses.iter();
+        addresses.try_for_each(|ip| self.network.let_in(*ip))
     }
 
     fn leave(&self, addresses: &[IpAddr]) -> Result<(), NetworkError> {
-        v4(addresses).try_for_each(|ip| self.network.shut_out(ip))
+        let mut addresses = addresses.iter();
+        addresses.try_for_each(|ip| self.network.shut_out(*ip))
     }
 
     async fn plug(
@@ -488,13 +490,6 @@ fn status(addresses: Vec<IpAddr>) -> NetworkStatus {
         }
     }
     NetworkStatus { ips }
-}
-
-fn v4(addresses: &[IpAddr]) -> impl Iterator<Item = Ipv4Addr> {
-    addresses.iter().filter_map(|ip| match ip {
-        IpAddr::V4(ip) => Some(*ip),
-        IpAddr::V6(_) => None,
-    })
 }
 
 fn refused(plugin: &config::Plugin, verb: Verb, failure: Failure) -> NetworkError {

@@ -11,7 +11,7 @@ mod socket;
 pub(crate) use message::{
     Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
 };
-pub(crate) use socket::{Family, Refused, Socket};
+pub(crate) use socket::{Part, Refused, Socket};
 
 /// Connection tracking, a subsystem of netfilter (`NFNL_SUBSYS_*`, linux/netfilter/nfnetlink.h).
 pub(crate) const CONNTRACK: u16 = 1;

@@ -30,7 +30,7 @@ impl Refused {
 
 /// Which part of the kernel a socket talks to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Family {
+pub(crate) enum Part {
     /// Links, addresses, routes (`NETLINK_ROUTE`).
     Route,
     /// Firewall (`NETLINK_NETFILTER`).
@@ -46,11 +46,11 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
-    pub(crate) fn open(family: Family) -> io::Result<Self> {
+    pub(crate) fn open(part: Part) -> io::Result<Self> {
         // NETLINK_ROUTE is protocol 0, which is rustix's None.
-        let protocol = match family {
-            Family::Route => None,
-            Family::Netfilter => Some(rustix::net::netlink::NETFILTER),
+        let protocol = match part {
+            Part::Route => None,
+            Part::Netfilter => Some(rustix::net::netlink::NETFILTER),
         };
         let fd = rustix::net::socket_with(
             AddressFamily::NETLINK,
@@ -70,7 +70,7 @@ impl Socket {
 
     /// Opens a socket in another network namespace. A thread goes there and ends there: the process's other threads never leave
     /// their own.
-    pub(crate) fn open_in(netns: BorrowedFd<'_>, family: Family) -> io::Result<Self> {
+    pub(crate) fn open_in(netns: BorrowedFd<'_>, part: Part) -> io::Result<Self> {
         let opened = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -78,7 +78,7 @@ impl Socket {
                         netns,
                         Some(rustix::thread::LinkNameSpaceType::Network),
                     )?;
-                    Socket::open(family)
+                    Socket::open(part)
                 })
                 .join()
         });

@@ -1,8 +1,10 @@
 //! The expressions rules are made of. Each takes the rule's message and returns it longer by itself.
 
-use nat::Ipv4Range;
+use nat::{Family, IpRange, octets};
 
 use crate::netlink::Message;
+
+use super::Table;
 
 /// Where expressions keep what the next ones work on: the kernel's 32-bit registers, from `NFT_REG32_00`. Longer values take several.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +13,11 @@ pub(super) struct Register(pub(super) u32);
 impl Register {
     fn number(self) -> u32 {
         8 + self.0
+    }
+
+    /// The first behind an address that begins here.
+    pub(super) fn after_address(self, family: Family) -> Self {
+        Register(self.0 + u32::from(family.bits()) / 32)
     }
 }
 
@@ -28,15 +35,33 @@ pub(super) struct Field {
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 
-pub(super) const IPV4_SOURCE: Field = Field {
-    header: NETWORK_HEADER,
-    offset: 12,
-    length: 4,
-};
-pub(super) const IPV4_DESTINATION: Field = Field {
-    header: NETWORK_HEADER,
-    offset: 16,
-    length: 4,
+/// The address a packet comes from.
+pub(super) const fn source(family: Family) -> Field {
+    let (offset, length) = match family {
+        Family::V4 => (12, 4),
+        Family::V6 => (8, 16),
+    };
+    Field {
+        header: NETWORK_HEADER,
+        offset,
+        length,
+    }
+}
+
+/// The address it goes to, which follows that.
+pub(super) const fn destination(family: Family) -> Field {
+    let before = source(family);
+    Field {
+        offset: before.offset + before.length,
+        ..before
+    }
+}
+
+/// What kind of message of ICMP it is.
+pub(super) const ICMP_KIND: Field = Field {
+    header: TRANSPORT_HEADER,
+    offset: 0,
+    length: 1,
 };
 /// Of TCP, UDP and SCTP alike.
 pub(super) const DESTINATION_PORT: Field = Field {
@@ -84,7 +109,7 @@ pub(super) const REDIRECTED: Connection = Connection {
 pub(super) enum Reject {
     /// ICMP "port unreachable".
     Unreachable,
-    /// ICMP "communication administratively prohibited" (RFC 1812).
+    /// ICMP "communication administratively prohibited" (RFC 1812, RFC 4443).
     Prohibited,
     /// A TCP reset.
     Reset,
@@ -141,20 +166,21 @@ pub(super) fn is_not(rule: Message, what: Meta, bytes: &[u8]) -> Message {
 }
 
 /// Goes on only if the address there is (`inside`), or is not, in the range.
-pub(super) fn within(rule: Message, field: Field, range: Ipv4Range, inside: bool) -> Message {
+pub(super) fn within(rule: Message, field: Field, range: IpRange, inside: bool) -> Message {
     let register = Register(0);
-    let masked = mask(load(rule, field, register), register, range.mask().octets());
-    compare(masked, register, inside, &range.base().octets())
+    let loaded = load(rule, field, register);
+    let masked = mask(loaded, register, &octets(range.mask()));
+    compare(masked, register, inside, &octets(range.base()))
 }
 
 /// Keeps the register's bits that are set in the mask.
-fn mask(rule: Message, register: Register, mask: [u8; 4]) -> Message {
+fn mask(rule: Message, register: Register, mask: &[u8]) -> Message {
     expression(rule, "bitwise", |m| {
         m.attr_be32(1, register.number())
             .attr_be32(2, register.number())
-            .attr_be32(3, 4)
-            .nest(4, |bits| bits.attr(1, &mask))
-            .nest(5, |xor| xor.attr(1, &[0; 4]))
+            .attr_be32(3, mask.len() as u32)
+            .nest(4, |bits| bits.attr(1, mask))
+            .nest(5, |xor| xor.attr(1, &vec![0; mask.len()]))
     })
 }
 
@@ -164,12 +190,12 @@ pub(super) fn connection(rule: Message, what: Connection) -> Message {
     let rule = expression(rule, "ct", |m| {
         m.attr_be32(1, register.number()).attr_be32(2, what.key)
     });
-    let masked = mask(rule, register, what.bit.to_ne_bytes());
+    let masked = mask(rule, register, &what.bit.to_ne_bytes());
     compare(masked, register, false, &[0; 4])
 }
 
 /// Goes on only if the packet is addressed to this machine, by an address other than those of loopback.
-pub(super) fn to_node(rule: Message) -> Message {
+pub(super) fn to_node(rule: Message, family: Family) -> Message {
     const KIND_OF_ADDRESS: u32 = 3;
     const OF_DESTINATION: u32 = 2;
     /// The kernel's word for an address of this machine (`RTN_LOCAL`).
@@ -181,7 +207,7 @@ pub(super) fn to_node(rule: Message) -> Message {
             .attr_be32(3, OF_DESTINATION)
     });
     let local = compare(rule, register, true, &LOCAL.to_ne_bytes());
-    within(local, IPV4_DESTINATION, Ipv4Range::LOOPBACK, false)
+    within(local, destination(family), IpRange::loopback(family), false)
 }
 
 /// Goes on only if the set has what the register and its successors hold.
@@ -285,14 +311,14 @@ pub(super) fn random(rule: Message, modulus: u32, to: Register) -> Message {
 }
 
 /// Sends the connection to the address in one register and the port in the next; ends the walk.
-pub(super) fn redirect(rule: Message, to: Register) -> Message {
+pub(super) fn redirect(rule: Message, to: Register, table: Table<'_>) -> Message {
     const DESTINATION: u32 = 1;
-    const IPV4: u32 = 2;
+    let port = to.after_address(table.family);
     expression(rule, "nat", |m| {
         m.attr_be32(1, DESTINATION)
-            .attr_be32(2, IPV4)
+            .attr_be32(2, table.number().into())
             .attr_be32(3, to.number())
-            .attr_be32(5, Register(to.0 + 1).number())
+            .attr_be32(5, port.number())
     })
 }
 
@@ -302,12 +328,14 @@ pub(super) fn masquerade(rule: Message) -> Message {
 }
 
 /// Tells the sender that it gets no answer.
-pub(super) fn reject(rule: Message, how: Reject) -> Message {
-    // `NFT_REJECT_ICMP_UNREACH` with an ICMP code, and `NFT_REJECT_TCP_RST`.
-    let (kind, code) = match how {
-        Reject::Unreachable => (0, 3u8),
-        Reject::Prohibited => (0, 13),
-        Reject::Reset => (1, 0),
+pub(super) fn reject(rule: Message, how: Reject, family: Family) -> Message {
+    // `NFT_REJECT_ICMP_UNREACH` with a code of ICMP or ICMPv6, and `NFT_REJECT_TCP_RST`.
+    let (kind, code) = match (how, family) {
+        (Reject::Unreachable, Family::V4) => (0, 3u8),
+        (Reject::Unreachable, Family::V6) => (0, 4),
+        (Reject::Prohibited, Family::V4) => (0, 13),
+        (Reject::Prohibited, Family::V6) => (0, 1),
+        (Reject::Reset, _) => (1, 0),
     };
     expression(rule, "reject", |m| m.attr_be32(1, kind).attr(2, &[code]))
 }

@@ -1,11 +1,12 @@
 //! A front in the table of services: its places in the maps, and the chains they lead to; pure.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use nat::{Address, Front, Outside, Protocol, Redirect, Unserved};
 
 use super::set::Value;
+use nat::octets;
 
 /// Leads what is addressed to an address and port; for Pods and this machine, and for everybody else.
 pub(super) const SERVICES: Maps = Maps {
@@ -38,10 +39,10 @@ pub(super) type Place = (&'static str, Vec<u8>, Value);
 pub(super) fn places(front: &Front, to: &Redirect) -> Vec<Place> {
     let (key, is_node) = match front.address {
         Address::Ip(ip) => (
-            [ip.octets().to_vec(), transport(front.protocol, front.port)].concat(),
+            [octets(ip), transport(front.protocol, front.port)].concat(),
             false,
         ),
-        Address::Node => (transport(front.protocol, front.port), true),
+        Address::Node(_) => (transport(front.protocol, front.port), true),
     };
     let name = |maps: Maps| if is_node { maps.node } else { maps.ip };
     let mut places = Vec::new();
@@ -58,7 +59,7 @@ pub(super) fn places(front: &Front, to: &Redirect) -> Vec<Place> {
 pub(super) fn chains<'a>(
     front: &Front,
     to: &'a Redirect,
-) -> Vec<(String, &'a BTreeSet<SocketAddrV4>)> {
+) -> Vec<(String, &'a BTreeSet<SocketAddr>)> {
     let mut chains = Vec::new();
     if !to.backends.is_empty() {
         chains.push((front.to_string(), &to.backends));
@@ -110,13 +111,13 @@ pub(super) fn transport(protocol: Protocol, port: u16) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use nat::Family;
 
     use super::*;
 
     #[test]
     fn a_front_is_in_the_maps_of_those_it_is_for() {
-        let some = BTreeSet::from([SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80)]);
+        let some = BTreeSet::from([SocketAddr::from(([10, 0, 0, 2], 80))]);
         let none = BTreeSet::new();
         let (same, untouched) = (Outside::Same, Outside::Untouched);
         let only = |backends: &BTreeSet<_>| Outside::Only(backends.clone());
@@ -156,7 +157,7 @@ mod tests {
             ),
         ] {
             let front = Front {
-                address: Address::Node,
+                address: Address::Node(Family::V4),
                 protocol: Protocol::Tcp,
                 port: 80,
             };

@@ -1,7 +1,7 @@
 //! Firewall rules as nf_tables messages (linux/netfilter/nf_tables.h); pure builders.
 //!
 //! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; other tables are
-//! never touched.
+//! never touched. There is one of a name for each family of the Pod network, with the same chains and maps.
 
 pub(crate) mod guests;
 pub(crate) mod pods;
@@ -12,6 +12,8 @@ mod expression;
 mod front;
 mod interval;
 mod set;
+
+use nat::Family;
 
 use crate::netlink::{Message, NF_TABLES, NLM_F_APPEND, NLM_F_CREATE, netfilter};
 
@@ -29,6 +31,24 @@ const LOOPBACK: u32 = 1;
 
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+
+/// A table: its name, and of whose packets it hears.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table<'a> {
+    pub(crate) family: Family,
+    pub(crate) name: &'a str,
+}
+
+impl Table<'_> {
+    /// The kernel's number of the family.
+    fn number(self) -> u8 {
+        match self.family {
+            Family::V4 => NFPROTO_IPV4,
+            Family::V6 => NFPROTO_IPV6,
+        }
+    }
+}
 
 /// Where a chain is entered, what it may do, and its place among others (`NF_INET_*`, `NF_IP_PRI_*`).
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +114,7 @@ impl Hook {
 }
 
 /// Removes a table; refused with `ENOENT` if there is none.
-pub(crate) fn remove(table: &str) -> Vec<Message> {
+pub(crate) fn remove(table: Table<'_>) -> Vec<Message> {
     in_batch(vec![delete_table(table)])
 }
 
@@ -110,17 +130,31 @@ fn in_batch(mut messages: Vec<Message>) -> Vec<Message> {
 }
 
 /// An empty table, in place of an older one of that name.
-fn fresh_table(table: &str) -> [Message; 3] {
-    let new = || request(format!("add table {table}"), NEW_TABLE, NLM_F_CREATE).attr_str(1, table);
+fn fresh_table(table: Table<'_>) -> [Message; 3] {
+    let new = || {
+        request(
+            table,
+            format!("add table {}", table.name),
+            NEW_TABLE,
+            NLM_F_CREATE,
+        )
+        .attr_str(1, table.name)
+    };
     [new(), delete_table(table), new()]
 }
 
-fn delete_table(table: &str) -> Message {
-    request(format!("delete table {table}"), DELETE_TABLE, 0).attr_str(1, table)
+fn delete_table(table: Table<'_>) -> Message {
+    request(
+        table,
+        format!("delete table {}", table.name),
+        DELETE_TABLE,
+        0,
+    )
+    .attr_str(1, table.name)
 }
 
 /// A chain that packets enter at a hook.
-fn base_chain(table: &str, name: &str, hook: Hook) -> Message {
+fn base_chain(table: Table<'_>, name: &str, hook: Hook) -> Message {
     chain(table, name)
         .nest(4, |m| {
             m.attr_be32(1, hook.number)
@@ -130,39 +164,40 @@ fn base_chain(table: &str, name: &str, hook: Hook) -> Message {
 }
 
 /// A chain that others lead to.
-fn chain(table: &str, name: &str) -> Message {
-    request(format!("add chain {name}"), NEW_CHAIN, NLM_F_CREATE)
-        .attr_str(1, table)
+fn chain(table: Table<'_>, name: &str) -> Message {
+    request(table, format!("add chain {name}"), NEW_CHAIN, NLM_F_CREATE)
+        .attr_str(1, table.name)
         .attr_str(3, name)
 }
 
-fn delete_chain(table: &str, name: &str) -> Message {
-    request(format!("delete chain {name}"), DELETE_CHAIN, 0)
-        .attr_str(1, table)
+fn delete_chain(table: Table<'_>, name: &str) -> Message {
+    request(table, format!("delete chain {name}"), DELETE_CHAIN, 0)
+        .attr_str(1, table.name)
         .attr_str(3, name)
 }
 
 /// A rule at the end of a chain; `fill` adds its expressions.
-fn rule(table: &str, chain: &str, fill: impl FnOnce(Message) -> Message) -> Message {
+fn rule(table: Table<'_>, chain: &str, fill: impl FnOnce(Message) -> Message) -> Message {
     request(
+        table,
         format!("add a rule to chain {chain}"),
         NEW_RULE,
         NLM_F_CREATE | NLM_F_APPEND,
     )
-    .attr_str(1, table)
+    .attr_str(1, table.name)
     .attr_str(2, chain)
     .nest(4, fill)
 }
 
 /// Removes every rule of a chain.
-fn empty_chain(table: &str, chain: &str) -> Message {
-    request(format!("empty chain {chain}"), DELETE_RULE, 0)
-        .attr_str(1, table)
+fn empty_chain(table: Table<'_>, chain: &str) -> Message {
+    request(table, format!("empty chain {chain}"), DELETE_RULE, 0)
+        .attr_str(1, table.name)
         .attr_str(2, chain)
 }
 
-fn request(what: impl Into<String>, kind: u16, flags: u16) -> Message {
-    Message::bare(what, kind, flags, &[NFPROTO_IPV4, 0, 0, 0])
+fn request(table: Table<'_>, what: impl Into<String>, kind: u16, flags: u16) -> Message {
+    Message::bare(what, kind, flags, &[table.number(), 0, 0, 0])
 }
 
 fn mark(kind: u16) -> Message {

@@ -14,53 +14,63 @@
 //! Pods at most, however many there are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use nat::Protocol;
 use nat::policy::{Block, Bonds, Change, Door, GroupId, Peers, PortRange, Ports, Rule, RuleId};
 use nat::policy::{Turn, Way};
+use nat::{Family, Protocol, octets};
 
 use super::expression::{
-    DESTINATION_PORT, Field, IPV4_DESTINATION, IPV4_SOURCE, KNOWN, Meta, Register, Reject, accept,
-    branch, connection, find, go_to, is, jump, load, meta, reject,
+    DESTINATION_PORT, Field, KNOWN, Meta, Register, Reject, accept, branch, connection,
+    destination, find, go_to, is, jump, load, meta, reject, source,
 };
 use super::front::transport;
 use super::interval::{Interval, bounds, elements, merged, of_addresses, of_ports};
 use super::set::{
-    self, ADDRESS, ADDRESSES, Element, FRONT, OF_RULE, PORTS, Value, intervals_of_rule, verdict_map,
+    self, Element, OF_RULE, PORTS, Value, address, addresses, intervals_of_rule, verdict_map,
 };
-use super::{FORWARD, base_chain, chain, delete_chain, empty_chain, fresh_table, in_batch, rule};
+use super::{
+    FORWARD, Table, base_chain, chain, delete_chain, empty_chain, fresh_table, in_batch, rule,
+};
 use crate::netlink::Message;
 
 const SELVES: &str = "selves";
 
 /// The maps of Pods, and the chain that looks them up.
-const fn map_of(way: Way) -> (&'static str, Field) {
+const fn map_of(way: Way, family: Family) -> (&'static str, Field) {
     match way {
-        Way::In => ("ingress", IPV4_DESTINATION),
-        Way::Out => ("egress", IPV4_SOURCE),
+        Way::In => ("ingress", destination(family)),
+        Way::Out => ("egress", source(family)),
     }
 }
 
-/// Carries a change out in a table, which `change` may make anew.
-pub(crate) fn messages(table: &str, change: &Change) -> Vec<Message> {
-    let mut batch = Batch {
-        table,
-        messages: Vec::new(),
-        sets: 0,
-    };
-    if change.anew {
-        batch.make();
+/// Carries a change out in tables of one name, which `change` may make anew.
+pub(crate) fn messages(name: &str, families: &[Family], change: &Change) -> Vec<Message> {
+    let (mut messages, mut sets) = (Vec::new(), 0);
+    for family in families {
+        let table = Table {
+            family: *family,
+            name,
+        };
+        let mut batch = Batch {
+            table,
+            messages,
+            sets,
+        };
+        if change.anew {
+            batch.make();
+        }
+        batch.carry_out(change);
+        (messages, sets) = (batch.messages, batch.sets);
     }
-    batch.carry_out(change);
-    in_batch(batch.messages)
+    in_batch(messages)
 }
 
-/// A batch under construction.
+/// A batch under construction, as far as it is about one table. What is of another family is passed over.
 struct Batch<'a> {
-    table: &'a str,
+    table: Table<'a>,
     messages: Vec<Message>,
-    /// Sets are known by a number within their batch.
+    /// Sets are known by a number within their batch, whichever table they are in.
     sets: u32,
 }
 
@@ -83,16 +93,17 @@ impl Batch<'_> {
         let table = self.table;
         self.messages.extend(fresh_table(table));
         let id = self.next_set();
-        self.put(set::set(table, SELVES, id, ADDRESSES));
+        self.put(set::set(table, SELVES, id, addresses(table.family)));
         for way in [Way::Out, Way::In] {
-            let (name, field) = map_of(way);
+            let (name, field) = map_of(way, table.family);
             let id = self.next_set();
-            self.put(verdict_map(table, name, id, ADDRESS));
+            self.put(verdict_map(table, name, id, address(table.family)));
             self.put(base_chain(table, name, FORWARD));
             self.rule(name, |m| accept(connection(m, KNOWN)));
             self.rule(name, |m| {
-                let m = load(m, IPV4_SOURCE, Register(0));
-                let m = load(m, IPV4_DESTINATION, Register(1));
+                let second = Register(0).after_address(table.family);
+                let m = load(m, source(table.family), Register(0));
+                let m = load(m, destination(table.family), second);
                 accept(find(m, SELVES, None, Register(0)))
             });
             self.rule(name, |m| {
@@ -102,8 +113,10 @@ impl Batch<'_> {
     }
 
     fn carry_out(&mut self, change: &Change) {
-        for (address, (was, now)) in &change.pods {
-            self.unbind(*address, was, now);
+        let pods = change.pods.iter();
+        let pods: Vec<_> = pods.filter(|(ip, _)| self.is_ours(**ip)).collect();
+        for (address, (was, now)) in &pods {
+            self.unbind(**address, was, now);
         }
         for (id, turn) in &change.rules {
             if let Turn::New(rule) = turn {
@@ -116,8 +129,8 @@ impl Batch<'_> {
                 self.make_group(*id, rules);
             }
         }
-        for (address, (was, now)) in &change.pods {
-            self.bind(*address, was, now);
+        for (address, (was, now)) in &pods {
+            self.bind(**address, was, now);
         }
         for (id, turn) in &change.groups {
             if let Turn::Gone(_) = turn {
@@ -131,11 +144,15 @@ impl Batch<'_> {
         }
     }
 
-    fn unbind(&mut self, address: Ipv4Addr, was: &Bonds, now: &Bonds) {
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        Family::of(ip) == self.table.family
+    }
+
+    fn unbind(&mut self, address: IpAddr, was: &Bonds, now: &Bonds) {
         for (way, was, now) in ways(was, now) {
             if was.is_some() && was != now {
-                let key = address.octets().to_vec();
-                let (map, _) = map_of(way);
+                let key = octets(address);
+                let (map, _) = map_of(way, self.table.family);
                 self.messages
                     .extend(set::delete(self.table, map, vec![key]));
             }
@@ -146,11 +163,11 @@ impl Batch<'_> {
         }
     }
 
-    fn bind(&mut self, address: Ipv4Addr, was: &Bonds, now: &Bonds) {
+    fn bind(&mut self, address: IpAddr, was: &Bonds, now: &Bonds) {
         for (way, was, now) in ways(was, now) {
             if let Some(group) = now.filter(|_| was != now) {
-                let (map, _) = map_of(way);
-                let lead = (address.octets().to_vec(), Value::Chain(group_name(group)));
+                let (map, _) = map_of(way, self.table.family);
+                let lead = (octets(address), Value::Chain(group_name(group)));
                 self.messages
                     .extend(set::add(self.table, map, None, &[lead]));
             }
@@ -168,7 +185,8 @@ impl Batch<'_> {
         for id in rules {
             self.rule(&name, |m| jump(m, &rule_name(*id)));
         }
-        self.rule(&name, |m| reject(m, Reject::Prohibited));
+        let family = self.table.family;
+        self.rule(&name, |m| reject(m, Reject::Prohibited, family));
     }
 
     fn make_rule(&mut self, id: RuleId, of: &Rule) {
@@ -186,7 +204,7 @@ impl Batch<'_> {
         };
         for (protocol, ranges) in by_protocol(ranges) {
             let is_of = |m| is(m, Meta::Protocol, &[protocol.number()]);
-            if ranges == [(0, 1 << 16)] {
+            if ranges == [(0, u16::MAX.into())] {
                 self.rule(&name, |m| lead(is_of(m)));
                 continue;
             }
@@ -202,11 +220,13 @@ impl Batch<'_> {
         }
         let doors = doors_name(id);
         let set = self.next_set();
-        self.put(set::set(self.table, &doors, set, FRONT));
+        let family = self.table.family;
+        self.put(set::set(self.table, &doors, set, set::front(family)));
         self.rule(&name, |m| {
-            let m = load(m, IPV4_DESTINATION, Register(0));
-            let m = meta(m, Meta::Protocol, Register(1));
-            let m = load(m, DESTINATION_PORT, Register(2));
+            let protocol = Register(0).after_address(family);
+            let m = load(m, destination(family), Register(0));
+            let m = meta(m, Meta::Protocol, protocol);
+            let m = load(m, DESTINATION_PORT, Register(protocol.0 + 1));
             lead(find(m, &doors, Some(set), Register(0)))
         });
     }
@@ -214,24 +234,26 @@ impl Batch<'_> {
     fn make_peers(&mut self, id: RuleId, way: Way, blocks: &BTreeSet<Block>) {
         let (name, members) = (peers_name(id), members_name(id));
         // The other end of what the maps look up.
+        let family = self.table.family;
         let field = match way {
-            Way::In => IPV4_SOURCE,
-            Way::Out => IPV4_DESTINATION,
+            Way::In => source(family),
+            Way::Out => destination(family),
         };
         let set = self.next_set();
-        self.put(set::set(self.table, &members, set, ADDRESS));
+        self.put(set::set(self.table, &members, set, address(family)));
         self.put(chain(self.table, &name));
         self.rule(&name, |m| {
             let m = load(m, field, Register(0));
             accept(find(m, &members, Some(set), Register(0)))
         });
-        let covered = merged(blocks.iter().flat_map(parts).collect());
+        let blocks = blocks.iter().filter(|b| b.range.family() == family);
+        let covered = merged(blocks.flat_map(parts).collect());
         if covered.is_empty() {
             return;
         }
-        let elements = elements(&covered, of_addresses);
+        let elements = elements(&covered, of_addresses(family));
         let set = self.next_set();
-        self.put(intervals_of_rule(self.table, set, ADDRESS));
+        self.put(intervals_of_rule(self.table, set, address(family)));
         self.messages
             .extend(set::add(self.table, OF_RULE, Some(set), &elements));
         self.rule(&name, |m| {
@@ -244,9 +266,10 @@ impl Batch<'_> {
     fn fill(&mut self, change: &Change) {
         let mut sets: BTreeMap<String, (Vec<Element>, Vec<Vec<u8>>)> = BTreeMap::new();
         let members = change.members.iter();
-        let members = members
-            .map(|((id, address), is_in)| (members_name(*id), address.octets().to_vec(), is_in));
+        let members = members.filter(|((_, ip), _)| self.is_ours(*ip));
+        let members = members.map(|((id, ip), is_in)| (members_name(*id), octets(*ip), is_in));
         let doors = change.doors.iter();
+        let doors = doors.filter(|((_, door), _)| self.is_ours(door.address));
         let doors = doors.map(|((id, door), is_in)| (doors_name(*id), bytes_of(door), is_in));
         for (set, key, is_in) in members.chain(doors) {
             let (new, gone) = sets.entry(set).or_default();
@@ -309,21 +332,21 @@ fn doors_name(RuleId(id): RuleId) -> String {
     format!("doors-{id}")
 }
 
-fn twice(address: Ipv4Addr) -> Vec<u8> {
-    [address.octets(), address.octets()].concat()
+fn twice(address: IpAddr) -> Vec<u8> {
+    octets(address).repeat(2)
 }
 
 /// A door as registers hold it.
 fn bytes_of(door: &Door) -> Vec<u8> {
     let transport = transport(door.protocol, door.port);
-    [door.address.octets().to_vec(), transport].concat()
+    [octets(door.address), transport].concat()
 }
 
 fn by_protocol(ranges: &BTreeSet<PortRange>) -> BTreeMap<Protocol, Vec<Interval>> {
     let mut found: BTreeMap<Protocol, Vec<Interval>> = BTreeMap::new();
     for range in ranges {
         let of = found.entry(range.protocol).or_default();
-        of.push((range.first.into(), u64::from(range.last) + 1));
+        of.push((range.first.into(), range.last.into()));
     }
     found
         .into_iter()
@@ -333,17 +356,20 @@ fn by_protocol(ranges: &BTreeSet<PortRange>) -> BTreeMap<Protocol, Vec<Interval>
 
 /// What is left of a block.
 fn parts(block: &Block) -> Vec<Interval> {
-    let (mut first, end) = bounds(&block.range);
+    let (first, last) = bounds(&block.range);
+    let except = block.except.iter();
+    let except = except.filter(|except| except.family() == block.range.family());
     let mut left = Vec::new();
-    for (from, to) in merged(block.except.iter().map(bounds).collect()) {
-        if from.min(end) > first {
-            left.push((first, from.min(end)));
-        }
-        first = first.max(to);
+    // Where what may be left begins; nowhere behind the last address there is.
+    let mut next = Some(first);
+    for (from, to) in merged(except.map(bounds).collect()) {
+        let before = from.checked_sub(1).map(|before| before.min(last));
+        left.extend(next.zip(before).filter(|(next, before)| next <= before));
+        next = next
+            .zip(to.checked_add(1))
+            .map(|(next, behind)| next.max(behind));
     }
-    if first < end {
-        left.push((first, end));
-    }
+    left.extend(next.filter(|next| *next <= last).map(|next| (next, last)));
     left
 }
 
@@ -354,14 +380,21 @@ mod tests {
     #[test]
     fn blocks_are_what_their_exceptions_leave() {
         for (range, except, expected) in [
-            ("10.0.0.0/30", &[][..], "0-4"),
-            ("10.0.0.0/30", &["10.0.0.0/32"], "1-4"),
-            ("10.0.0.0/30", &["10.0.0.3/32"], "0-3"),
-            ("10.0.0.0/30", &["10.0.0.1/32", "10.0.0.2/32"], "0-1 3-4"),
-            ("10.0.0.0/30", &["10.0.0.0/31", "10.0.0.0/32"], "2-4"),
+            ("10.0.0.0/30", &[][..], "0-3"),
+            ("10.0.0.0/30", &["10.0.0.0/32"], "1-3"),
+            ("10.0.0.0/30", &["10.0.0.3/32"], "0-2"),
+            ("10.0.0.0/30", &["10.0.0.1/32", "10.0.0.2/32"], "0-0 3-3"),
+            ("10.0.0.0/30", &["10.0.0.0/31", "10.0.0.0/32"], "2-3"),
             ("10.0.0.0/30", &["10.0.0.0/31", "10.0.0.2/31"], ""),
             ("10.0.0.0/30", &["10.0.0.0/24"], ""),
-            ("10.0.0.0/30", &["9.0.0.0/8", "11.0.0.0/8"], "0-4"),
+            ("10.0.0.0/30", &["9.0.0.0/8", "11.0.0.0/8"], "0-3"),
+            ("fd00::/126", &["fd00::1/128", "10.0.0.0/8"], "0-0 2-3"),
+            (
+                "::/0",
+                &["::/1", "c000::/2"],
+                "170141183460469231731687303715884105728-255211775190703847597530955573826158591",
+            ),
+            ("::/0", &["::/0"], ""),
         ] {
             let block = Block {
                 range: range.parse().expect("a range"),
@@ -370,10 +403,10 @@ mod tests {
                     .map(|text| text.parse().expect("a range"))
                     .collect(),
             };
-            let base = u64::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)));
+            let base = nat::number(block.range.base());
             let shown = parts(&block)
                 .into_iter()
-                .map(|(first, end)| format!("{}-{}", first - base, end - base));
+                .map(|(first, last)| format!("{}-{}", first - base, last - base));
             assert_eq!(shown.collect::<Vec<_>>().join(" "), expected);
         }
     }

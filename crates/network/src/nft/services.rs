@@ -16,25 +16,25 @@
 //! forward, input, sent  what was not led away is refused or dropped; so is all that is still addressed to the service range
 //! ```
 //!
-//! A change touches the chains and elements of the fronts it is about and nothing else.
+//! There is such a table for each family. A change touches the chains and elements of the fronts it is about and nothing else.
 
 mod chain;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use nat::{Front, Ipv4Range, Protocol, Redirect};
+use nat::{Family, Front, IpRange, Protocol, Ranges, Redirect, octets};
 
 use crate::netlink::Message;
 
 use super::expression::{
-    DESTINATION_PORT, Field, IPV4_DESTINATION, IPV4_SOURCE, Meta, NEW, REDIRECTED, Register,
-    Reject, branch, connection, find, is, is_not, load, masquerade, meta, reject, to_node, within,
+    DESTINATION_PORT, Field, Meta, NEW, REDIRECTED, Register, Reject, branch, connection,
+    destination, find, is, is_not, load, masquerade, meta, reject, source, to_node, within,
 };
 use super::front::{Maps, OUTSIDE, REFUSE, SERVICES, UNSERVED, chains, places};
-use super::set::{self, ADDRESSES, Element, FRONT, TRANSPORT, Value, verdict_map};
+use super::set::{self, Element, TRANSPORT, Value, addresses, verdict_map};
 use super::{
-    FORWARD, INPUT, LOOPBACK, OUTPUT, POSTROUTING, PREROUTING, SENT, base_chain, chain,
+    FORWARD, INPUT, LOOPBACK, OUTPUT, POSTROUTING, PREROUTING, SENT, Table, base_chain, chain,
     delete_chain, empty_chain, fresh_table, in_batch, rule,
 };
 
@@ -43,135 +43,184 @@ const PODS: &str = "pods";
 /// A batch under construction.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
-    table: &'a str,
+    name: &'a str,
     messages: Vec<Message>,
     /// Sets are known by a number within their batch.
     sets: u32,
     /// What maps are to lead to when all chains are made.
-    leading: BTreeMap<&'static str, Vec<Element>>,
+    leading: BTreeMap<(Family, &'static str), Vec<Element>>,
 }
 
 impl<'a> Batch<'a> {
-    /// Makes the table anew, in place of what is there, with no front. `bridge` is the index of the Pods' link, `guests` are Pods that
-    /// are elsewhere.
+    /// Makes a table anew for each range, in place of what is there, with no front. `bridge` is the index of the Pods' link, `guests`
+    /// are Pods that are elsewhere.
     pub(crate) fn anew(
-        table: &'a str,
+        name: &'a str,
         bridge: u32,
-        services: Ipv4Range,
-        guests: &BTreeSet<Ipv4Addr>,
+        services: Ranges,
+        guests: &BTreeSet<IpAddr>,
     ) -> Self {
-        let mut batch = Self::change(table);
-        batch.messages.extend(fresh_table(table));
+        let mut batch = Self::change(name);
+        for range in services.iter() {
+            let table = batch.table(range.family());
+            batch.make_sets(table, guests);
+            batch.make_redirects(table, bridge);
+            batch.make_masquerades(table, bridge);
+            batch.make_refusals(table, range);
+        }
+        batch
+    }
+
+    /// The table, with the maps and sets that are always there.
+    fn make_sets(&mut self, table: Table<'_>, guests: &BTreeSet<IpAddr>) {
+        self.messages.extend(fresh_table(table));
         for maps in [SERVICES, OUTSIDE, UNSERVED] {
-            for (name, kind) in [(maps.ip, FRONT), (maps.node, TRANSPORT)] {
-                let id = batch.next_set();
-                batch.put(verdict_map(table, name, id, kind));
+            for (name, kind) in [(maps.ip, set::front(table.family)), (maps.node, TRANSPORT)] {
+                let id = self.next_set();
+                self.put(verdict_map(table, name, id, kind));
             }
         }
-        let id = batch.next_set();
-        batch.put(set::set(table, PODS, id, ADDRESSES));
-        let id = batch.next_set();
-        batch.messages.extend(super::guests::set(table, id, guests));
+        let id = self.next_set();
+        self.put(set::set(table, PODS, id, addresses(table.family)));
+        let id = self.next_set();
+        let guests = super::guests::set(table, id, guests);
+        self.messages.extend(guests);
+    }
 
+    /// The chains where a destination is chosen.
+    fn make_redirects(&mut self, table: Table<'_>, bridge: u32) {
         let link = bridge.to_ne_bytes();
-        batch.put(base_chain(
+        let from_guests = |m| super::guests::from_guests(m, table.family);
+        self.put(base_chain(
             table,
             "prerouting",
             PREROUTING.after_older(bridge),
         ));
-        batch.lead("prerouting", SERVICES, |m| is(m, Meta::LinkIn, &link));
-        batch.lead("prerouting", SERVICES, super::guests::from_guests);
-        batch.lead("prerouting", OUTSIDE, |m| is_not(m, Meta::LinkIn, &link));
-        batch.put(base_chain(table, "output", OUTPUT.after_older(bridge)));
-        batch.lead("output", SERVICES, |m| m);
-        batch.put(base_chain(table, "postrouting", POSTROUTING));
-        batch.put(rule(table, "postrouting", |m| {
-            masquerade(among_backends(is(m, Meta::LinkOut, &link), IPV4_SOURCE))
+        self.lead(table, "prerouting", SERVICES, |m| {
+            is(m, Meta::LinkIn, &link)
+        });
+        self.lead(table, "prerouting", SERVICES, from_guests);
+        self.lead(table, "prerouting", OUTSIDE, |m| {
+            is_not(m, Meta::LinkIn, &link)
+        });
+        self.put(base_chain(table, "output", OUTPUT.after_older(bridge)));
+        self.lead(table, "output", SERVICES, |m| m);
+    }
+
+    /// The chain where a source is rewritten, if the answers would not come this way otherwise.
+    fn make_masquerades(&mut self, table: Table<'_>, bridge: u32) {
+        let (link, family) = (bridge.to_ne_bytes(), table.family);
+        self.put(base_chain(table, "postrouting", POSTROUTING));
+        self.put(rule(table, "postrouting", |m| {
+            let to_pods = is(m, Meta::LinkOut, &link);
+            masquerade(among_backends(to_pods, source(family), family))
         }));
-        batch.put(rule(table, "postrouting", |m| {
+        self.put(rule(table, "postrouting", |m| {
             let elsewhere = [link, LOOPBACK.to_ne_bytes()]
                 .iter()
                 .fold(m, |m, link| is_not(m, Meta::LinkOut, link));
             let led = connection(elsewhere, REDIRECTED);
-            masquerade(among_backends(led, IPV4_DESTINATION))
+            masquerade(among_backends(led, destination(family), family))
         }));
-        batch.put(rule(table, "postrouting", |m| {
+        self.put(rule(table, "postrouting", |m| {
             let to_pods = is(m, Meta::LinkOut, &link);
-            masquerade(within(to_pods, IPV4_SOURCE, Ipv4Range::LOOPBACK, true))
+            let loopback = IpRange::loopback(family);
+            masquerade(within(to_pods, source(family), loopback, true))
         }));
-        batch.put(chain(table, REFUSE));
-        batch.put(rule(table, REFUSE, |m| reject(is_tcp(m), Reject::Reset)));
-        batch.put(rule(table, REFUSE, |m| reject(m, Reject::Unreachable)));
-        for (name, hook) in [("forward", FORWARD), ("input", INPUT), ("sent", SENT)] {
-            batch.put(base_chain(table, name, hook));
-            batch.lead(name, UNSERVED, |m| connection(m, NEW));
-        }
-        batch.refuse("forward", services);
-        batch.refuse("sent", services);
-        batch
     }
 
-    /// Changes the table that is there.
-    pub(crate) fn change(table: &'a str) -> Self {
+    /// The chains where what was not led away ends.
+    fn make_refusals(&mut self, table: Table<'_>, services: IpRange) {
+        let family = table.family;
+        self.put(chain(table, REFUSE));
+        self.put(rule(table, REFUSE, |m| {
+            reject(is_tcp(m), Reject::Reset, family)
+        }));
+        self.put(rule(table, REFUSE, |m| {
+            reject(m, Reject::Unreachable, family)
+        }));
+        for (name, hook) in [("forward", FORWARD), ("input", INPUT), ("sent", SENT)] {
+            self.put(base_chain(table, name, hook));
+            self.lead(table, name, UNSERVED, |m| connection(m, NEW));
+        }
+        self.refuse(table, "forward", services);
+        self.refuse(table, "sent", services);
+    }
+
+    /// Changes the tables that are there.
+    pub(crate) fn change(name: &'a str) -> Self {
         Batch {
-            table,
+            name,
             messages: Vec::new(),
             sets: 0,
             leading: BTreeMap::new(),
         }
     }
 
+    /// The table of a family.
+    fn table(&self, family: Family) -> Table<'a> {
+        let name = self.name;
+        Table { family, name }
+    }
+
     /// A front leads elsewhere than it did. Clients stay with their backends where they may.
     pub(crate) fn replace(&mut self, front: &Front, old: &Redirect, new: &Redirect) {
+        let table = self.table(front.address.family());
         let (before, after) = (places(front, old), places(front, new));
         for (map, key, _) in before.iter().filter(|place| !after.contains(place)) {
             self.messages
-                .extend(set::delete(self.table, map, vec![key.clone()]));
+                .extend(set::delete(table, map, vec![key.clone()]));
         }
         let mut made = chains(front, old);
         for (name, backends) in chains(front, new) {
             match made.iter().position(|(made, _)| *made == name) {
                 Some(n) => {
                     made.remove(n);
-                    self.put(empty_chain(self.table, &name));
+                    self.put(empty_chain(table, &name));
                     if old.affinity != new.affinity {
-                        self.forget(&name, old);
-                        self.remember(&name, new);
+                        self.forget(table, &name, old);
+                        self.remember(table, &name, new);
                     }
                 }
                 None => {
-                    self.put(chain(self.table, &name));
-                    self.remember(&name, new);
+                    self.put(chain(table, &name));
+                    self.remember(table, &name, new);
                 }
             }
-            self.guard(&name, &new.sources);
-            self.fill(&name, backends, new.affinity.is_some());
+            self.guard(table, &name, &new.sources);
+            self.fill(table, &name, backends, new.affinity.is_some());
         }
         for (name, _) in made {
-            self.put(empty_chain(self.table, &name));
-            self.forget(&name, old);
-            self.put(delete_chain(self.table, &name));
+            self.put(empty_chain(table, &name));
+            self.forget(table, &name, old);
+            self.put(delete_chain(table, &name));
         }
         for (map, key, value) in after {
             if !before.contains(&(map, key.clone(), value.clone())) {
-                self.leading.entry(map).or_default().push((key, value));
+                let places = self.leading.entry((table.family, map));
+                places.or_default().push((key, value));
             }
         }
     }
 
     /// Addresses of backends that are new, and those that are backends no more.
-    pub(crate) fn backends(&mut self, new: &BTreeSet<Ipv4Addr>, gone: &BTreeSet<Ipv4Addr>) {
-        let new: Vec<Element> = new.iter().map(|a| (twice(*a), Value::Nothing)).collect();
-        let gone = gone.iter().map(|a| twice(*a)).collect();
-        self.messages.extend(set::add(self.table, PODS, None, &new));
-        self.messages.extend(set::delete(self.table, PODS, gone));
+    pub(crate) fn backends(&mut self, new: &BTreeSet<IpAddr>, gone: &BTreeSet<IpAddr>) {
+        for family in Family::ALL {
+            let table = self.table(family);
+            let is_of = |ip: &&IpAddr| Family::of(**ip) == family;
+            let new = new.iter().filter(is_of);
+            let new: Vec<Element> = new.map(|ip| (twice(*ip), Value::Nothing)).collect();
+            let gone = gone.iter().filter(is_of).map(|ip| twice(*ip)).collect();
+            self.messages.extend(set::add(table, PODS, None, &new));
+            self.messages.extend(set::delete(table, PODS, gone));
+        }
     }
 
     /// The finished batch; empty if there is nothing to do.
     pub(crate) fn finish(mut self) -> Vec<Message> {
-        for (map, elements) in std::mem::take(&mut self.leading) {
-            self.messages
-                .extend(set::add(self.table, map, None, &elements));
+        for ((family, map), elements) in std::mem::take(&mut self.leading) {
+            let table = self.table(family);
+            self.messages.extend(set::add(table, map, None, &elements));
         }
         if self.messages.is_empty() {
             return self.messages;
@@ -180,20 +229,22 @@ impl<'a> Batch<'a> {
     }
 
     /// Looks up in a chain where the packets `of` selects are led to.
-    fn lead(&mut self, chain: &str, maps: Maps, of: impl Fn(Message) -> Message) {
-        let table = self.table;
-        self.put(rule(table, chain, |m| to_front(of(m), maps)));
-        self.put(rule(table, chain, |m| to_port(of(m), maps)));
+    fn lead(&mut self, table: Table<'_>, chain: &str, maps: Maps, of: impl Fn(Message) -> Message) {
+        let family = table.family;
+        self.put(rule(table, chain, |m| to_front(of(m), maps, family)));
+        self.put(rule(table, chain, |m| to_port(of(m), maps, family)));
     }
 
     /// What is still addressed to the range in a chain is refused.
-    fn refuse(&mut self, chain: &str, services: Ipv4Range) {
-        let table = self.table;
-        let ours = |m| within(m, IPV4_DESTINATION, services, true);
+    fn refuse(&mut self, table: Table<'_>, chain: &str, services: IpRange) {
+        let family = table.family;
+        let ours = |m| within(m, destination(family), services, true);
         self.put(rule(table, chain, |m| {
-            reject(ours(is_tcp(m)), Reject::Reset)
+            reject(ours(is_tcp(m)), Reject::Reset, family)
         }));
-        self.put(rule(table, chain, |m| reject(ours(m), Reject::Unreachable)));
+        self.put(rule(table, chain, |m| {
+            reject(ours(m), Reject::Unreachable, family)
+        }));
     }
 
     fn next_set(&mut self) -> u32 {
@@ -211,15 +262,17 @@ fn is_tcp(m: Message) -> Message {
 }
 
 /// Goes where the map leads that knows the packet's address and port.
-fn to_front(m: Message, maps: Maps) -> Message {
-    let m = load(m, IPV4_DESTINATION, Register(0));
-    let m = meta(m, Meta::Protocol, Register(1));
-    branch(load(m, DESTINATION_PORT, Register(2)), maps.ip, Register(0))
+fn to_front(m: Message, maps: Maps, family: Family) -> Message {
+    let protocol = Register(0).after_address(family);
+    let m = load(m, destination(family), Register(0));
+    let m = meta(m, Meta::Protocol, protocol);
+    let m = load(m, DESTINATION_PORT, Register(protocol.0 + 1));
+    branch(m, maps.ip, Register(0))
 }
 
 /// The same by the port alone, on the node's addresses.
-fn to_port(m: Message, maps: Maps) -> Message {
-    let m = meta(to_node(m), Meta::Protocol, Register(0));
+fn to_port(m: Message, maps: Maps, family: Family) -> Message {
+    let m = meta(to_node(m, family), Meta::Protocol, Register(0));
     branch(
         load(m, DESTINATION_PORT, Register(1)),
         maps.node,
@@ -228,12 +281,13 @@ fn to_port(m: Message, maps: Maps) -> Message {
 }
 
 /// Goes on only if the packet goes to a backend: from itself, where `field` is the source.
-fn among_backends(m: Message, field: Field) -> Message {
+fn among_backends(m: Message, field: Field, family: Family) -> Message {
     let m = load(m, field, Register(0));
-    let m = load(m, IPV4_DESTINATION, Register(1));
+    let second = Register(0).after_address(family);
+    let m = load(m, destination(family), second);
     find(m, PODS, None, Register(0))
 }
 
-fn twice(address: Ipv4Addr) -> Vec<u8> {
-    [address.octets(), address.octets()].concat()
+fn twice(address: IpAddr) -> Vec<u8> {
+    octets(address).repeat(2)
 }

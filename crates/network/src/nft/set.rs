@@ -2,7 +2,9 @@
 
 use crate::netlink::{Message, NF_TABLES, NLM_F_CREATE, netfilter};
 
-use super::request;
+use nat::Family;
+
+use super::{Table, request};
 
 const NEW_SET: u16 = netfilter(NF_TABLES, 9);
 const DELETE_SET: u16 = netfilter(NF_TABLES, 11);
@@ -31,31 +33,51 @@ pub(super) struct Kind {
     length: u32,
 }
 
-const IPV4: u32 = 7;
 const PROTOCOL: u32 = 12;
 const PORT: u32 = 13;
 const INTEGER: u32 = 4;
 
+/// What an address is shown as, and its length.
+const fn shape(family: Family) -> (u32, u32) {
+    match family {
+        Family::V4 => (7, 4),
+        Family::V6 => (8, 16),
+    }
+}
+
 /// An address.
-pub(super) const ADDRESS: Kind = Kind {
-    shown_as: IPV4,
-    length: 4,
-};
+pub(super) const fn address(family: Family) -> Kind {
+    let (shown_as, length) = shape(family);
+    Kind { shown_as, length }
+}
+
 /// Two addresses.
-pub(super) const ADDRESSES: Kind = Kind {
-    shown_as: IPV4 << 6 | IPV4,
-    length: 8,
-};
+pub(super) const fn addresses(family: Family) -> Kind {
+    let (ip, length) = shape(family);
+    Kind {
+        shown_as: ip << 6 | ip,
+        length: 2 * length,
+    }
+}
+
 /// An address and a port.
-pub(super) const BACKEND: Kind = Kind {
-    shown_as: IPV4 << 6 | PORT,
-    length: 8,
-};
+pub(super) const fn backend(family: Family) -> Kind {
+    let (ip, length) = shape(family);
+    Kind {
+        shown_as: ip << 6 | PORT,
+        length: length + 4,
+    }
+}
+
 /// An address, a protocol and a port.
-pub(super) const FRONT: Kind = Kind {
-    shown_as: IPV4 << 12 | PROTOCOL << 6 | PORT,
-    length: 12,
-};
+pub(super) const fn front(family: Family) -> Kind {
+    let (ip, length) = shape(family);
+    Kind {
+        shown_as: ip << 12 | PROTOCOL << 6 | PORT,
+        length: length + 8,
+    }
+}
+
 /// A port.
 pub(super) const PORTS: Kind = Kind {
     shown_as: PORT,
@@ -87,18 +109,18 @@ pub(super) enum Value {
 pub(super) type Element = (Vec<u8>, Value);
 
 /// A set.
-pub(super) fn set(table: &str, name: &str, id: u32, keys: Kind) -> Message {
+pub(super) fn set(table: Table<'_>, name: &str, id: u32, keys: Kind) -> Message {
     new_set(table, name, id, 0, keys)
 }
 
 /// A map that leads to chains.
-pub(super) fn verdict_map(table: &str, name: &str, id: u32, keys: Kind) -> Message {
+pub(super) fn verdict_map(table: Table<'_>, name: &str, id: u32, keys: Kind) -> Message {
     new_set(table, name, id, MAP, keys).attr_be32(6, VERDICTS)
 }
 
 /// A map that rules fill, and that forgets after so many seconds.
 pub(super) fn memory(
-    table: &str,
+    table: Table<'_>,
     name: &str,
     id: u32,
     kinds: (Kind, Kind),
@@ -118,24 +140,24 @@ pub(super) fn memory(
 pub(super) const OF_RULE: &str = "__map%d";
 
 /// A map that is part of a rule: the kernel finds a name, and it goes with the rule.
-pub(super) fn map_of_rule(table: &str, id: u32, kinds: (Kind, Kind)) -> Message {
+pub(super) fn map_of_rule(table: Table<'_>, id: u32, kinds: (Kind, Kind)) -> Message {
     let flags = ANONYMOUS | CONSTANT | MAP;
     with_values(new_set(table, OF_RULE, id, flags, kinds.0), kinds.1)
 }
 
 /// The same without values.
-pub(super) fn set_of_rule(table: &str, id: u32, keys: Kind) -> Message {
+pub(super) fn set_of_rule(table: Table<'_>, id: u32, keys: Kind) -> Message {
     new_set(table, OF_RULE, id, ANONYMOUS | CONSTANT, keys)
 }
 
 /// A set of intervals, as part of a rule.
-pub(super) fn intervals_of_rule(table: &str, id: u32, keys: Kind) -> Message {
+pub(super) fn intervals_of_rule(table: Table<'_>, id: u32, keys: Kind) -> Message {
     new_set(table, OF_RULE, id, ANONYMOUS | CONSTANT | INTERVALS, keys)
 }
 
-fn new_set(table: &str, name: &str, id: u32, flags: u32, keys: Kind) -> Message {
-    request(format!("add set {name}"), NEW_SET, NLM_F_CREATE)
-        .attr_str(1, table)
+fn new_set(table: Table<'_>, name: &str, id: u32, flags: u32, keys: Kind) -> Message {
+    request(table, format!("add set {name}"), NEW_SET, NLM_F_CREATE)
+        .attr_str(1, table.name)
         .attr_str(2, name)
         .attr_be32(3, flags)
         .attr_be32(4, keys.shown_as)
@@ -148,19 +170,24 @@ fn with_values(set: Message, values: Kind) -> Message {
         .attr_be32(7, values.length)
 }
 
-pub(super) fn delete_set(table: &str, name: &str) -> Message {
-    request(format!("delete set {name}"), DELETE_SET, 0)
-        .attr_str(1, table)
+pub(super) fn delete_set(table: Table<'_>, name: &str) -> Message {
+    request(table, format!("delete set {name}"), DELETE_SET, 0)
+        .attr_str(1, table.name)
         .attr_str(2, name)
 }
 
 /// Adds elements to a set; `id` is that of one which is made in the same batch.
-pub(super) fn add(table: &str, name: &str, id: Option<u32>, elements: &[Element]) -> Vec<Message> {
+pub(super) fn add(
+    table: Table<'_>,
+    name: &str,
+    id: Option<u32>,
+    elements: &[Element],
+) -> Vec<Message> {
     elements_of(NEW_ELEMENTS, NLM_F_CREATE, table, name, id, elements)
 }
 
 /// Removes elements from a set by their keys.
-pub(super) fn delete(table: &str, name: &str, keys: Vec<Vec<u8>>) -> Vec<Message> {
+pub(super) fn delete(table: Table<'_>, name: &str, keys: Vec<Vec<u8>>) -> Vec<Message> {
     let elements: Vec<Element> = keys.into_iter().map(|key| (key, Value::Nothing)).collect();
     elements_of(DELETE_ELEMENTS, 0, table, name, None, &elements)
 }
@@ -168,14 +195,14 @@ pub(super) fn delete(table: &str, name: &str, keys: Vec<Vec<u8>>) -> Vec<Message
 fn elements_of(
     kind: u16,
     flags: u16,
-    table: &str,
+    table: Table<'_>,
     name: &str,
     id: Option<u32>,
     elements: &[Element],
 ) -> Vec<Message> {
     let chunks = elements.chunks(AT_ONCE).map(|chunk| {
-        let message = request(format!("change elements of set {name}"), kind, flags)
-            .attr_str(1, table)
+        let message = request(table, format!("change elements of set {name}"), kind, flags)
+            .attr_str(1, table.name)
             .attr_str(2, name)
             .nest(3, |list| chunk.iter().fold(list, element));
         match id {

@@ -11,11 +11,31 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// Runs `test` on a thread whose network namespace stands for the node's.
 pub(crate) fn on_a_node(test: impl FnOnce(&Config) + Send + 'static) {
+    on_a_node_with(None, test);
+}
+
+/// The same on a node of IPv4 and on one of IPv6.
+pub(crate) fn on_nodes(test: impl FnOnce(&Config) + Send + Clone + 'static) {
+    for ranges in [None, Some("fd00:10:244::/64")] {
+        on_a_node_with(ranges, test.clone());
+    }
+}
+
+/// Which of these is meant for the addresses that Pods have.
+pub(crate) fn by_family<T>(config: &Config, v4: T, v6: T) -> T {
+    let is_v6 = config
+        .pod_ranges
+        .is_some_and(|ranges| ranges.primary().base().is_ipv6());
+    if is_v6 { v6 } else { v4 }
+}
+
+/// The same for Pods with addresses of these ranges.
+pub(crate) fn on_a_node_with(ranges: Option<&str>, test: impl FnOnce(&Config) + Send + 'static) {
     let dir = tempfile::tempdir().expect("a directory");
     let config = Config {
         state_dir: dir.path().join("network"),
         bridge: None,
-        pod_range: None,
+        pod_ranges: ranges.map(|ranges| ranges.parse().expect("ranges")),
     };
     let ended = std::thread::spawn(move || {
         unshare();

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nat::{Address, Change, Front, Outside, Protocol, Redirect};
+use nat::{Address, Change, Family, Front, Outside, Protocol, Redirect};
 use network::{Config, Network};
 
 use crate::node::*;
@@ -17,8 +17,8 @@ const PORT: u16 = 30080;
 /// Machines of a network that the node has a foot in.
 struct Neighbours {
     /// The node's address there.
-    node: Ipv4Addr,
-    machines: Vec<(OwnedFd, Ipv4Addr)>,
+    node: IpAddr,
+    machines: Vec<(OwnedFd, IpAddr)>,
     _network: Network,
 }
 
@@ -28,51 +28,50 @@ impl Neighbours {
         let network = Network::open(&Config {
             state_dir: config.state_dir.join("neighbours"),
             bridge: Some("neighbours0".into()),
-            pod_range: Some("10.0.0.0/8".parse().expect("a range")),
+            pod_ranges: Some(
+                by_family(config, "10.0.0.0/8", "fd00:10::/32")
+                    .parse()
+                    .expect("a range"),
+            ),
         })
         .expect("opens");
         let machines = (0..2).map(|n| {
             let netns = new_netns();
-            let ip = v4(attach(&network, &format!("neighbour{n}"), &netns));
-            answer(&netns, SocketAddr::new(ip.into(), HTTP), 10 + n);
+            let ip = attach(&network, &format!("neighbour{n}"), &netns);
+            answer(&netns, SocketAddr::new(ip, HTTP), 10 + n);
             (netns, ip)
         });
         Neighbours {
             machines: machines.collect(),
-            node: v4(network.gateway()),
+            node: network.gateways()[0],
             _network: network,
         }
     }
 
     /// Asks from the first: who answers, and whom it saw.
-    fn ask(&self, front: Front) -> Result<(usize, Ipv4Addr), Error> {
+    fn ask(&self, front: Front) -> Result<(usize, IpAddr), Error> {
         let asked = inside(&self.machines[0].0, move || {
-            let stream = TcpStream::connect_timeout(&at(front).into(), Duration::from_secs(1))?;
+            // What a new link loses is sent again after a second.
+            let stream = TcpStream::connect_timeout(&at(front), Duration::from_secs(3))?;
             Ok(greeting(&stream))
         });
         asked.join().expect("asks")
     }
 }
 
-fn v4(ip: IpAddr) -> Ipv4Addr {
-    match ip {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(ip) => panic!("{ip} is no IPv4 address"),
-    }
-}
-
-fn on_node(protocol: Protocol) -> Front {
+fn on_node(config: &Config, protocol: Protocol) -> Front {
     Front {
-        address: Address::Node,
+        address: Address::Node(by_family(config, Family::V4, Family::V6)),
         protocol,
         port: PORT,
     }
 }
 
-fn on(ip: Ipv4Addr) -> Front {
+fn on(ip: IpAddr) -> Front {
     Front {
         address: ip.into(),
-        ..on_node(Protocol::Tcp)
+        protocol: Protocol::Tcp,
+        port: PORT,
     }
 }
 
@@ -87,11 +86,14 @@ impl World {
 
 #[test]
 fn everybody_reaches_the_pods_behind_a_port_of_the_node() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
         let neighbours = Neighbours::new(config);
-        let gateway = v4(world.network.gateway());
-        world.all([(on_node(Protocol::Tcp), world.open_to(&[0], Outside::Same))]);
+        let gateway = world.network.gateways()[0];
+        world.all([(
+            on_node(config, Protocol::Tcp),
+            world.open_to(&[0], Outside::Same),
+        )]);
         for ip in [neighbours.node, gateway] {
             let seen = neighbours.ask(on(ip)).expect("is answered");
             let neighbour = neighbours.machines[0].1;
@@ -100,7 +102,7 @@ fn everybody_reaches_the_pods_behind_a_port_of_the_node() {
             assert_eq!(world.ask_in(0, on(ip)), (0, gateway), "a Pod asks itself");
             assert_eq!(ask(on(ip)).expect("is answered"), (0, ip), "from the node");
         }
-        let refused = ask(on(Ipv4Addr::LOCALHOST)).expect_err("not on loopback");
+        let refused = ask(on(Ipv4Addr::LOCALHOST.into())).expect_err("not on loopback");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         let other = neighbours.machines[1].1;
         let refused = neighbours.ask(on(other)).expect_err("it is not the node");
@@ -110,12 +112,12 @@ fn everybody_reaches_the_pods_behind_a_port_of_the_node() {
 
 #[test]
 fn a_port_that_nobody_is_behind_is_refused_to_everybody() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 1);
         let neighbours = Neighbours::new(config);
         let node = on(neighbours.node);
         // Somebody listens there, who is reached while the port is no front.
-        answer(&own_netns(), SocketAddr::V4(at(node)), 7);
+        answer(&own_netns(), at(node), 7);
         assert_eq!(neighbours.ask(node).expect("is answered").0, 7);
         let refused = || {
             let answers = [
@@ -130,7 +132,7 @@ fn a_port_that_nobody_is_behind_is_refused_to_everybody() {
                 assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
             }
         };
-        let front = on_node(Protocol::Tcp);
+        let front = on_node(config, Protocol::Tcp);
         world.all([(front, world.open_to(&[], Outside::Same))]);
         refused();
         world.set(front, world.open_to(&[0], Outside::Same));
@@ -147,11 +149,11 @@ fn a_port_that_nobody_is_behind_is_refused_to_everybody() {
 
 #[test]
 fn others_are_sent_where_they_may_go_only() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 3);
         let neighbours = Neighbours::new(config);
         let node = on(neighbours.node);
-        let front = on_node(Protocol::Tcp);
+        let front = on_node(config, Protocol::Tcp);
         let only = |pods: &[usize]| Outside::Only(world.to(pods).backends);
         let chosen = |ask: &dyn Fn() -> usize| (0..30).map(|_| ask()).collect::<BTreeSet<_>>();
         let from_outside = || chosen(&|| neighbours.ask(node).expect("is answered").0);
@@ -176,7 +178,7 @@ fn others_are_sent_where_they_may_go_only() {
             },
         );
         let silence = inside(&world.pods[0].0, move || {
-            TcpStream::connect_timeout(&at(cluster).into(), Duration::from_millis(300))
+            TcpStream::connect_timeout(&at(cluster), Duration::from_millis(300))
         });
         let silence = silence.join().expect("asks").expect_err("no answer");
         assert_eq!(silence.kind(), ErrorKind::TimedOut);
@@ -185,10 +187,10 @@ fn others_are_sent_where_they_may_go_only() {
 
 #[test]
 fn answers_of_backends_elsewhere_come_back_by_the_node() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 1);
         let neighbours = Neighbours::new(config);
-        let backend = SocketAddrV4::new(neighbours.machines[1].1, HTTP);
+        let backend = SocketAddr::new(neighbours.machines[1].1, HTTP);
         let redirect = Redirect {
             backends: [backend].into(),
             outside: Outside::Same,
@@ -196,7 +198,7 @@ fn answers_of_backends_elsewhere_come_back_by_the_node() {
         };
         let cluster = world.front(80);
         world.all([
-            (on_node(Protocol::Tcp), redirect.clone()),
+            (on_node(config, Protocol::Tcp), redirect.clone()),
             (cluster, redirect),
         ]);
         let seen = (11, neighbours.node);
@@ -211,7 +213,7 @@ fn answers_of_backends_elsewhere_come_back_by_the_node() {
 
 #[test]
 fn a_client_of_a_port_stays_with_its_backend() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 4);
         let neighbours = Neighbours::new(config);
         let node = on(neighbours.node);
@@ -223,7 +225,7 @@ fn a_client_of_a_port_stays_with_its_backend() {
                 affinity: Some(60),
                 ..world.open_to(&[0, 1, 2, 3], outside)
             };
-            world.all([(on_node(Protocol::Tcp), sticky)]);
+            world.all([(on_node(config, Protocol::Tcp), sticky)]);
             let first = neighbours.ask(node).expect("is answered").0;
             for _ in 0..10 {
                 assert_eq!(neighbours.ask(node).expect("is answered").0, first);
@@ -234,11 +236,11 @@ fn a_client_of_a_port_stays_with_its_backend() {
 
 #[test]
 fn datagrams_that_went_to_the_node_itself_go_to_backends_once_there_are_some() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
         world.answer_datagrams();
         let neighbours = Neighbours::new(config);
-        let front = on_node(Protocol::Udp);
+        let front = on_node(config, Protocol::Udp);
         let to = Front {
             address: neighbours.node.into(),
             ..front
@@ -264,15 +266,16 @@ fn datagrams_that_went_to_the_node_itself_go_to_backends_once_there_are_some() {
 
 #[test]
 fn of_two_engines_the_older_has_a_port_however_often_it_starts_anew() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
-            pod_range: None,
+            pod_ranges: by_family(config, None, Some("fd00:10:245::/64"))
+                .map(|ranges| ranges.parse().expect("a range")),
         };
         let (older, newer) = (World::new(config, 2), World::new(&other, 1));
-        let node = on(v4(newer.network.gateway()));
-        let front = on_node(Protocol::Tcp);
+        let node = on(newer.network.gateways()[0]);
+        let front = on_node(config, Protocol::Tcp);
         let old = || [(front, older.open_to(&[0, 1], Outside::Same))];
         let new = || [(front, newer.open_to(&[0], Outside::Same))];
         newer.all(new());
@@ -294,7 +297,7 @@ fn of_two_engines_the_older_has_a_port_however_often_it_starts_anew() {
 
 #[test]
 fn clients_of_some_ranges_are_served_and_others_get_no_answer() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
         let neighbours = Neighbours::new(config);
         let node = on(neighbours.node);
@@ -302,15 +305,22 @@ fn clients_of_some_ranges_are_served_and_others_get_no_answer() {
             sources: ranges.iter().map(|r| r.parse().expect("a range")).collect(),
             ..world.open_to(&[0], Outside::Same)
         };
-        let neighbour = format!("{}/32", neighbours.machines[0].1);
-        let pods = world.network.pod_range().to_string();
+        let alone = by_family(config, 32, 128);
+        let neighbour = format!("{}/{alone}", neighbours.machines[0].1);
+        let pods = world.network.pod_ranges().to_string();
         let from_pod = || {
             let asked = inside(&world.pods[1].0, move || {
-                TcpStream::connect_timeout(&at(node).into(), Duration::from_secs(1)).map(drop)
+                TcpStream::connect_timeout(&at(node), Duration::from_secs(1)).map(drop)
             });
             asked.join().expect("asks").map_err(|error| error.kind())
         };
-        world.all([(node, of(&[neighbour.clone(), "192.0.2.0/24".into()]))]);
+        world.all([(
+            node,
+            of(&[
+                neighbour.clone(),
+                by_family(config, "192.0.2.0/24", "2001:db8::/32").into(),
+            ]),
+        )]);
         assert_eq!(neighbours.ask(node).expect("is answered").0, 0);
         assert_eq!(from_pod(), Err(ErrorKind::TimedOut));
         world.set(node, of(&[pods]));
@@ -319,7 +329,11 @@ fn clients_of_some_ranges_are_served_and_others_get_no_answer() {
         assert_eq!(from_pod(), Ok(()));
         world.set(
             node,
-            of(&["0.0.0.0/1".into(), neighbour, "128.0.0.0/1".into()]),
+            of(&[
+                by_family(config, "0.0.0.0/1", "::/1").into(),
+                neighbour,
+                by_family(config, "128.0.0.0/1", "8000::/1").into(),
+            ]),
         );
         assert_eq!(neighbours.ask(node).expect("is answered").0, 0);
         assert_eq!(from_pod(), Ok(()));
@@ -328,10 +342,12 @@ fn clients_of_some_ranges_are_served_and_others_get_no_answer() {
 
 #[test]
 fn addresses_nobody_has_lead_where_they_are_redirected() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
         let neighbours = Neighbours::new(config);
-        let front = on(Ipv4Addr::new(10, 200, 0, 9));
+        let front = on(by_family(config, "10.200.0.9", "fd00:10:200::9")
+            .parse()
+            .expect("an address"));
         world.all([(front, world.open_to(&[0], Outside::Same))]);
         assert_eq!(neighbours.ask(front).expect("is answered").0, 0);
         assert_eq!(world.ask_in(1, front).0, 0);
@@ -355,15 +371,15 @@ fn addresses_nobody_has_lead_where_they_are_redirected() {
 fn a_port_on_loopback_is_for_the_node_alone() {
     on_a_node(|config| {
         let world = World::new(config, 2);
-        let loopback = on(Ipv4Addr::LOCALHOST);
+        let loopback = on(Ipv4Addr::LOCALHOST.into());
         world.all([(loopback, world.to(&[0]))]);
-        let gateway = v4(world.network.gateway());
+        let gateway = world.network.gateways()[0];
         assert_eq!(ask(loopback).expect("is answered"), (0, gateway));
         // A Pod whose own loopback is down sends to the node what is for loopback, and takes answers from there if it wants to.
         let of_pod = inside(&world.pods[1].0, move || {
             let setting = "/proc/sys/net/ipv4/conf/all/route_localnet";
             std::fs::write(setting, "1").expect("is set");
-            TcpStream::connect_timeout(&at(loopback).into(), Duration::from_millis(300))
+            TcpStream::connect_timeout(&at(loopback), Duration::from_millis(300))
         });
         let silence = of_pod.join().expect("asks").expect_err("no answer");
         assert_eq!(silence.kind(), ErrorKind::TimedOut);

@@ -402,8 +402,8 @@ fn without_a_directory_the_built_in_network_is_used() {
         let plugins = world.open(false);
         block_on(async {
             let status = world.attach(&plugins).await.expect("attaches");
-            let range = world.network.pod_range();
-            assert!(matches!(status.ips[..], [IpAddr::V4(ip)] if range.contains(ip)));
+            let range = world.network.pod_ranges().primary();
+            assert!(matches!(status.ips[..], [ip] if range.contains(ip)));
             // One that uses plugins leaves that to the built-in network.
             let next = world.open(true);
             assert_eq!(next.status(ID).await, Some(status));
@@ -421,7 +421,7 @@ fn pods_of_plugins_reach_the_gateway_and_others_do_not() {
         // Interface and address come by what is at hand; the answer tells of them.
         world.program("first", &wiring(&world));
         let plugins = world.open(true);
-        let listener = TcpListener::bind((world.network.gateway(), 0)).expect("listens");
+        let listener = TcpListener::bind((world.network.gateways()[0], 0)).expect("listens");
         let to = listener.local_addr().expect("an address");
         let reaches = |netns: &OwnedFd| {
             let tried = crate::node::inside(netns, move || {

@@ -11,7 +11,7 @@ use crate::node::*;
 
 #[test]
 fn pods_reach_each_other_and_the_node_reaches_them() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let network = Network::open(config).expect("opens");
         let (one, two) = (new_netns(), new_netns());
         let first = attach(&network, "1111111111111111", &one);
@@ -45,7 +45,7 @@ fn pods_reach_each_other_and_the_node_reaches_them() {
         );
 
         let node = own_netns();
-        let gateway = network.gateway();
+        let gateway = network.gateways()[0];
         let served = echo_once(&node, SocketAddr::new(gateway, 9090));
         let read = inside(&one, move || read_from(SocketAddr::new(gateway, 9090)));
         assert_eq!(
@@ -60,13 +60,17 @@ fn pods_reach_each_other_and_the_node_reaches_them() {
 
 #[test]
 fn traffic_to_elsewhere_takes_the_nodes_address_and_none_comes_to_the_gateway() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         // A neighbour behind a second link of the node that knows no route to the Pod range.
         let outside = new_netns();
         let far = Network::open(&Config {
             state_dir: config.state_dir.join("outside"),
             bridge: Some("outside0".into()),
-            pod_range: Some("192.168.77.0/24".parse().expect("a range")),
+            pod_ranges: Some(
+                by_family(config, "192.168.77.0/24", "fd00:77::/64")
+                    .parse()
+                    .expect("a range"),
+            ),
         })
         .expect("opens");
         let far_ip = attach(&far, "ffffffffffffffff", &outside);
@@ -77,9 +81,9 @@ fn traffic_to_elsewhere_takes_the_nodes_address_and_none_comes_to_the_gateway() 
         let served = echo_once(&outside, SocketAddr::new(far_ip, 80));
         let read = inside(&pod, move || read_from(SocketAddr::new(far_ip, 80)));
         assert_eq!(read.join().expect("reads"), "hello");
-        assert_eq!(served.join().expect("served").ip(), far.gateway());
+        assert_eq!(served.join().expect("served").ip(), far.gateways()[0]);
 
-        let gateway = SocketAddr::new(network.gateway(), 6443);
+        let gateway = SocketAddr::new(network.gateways()[0], 6443);
         let listener = TcpListener::bind(gateway).expect("listens");
         TcpStream::connect(gateway).expect("the node is let in");
         let asked = inside(&pod, move || TcpStream::connect(gateway).map(drop));
@@ -93,7 +97,7 @@ fn traffic_to_elsewhere_takes_the_nodes_address_and_none_comes_to_the_gateway() 
 
 #[test]
 fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let links = || -> Vec<String> {
             let mut names: Vec<_> = link_names();
             names.retain(|name| name != "lo");
@@ -103,11 +107,11 @@ fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
-            pod_range: None,
+            pod_ranges: None,
         };
         let second = Network::open(&other).expect("opens");
         assert_eq!((first.bridge(), second.bridge()), ("carob0", "carob1"));
-        assert!(!first.pod_range().overlaps(second.pod_range()));
+        assert!(!first.pod_ranges().overlaps(second.pod_ranges()));
 
         let pod = new_netns();
         let address = attach(&first, "1111111111111111", &pod);
@@ -135,7 +139,7 @@ fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
 fn an_exhausted_range_says_so() {
     on_a_node(|config| {
         let small = Config {
-            pod_range: Some("10.77.0.0/30".parse().expect("a range")),
+            pod_ranges: Some("10.77.0.0/30".parse().expect("a range")),
             ..config.clone()
         };
         let network = Network::open(&small).expect("opens");
@@ -165,11 +169,16 @@ fn engines_that_start_at_once_choose_different_networks() {
             let config = Config {
                 state_dir: config.state_dir.join(n.to_string()),
                 bridge: None,
-                pod_range: None,
+                pod_ranges: None,
             };
             inside(&node, move || {
                 Network::open(&config)
-                    .map(|network| (network.bridge().to_owned(), network.pod_range().to_string()))
+                    .map(|network| {
+                        (
+                            network.bridge().to_owned(),
+                            network.pod_ranges().to_string(),
+                        )
+                    })
                     .expect("opens")
             })
         };
@@ -240,12 +249,55 @@ fn giving_up_takes_back_what_opening_made() {
         assert!(!config.state_dir.join("network.json").exists());
 
         let first = Network::open(config).expect("opens");
-        let range = first.pod_range();
+        let range = first.pod_ranges();
         drop(first);
         let second = Network::open(config).expect("opens again");
         second.give_up(config).expect("gives up");
         assert_eq!(links(), ["lo", "carob0"], "what was found stays");
         let third = Network::open(config).expect("opens again");
-        assert_eq!(third.pod_range(), range);
+        assert_eq!(third.pod_ranges(), range);
+    });
+}
+
+#[test]
+fn a_second_family_is_for_pods_that_come_after_it() {
+    on_a_node_with(Some("10.9.0.0/16"), |config| {
+        let network = Network::open(config).expect("opens");
+        let (one, two) = (new_netns(), new_netns());
+        let first = attach(&network, "1111111111111111", &one);
+        drop(network);
+        let both = Config {
+            pod_ranges: Some("10.9.0.0/16,fd00:9::/64".parse().expect("ranges")),
+            ..config.clone()
+        };
+        let network = Network::open(&both).expect("opens");
+        assert_eq!(attach(&network, "1111111111111111", &one), first);
+        let known = block_on(network.status("1111111111111111")).expect("known");
+        assert_eq!(known.ips, [first], "it stays as it was");
+        let attached = block_on(network.attach("2222222222222222", None, two.as_fd()));
+        let ips = attached.expect("attaches").ips;
+        let shown: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.9.0.3", "fd00:9::2"]);
+        for ip in ips {
+            let served = echo_once(&two, SocketAddr::new(ip, 8080));
+            assert_eq!(read_from(SocketAddr::new(ip, 8080)), "hello");
+            let gateways = network.gateways();
+            let seen = served.join().expect("served").ip();
+            assert!(gateways.contains(&seen), "{seen} is the node");
+        }
+        let own = inside(&two, || {
+            std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("reads")
+        });
+        let own = own.join().expect("reads");
+        assert!(own.contains("fd000009") && !own.contains("fe80"), "{own}");
+        let node_ips: Vec<bool> = network.node_ips().iter().map(|ip| ip.is_ipv6()).collect();
+        assert_eq!(node_ips, [false, true]);
+
+        let other_way_round = Config {
+            pod_ranges: Some("fd00:9::/64,10.9.0.0/16".parse().expect("ranges")),
+            ..config.clone()
+        };
+        Network::open(&other_way_round).expect_err("the primary family stays");
+        network.remove(&both).expect("removes");
     });
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nat::{Address, Change, Front, Protocol, Redirect, Table};
+use nat::{Address, Change, Family, Front, Protocol, Redirect, Table};
 use network::{Config, Network, Services};
 use ports::network::Redirects;
 
@@ -18,7 +18,7 @@ pub(crate) const HTTP: u16 = 8080;
 pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) services: Services,
-    pub(crate) pods: Vec<(OwnedFd, Ipv4Addr)>,
+    pub(crate) pods: Vec<(OwnedFd, IpAddr)>,
 }
 
 impl World {
@@ -27,12 +27,8 @@ impl World {
         let services = network.services(None).expect("serves");
         let pods = (0..pods).map(|n| {
             let netns = new_netns();
-            let IpAddr::V4(address) =
-                attach(&network, &format!("{n}{}pod", network.bridge()), &netns)
-            else {
-                panic!("no IPv4 address");
-            };
-            answer(&netns, SocketAddr::new(address.into(), HTTP), n);
+            let address = attach(&network, &format!("{n}{}pod", network.bridge()), &netns);
+            answer(&netns, SocketAddr::new(address, HTTP), n);
             (netns, address)
         });
         World {
@@ -44,16 +40,20 @@ impl World {
 
     pub(crate) fn front(&self, port: u16) -> Front {
         Front {
-            address: self.services.range().nth(300).expect("an address").into(),
+            address: self
+                .services
+                .ranges()
+                .primary()
+                .nth(300)
+                .expect("an address")
+                .into(),
             protocol: Protocol::Tcp,
             port,
         }
     }
 
     pub(crate) fn to(&self, pods: &[usize]) -> Redirect {
-        let backends = pods
-            .iter()
-            .map(|n| SocketAddrV4::new(self.pods[*n].1, HTTP));
+        let backends = pods.iter().map(|n| SocketAddr::new(self.pods[*n].1, HTTP));
         Redirect {
             backends: backends.collect(),
             ..Redirect::default()
@@ -78,7 +78,7 @@ impl World {
     /// Each Pod answers datagrams with its number.
     pub(crate) fn answer_datagrams(&self) {
         for (number, (netns, address)) in self.pods.iter().enumerate() {
-            let listen = SocketAddr::new((*address).into(), HTTP);
+            let listen = SocketAddr::new(*address, HTTP);
             let socket = inside(netns, move || UdpSocket::bind(listen).expect("binds"));
             let socket = socket.join().expect("binds");
             std::thread::spawn(move || {
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Asks from a Pod: which one answers, and whom it saw.
-    pub(crate) fn ask_in(&self, pod: usize, front: Front) -> (usize, Ipv4Addr) {
+    pub(crate) fn ask_in(&self, pod: usize, front: Front) -> (usize, IpAddr) {
         let asked = inside(&self.pods[pod].0, move || ask(front));
         asked.join().expect("asks").expect("is answered")
     }
@@ -112,19 +112,19 @@ pub(crate) fn answer(netns: &OwnedFd, listen: SocketAddr, number: usize) {
     listening.recv().expect("listens");
 }
 
-pub(crate) fn at(front: Front) -> SocketAddrV4 {
+pub(crate) fn at(front: Front) -> SocketAddr {
     match front.address {
-        Address::Ip(ip) => SocketAddrV4::new(ip, front.port),
-        Address::Node => panic!("any address of the node"),
+        Address::Ip(ip) => SocketAddr::new(ip, front.port),
+        Address::Node(_) => panic!("any address of the node"),
     }
 }
 
-pub(crate) fn ask(front: Front) -> std::io::Result<(usize, Ipv4Addr)> {
+pub(crate) fn ask(front: Front) -> std::io::Result<(usize, IpAddr)> {
     let stream = TcpStream::connect(at(front))?;
     Ok(greeting(&stream))
 }
 
-pub(crate) fn greeting(mut stream: &TcpStream) -> (usize, Ipv4Addr) {
+pub(crate) fn greeting(mut stream: &TcpStream) -> (usize, IpAddr) {
     let (mut line, mut byte) = (String::new(), [0]);
     while !line.ends_with('\n') && stream.read(&mut byte).expect("reads") == 1 {
         line.push(byte[0].into());
@@ -138,7 +138,11 @@ pub(crate) fn greeting(mut stream: &TcpStream) -> (usize, Ipv4Addr) {
 
 /// A sender of datagrams that does not wait for ever.
 pub(crate) fn datagrams_to(front: Front) -> UdpSocket {
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("binds");
+    let any = match front.address.family() {
+        Family::V4 => "0.0.0.0:0",
+        Family::V6 => "[::]:0",
+    };
+    let socket = UdpSocket::bind(any).expect("binds");
     let patience = Some(Duration::from_secs(5));
     socket.set_read_timeout(patience).expect("sets a time-out");
     socket.connect(at(front)).expect("connects");
@@ -155,10 +159,11 @@ pub(crate) fn echo(mut stream: &TcpStream, text: &str) -> String {
 
 /// On a node whose bridges let their frames through the firewall (br_netfilter), where the kernel can, and on one where they do not.
 pub(crate) fn with_and_without_bridge_filter(test: fn(&Config)) {
-    const SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     for setting in ["0", "1"] {
-        on_a_node(move |config| {
-            let set = std::fs::write(SETTING, setting);
+        on_nodes(move |config| {
+            let name = by_family(config, "iptables", "ip6tables");
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{name}");
+            let set = std::fs::write(path, setting);
             // Without that module they do not.
             if set.is_ok() || setting == "0" {
                 test(config);
@@ -194,21 +199,19 @@ fn a_pod_reaches_itself_through_a_front() {
         let front = world.front(80);
         world.all([(front, world.to(&[0]))]);
         let (pod, seen) = world.ask_in(0, front);
-        assert_eq!((pod, IpAddr::from(seen)), (0, world.network.gateway()));
+        assert_eq!((pod, seen), (0, world.network.gateways()[0]));
     });
 }
 
 #[test]
 fn programs_of_the_node_can_be_behind_a_front() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 1);
-        let IpAddr::V4(gateway) = world.network.gateway() else {
-            panic!("no IPv4 address");
-        };
-        answer(&own_netns(), SocketAddr::new(gateway.into(), 6443), 7);
+        let gateway = world.network.gateways()[0];
+        answer(&own_netns(), SocketAddr::new(gateway, 6443), 7);
         let front = world.front(443);
         let to = Redirect {
-            backends: [SocketAddrV4::new(gateway, 6443)].into(),
+            backends: [SocketAddr::new(gateway, 6443)].into(),
             ..Redirect::default()
         };
         world.all([(front, to)]);
@@ -223,7 +226,13 @@ fn what_nobody_is_behind_is_refused_at_once() {
         let world = World::new(config, 2);
         let (front, empty) = (world.front(80), world.front(81));
         let unknown = Front {
-            address: world.services.range().nth(999).expect("an address").into(),
+            address: world
+                .services
+                .ranges()
+                .primary()
+                .nth(999)
+                .expect("an address")
+                .into(),
             ..front
         };
         let refused = |front: Front| {
@@ -262,7 +271,7 @@ fn what_nobody_is_behind_is_refused_at_once() {
 
 #[test]
 fn a_client_stays_with_its_backend_while_that_is_one() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 4);
         let front = world.front(80);
         let sticky = |pods: &[usize]| Redirect {
@@ -304,7 +313,7 @@ fn a_client_stays_with_its_backend_while_that_is_one() {
 
 #[test]
 fn connections_outlive_changes_and_the_engine() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
         let (front, other) = (world.front(80), world.front(81));
         world.all([(front, world.to(&[0]))]);
@@ -353,7 +362,7 @@ fn connections_outlive_changes_and_the_engine() {
 
 #[test]
 fn datagrams_of_one_sender_leave_a_backend_that_is_none_any_more() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 3);
         world.answer_datagrams();
         let front = Front {
@@ -383,20 +392,25 @@ fn datagrams_of_one_sender_leave_a_backend_that_is_none_any_more() {
 
 #[test]
 fn engines_serve_ranges_of_their_own() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
-            pod_range: None,
+            pod_ranges: by_family(config, None, Some("fd00:10:245::/64"))
+                .map(|ranges| ranges.parse().expect("a range")),
         };
         let (one, two) = (World::new(config, 1), World::new(&other, 1));
-        let ranges = [one.services.range(), two.services.range()];
+        let ranges = [one.services.ranges(), two.services.ranges()];
         assert_eq!(
             ranges.map(|r| r.to_string()),
-            ["10.96.0.0/16", "10.97.0.0/16"]
+            by_family(
+                config,
+                ["10.96.0.0/16", "10.97.0.0/16"],
+                ["fd00:10:96::/112", "fd00:10:97::/112"]
+            )
         );
         one.network
-            .services(Some(one.network.pod_range()))
+            .services(Some(one.network.pod_ranges()))
             .expect_err("Pods are there");
 
         let (first, second) = (one.front(80), two.front(80));
@@ -412,18 +426,19 @@ fn engines_serve_ranges_of_their_own() {
 
 #[test]
 fn a_thousand_fronts_fit() {
-    on_a_node(|config| {
+    on_nodes(|config| {
         let world = World::new(config, 2);
-        let front = |n: u32| Front {
+        let front = |n: u128| Front {
             address: world
                 .services
-                .range()
+                .ranges()
+                .primary()
                 .nth(1000 + n)
                 .expect("an address")
                 .into(),
             ..world.front(80)
         };
-        let backends = (1..5u16).map(|n| SocketAddrV4::new(world.pods[0].1, HTTP + n));
+        let backends = (1..5u16).map(|n| SocketAddr::new(world.pods[0].1, HTTP + n));
         let mut full = world.to(&[0]);
         full.backends.extend(backends);
         let table: Table = (0..1000).map(|n| (front(n), full.clone())).collect();
