@@ -11,6 +11,7 @@ mod dns;
 mod drivers;
 mod endpoints;
 mod exposed;
+mod families;
 mod files;
 mod garbage;
 mod hooks;
@@ -162,6 +163,7 @@ fn of_engine(outside: &Outside) -> Vec<Trial> {
         ("logs_are_put_aside", records::logs_are_put_aside),
         ("plugins_wire_pods", plugins::wire_pods),
         ("drivers_mount_volumes", drivers::mount_volumes),
+        ("families_are_served", families::are_served),
         ("taints_evict", taints::evict),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
         ("memory_runs_out", pressure::memory_runs_out),
