@@ -6,6 +6,8 @@
 //! it is looked at.
 
 mod look;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
