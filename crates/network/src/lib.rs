@@ -24,6 +24,7 @@ mod setup;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -48,6 +49,9 @@ pub struct Network {
     made: Made,
 }
 
+/// Where the kernel has its settings of IPv6, if it has IPv6.
+const IPV6_SETTINGS: &str = "/proc/sys/net/ipv6";
+
 /// What was not there before.
 #[derive(Debug, Clone, Copy)]
 struct Made {
@@ -65,6 +69,8 @@ struct Inner {
     node_ips: Vec<IpAddr>,
     pools: Mutex<Pools>,
     guests: Arc<Guests>,
+    /// Whether the kernel would give links addresses of IPv6, also where Pods have none.
+    has_ipv6: bool,
     /// For making links.
     making: Mutex<Socket>,
     /// For removing them: the kernel answers only after every reader of the link has gone (an RCU grace period), and nobody
@@ -100,6 +106,7 @@ impl Network {
                 node_ips,
                 pools: Mutex::new(pools),
                 guests: Arc::default(),
+                has_ipv6: Path::new(IPV6_SETTINGS).exists(),
                 making: Mutex::new(route),
                 removing: Mutex::new(removing),
             }),
@@ -218,9 +225,8 @@ impl Inner {
         let mut inside = Socket::open_in(netns, Part::Route)
             .map_err(|source| kernel("enter the Pod's network namespace", source))?;
         let index = setup::link_index(&mut inside, link::POD_INTERFACE)?;
-        let has_v6 = ips.iter().any(IpAddr::is_ipv6);
         let mut wiring = Vec::new();
-        if has_v6 {
+        if self.has_ipv6 {
             wiring.push(link::without_own_addresses(index));
         }
         wiring.push(link::set_up(index));

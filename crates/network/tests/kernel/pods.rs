@@ -54,6 +54,11 @@ fn pods_reach_each_other_and_the_node_reaches_them() {
             "a Pod reaches the node"
         );
         assert_eq!(served.join().expect("served").ip(), first);
+        let own = inside(&one, || {
+            std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("reads")
+        });
+        let own = own.join().expect("reads");
+        assert!(!own.contains("fe80"), "a way past the node: {own}");
         network.remove(config).expect("removes");
     });
 }
