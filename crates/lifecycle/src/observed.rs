@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use cri::{ContainerStatus, Id, SandboxStatus};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::plan::EventType;
+use crate::plan::{EventType, Start};
 use crate::probe::Healths;
 use crate::resize::Resizing;
 use crate::resources::Amounts;
@@ -38,6 +38,17 @@ impl Memory {
     pub fn stop_of(&self, id: &str) -> Option<&Stopping> {
         let hooked = self.pre_stops.get(id).map(|hook| &hook.stop);
         hooked.or_else(|| self.stopping.get(id))
+    }
+
+    /// A start begins. Its back-off counts from here, and not from when it was planned: hooks of others may have come between (§4.1).
+    pub fn begin(&mut self, start: &Start, now: Timestamp) {
+        if let Some(back_off) = &start.back_off {
+            let back_off = BackOff {
+                updated_at: now,
+                ..back_off.clone()
+            };
+            self.restarts.insert(start.container.clone(), back_off);
+        }
     }
 }
 

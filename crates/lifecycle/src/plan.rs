@@ -63,7 +63,7 @@ pub struct Plan {
     pub reasons: Vec<Reason>,
     /// When to look again if nothing happens.
     pub wake_at: Option<Timestamp>,
-    /// New crash back-off entries, by container name.
+    /// New crash back-off entries of containers that have all of them restarted in place, by name. Others come with their starts.
     pub restarts: BTreeMap<String, BackOff>,
     /// Start errors to remember (containers held by a back-off), by container name.
     pub start_errors: BTreeMap<String, StartError>,
@@ -134,6 +134,8 @@ pub struct Start {
     pub kind: ContainerKind,
     /// `attempt` of the new record (§1.9 step 2).
     pub restart_count: u32,
+    /// Its crash back-off from now on: the worker has [`Memory::begin`](crate::observed::Memory::begin) note it. `None` for a first start.
+    pub back_off: Option<BackOff>,
 }
 
 /// A `preStop` hook to run, beside everything else. The worker reports `Killing` with the message, runs the hook for at most the

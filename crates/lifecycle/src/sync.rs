@@ -211,9 +211,6 @@ pub(crate) fn start(
     }
     match starting::attempt(look, policy, member) {
         Attempt::Now { back_off } => {
-            if let Some(entry) = back_off {
-                plan.restarts.insert(member.name().to_owned(), entry);
-            }
             let newest = look.newest(member.name());
             let mut restart_count = next_count(look, member, newest);
             if let Some(unused) = newest.filter(|c| c.state == ContainerState::Created) {
@@ -239,6 +236,7 @@ pub(crate) fn start(
                 container: member.name().to_owned(),
                 kind: member.kind,
                 restart_count,
+                back_off,
             }));
             true
         }

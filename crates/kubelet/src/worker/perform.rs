@@ -139,6 +139,7 @@ impl Worker {
             self.queue.clear();
             return None;
         };
+        self.seen.memory.begin(&start, self.agent.now());
         let pod = self.pod.clone();
         let found = kinds::find(&pod, &start.container);
         let member = found.as_ref().map(|found| found.member());

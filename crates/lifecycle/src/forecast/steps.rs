@@ -40,6 +40,7 @@ impl<W: Watch> Node<W> {
             // Nobody resizes what is only thought of.
             Step::Allocate | Step::Resize(_) => {}
             Step::Start(start) => {
+                self.seen.memory.begin(start, self.now);
                 if !self.start(start) && start.kind == ContainerKind::Init {
                     // Nothing starts after an init container that did not (§1.4 step 7).
                     self.queue.clear();
