@@ -140,7 +140,7 @@ fn wrong_settings_are_told_before_anything_is_made() {
         ),
         (
             "serviceRange: ten\n",
-            "serviceRange: \"ten\" is not an IPv4 range such as 10.244.0.0/16",
+            "serviceRange: \"ten\" is not a range such as 10.244.0.0/16 or fd00:10:244::/64",
         ),
         (
             "podRange: 10.0.0.0/30\n",
