@@ -144,6 +144,7 @@ impl Checks {
         let is_debug = kinds::kind_of(&known.pod, name) == ContainerKind::Ephemeral;
         if is_unheard && grace == AT_ONCE && !sources(known, machine, uid).is_empty() {
             // An agent that has not heard of the deletion yet restarts all of them.
+            known.has_restarted_all = true;
             return Ok(true);
         }
         let goes_on = is_sound(machine, uid) && !known.ends();

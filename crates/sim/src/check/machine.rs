@@ -79,11 +79,16 @@ impl Checks {
             return Ok(());
         };
         self.has_reason(known, made, machine, grace)?;
-        // Before the first signal there may have been hooks.
-        let seen = self.deletion_seen(known).unwrap_or(passed);
         if known.pod.metadata.deletion_timestamp.is_none() {
             return check_completed(known, made, machine, passed);
         }
+        let seen = self.deletion_seen(known);
+        if seen.is_none() && known.has_cause(name) {
+            // It goes for a fault of its own, as nobody has heard of the deletion yet.
+            return Ok(());
+        }
+        // Before the first signal there may have been hooks.
+        let seen = seen.unwrap_or(passed);
         let Some(known) = self.pods.get_mut(uid).filter(|known| !known.is_gone) else {
             // Who has left the API has a second, which may be over.
             return Ok(());
