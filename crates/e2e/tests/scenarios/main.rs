@@ -155,7 +155,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// What is seen on the machine, of engines of their own: once.
 fn of_engine(outside: &Outside) -> Vec<Trial> {
-    let scenarios: [(&str, fn(&Outside) -> anyhow::Result<()>); 11] = [
+    let scenarios: Vec<(&str, fn(&Outside) -> anyhow::Result<()>)> = vec![
         ("resizes_survive_kills", resize::survives),
         ("survives_restarts", restart::survives),
         ("static_pods", statics::follow_their_files),
