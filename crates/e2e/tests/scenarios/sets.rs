@@ -172,7 +172,8 @@ fn pods_keep_their_names(user: &User) -> anyhow::Result<()> {
     }
 
     let before = user.pod("db-0")?;
-    user.run(&["delete", "pod", "db-0"])?;
+    // kubectl looks for the Pod and then follows its name: whoever takes that in between would be waited for.
+    user.run(&["delete", "pod", "db-0", "--wait=false"])?;
     follow(&mut pods, &["db-0 going", "db-0 new", "db-0 ready"])?;
     let after = user.pod("db-0")?;
     ensure!(before["metadata"]["uid"] != after["metadata"]["uid"]);
@@ -229,7 +230,7 @@ fn the_last_pod_is_updated_first(user: &User) -> anyhow::Result<()> {
     let seen = images(user)?;
     ensure!(seen == format!("{OLD} {OLD} {NEW}"), "{seen}");
     // Those before the partition stay what they were.
-    user.run(&["delete", "pod", "db-1"])?;
+    user.run(&["delete", "pod", "db-1", "--wait=false"])?;
     let last = ["db-2 going", "db-2 new", "db-2 ready"];
     follow(&mut pods, &last)?;
     follow(&mut pods, &["db-1 going", "db-1 new", "db-1 ready"])?;
@@ -276,7 +277,7 @@ fn deletions_are_waited_for(user: &User) -> anyhow::Result<()> {
         "rollout status is only available for RollingUpdate strategy type",
     )?;
     ensure!(uids(user)? == before, "nobody has deleted them");
-    user.run(&["delete", "pod", "db-0"])?;
+    user.run(&["delete", "pod", "db-0", "--wait=false"])?;
     until(user, "sts/db", ".status.updatedReplicas", "1")?;
     until(user, "sts/db", ".status.readyReplicas", "2")?;
     let seen = images(user)?;
