@@ -166,7 +166,7 @@ fn claims_come_with_pods(user: &User) -> anyhow::Result<()> {
     user.apply(&brought("other"))?;
     user.wait_event("Warning FailedBinding other: ephemeral volume data: PVC ")?;
     user.wait_event("Warning FailedScheduling other: 0/1 nodes are available: PVC ")?;
-    user.run(&["delete", "pvc/other-data"])?;
+    user.run(&["delete", "pvc/other-data", "--wait=false"])?;
     user.wait("other", "Running", "1/1")?;
     Ok(())
 }
