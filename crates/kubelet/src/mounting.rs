@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use ports::volumes::VolumeSpec;
 
 use crate::agent::Agent;
 use crate::claims::{self, Found};
+use crate::drivers;
 use crate::drivers::volume::{self, Outcome};
 use crate::fields::Source;
 use crate::objects::{self, ObjectRef, Objects};
@@ -72,24 +73,37 @@ impl SetUp {
     }
 }
 
-/// Sets up, or brings up to date, every volume that a container mounts. Objects in `known` are not read.
+/// What is there before volumes are set up; nothing when that is done for the first time.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// Volumes in place. Of these only what follows objects is brought up to date.
+    pub(crate) paths: Arc<BTreeMap<String, PathBuf>>,
+    /// Objects that need not be read.
+    pub(crate) objects: Objects,
+}
+
+/// Sets up, or brings up to date, every volume that a container mounts.
 pub(crate) async fn set_up(
     agent: Arc<Agent>,
     pod: Arc<Pod>,
     pod_ips: Vec<IpAddr>,
-    known: Objects,
+    before: Before,
     held: Tokens,
 ) -> SetUp {
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let volumes = sources::used(&pod);
-    if volumes.is_empty() {
-        return SetUp::default();
-    }
+    let (staying, volumes): (Vec<&Volume>, Vec<&Volume>) = sources::used(&pod)
+        .into_iter()
+        .partition(|v| before.paths.contains_key(&v.name) && !sources::follows_objects(v));
     let mut done = SetUp::default();
+    let place_of = |v: &Volume| Some((v.name.clone(), before.paths.get(&v.name)?.clone()));
+    done.paths.extend(staying.into_iter().filter_map(place_of));
+    if volumes.is_empty() {
+        return done;
+    }
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     let references = sources::references(pod_name, &volumes);
-    let read = objects::complete(&agent.client, namespace, references, known);
+    let read = objects::complete(&agent.client, namespace, references, before.objects);
     let tokens = sources::tokens(&agent.client, &pod, held.clone(), agent.now());
     let (read, tokens) = tokio::join!(read, tokens);
     let read = read.unwrap_or_else(|error| {
@@ -142,6 +156,15 @@ pub(crate) async fn set_up(
         }
     }
     done
+}
+
+/// Takes down what a Pod has on the node: first what drivers have mounted.
+///
+/// # Errors
+/// What could not be taken down; it may be tried again.
+pub(crate) async fn tear_down(agent: &Agent, uid: &str) -> Result<(), String> {
+    drivers::take_back(agent, uid).await?;
+    agent.volumes.teardown(uid).await.map_err(|e| e.to_string())
 }
 
 /// Brings one volume, of this name and with this behind it, into place.

@@ -20,8 +20,7 @@ use crate::blocking;
 use crate::container::annotation;
 use crate::drivers;
 use crate::hooks::Hook;
-use crate::worker::volumes;
-use crate::{links, sandbox};
+use crate::{links, mounting, sandbox};
 
 /// The grace of a container nobody knows; a `preStop` hook has no more.
 const HOOK: Duration = Duration::from_secs(1);
@@ -111,7 +110,7 @@ pub(crate) async fn remove(agent: Arc<Agent>, found: Found, known: BTreeSet<Stri
 
 /// Takes an orphan's directory down, again and again until it is gone: nobody else would.
 async fn tear_down(agent: &Agent, uid: &str) {
-    while let Err(error) = volumes::tear_down(agent, uid).await {
+    while let Err(error) = mounting::tear_down(agent, uid).await {
         tracing::warn!(pod = uid, error, "taking down an orphan's directory");
         tokio::time::sleep(AGAIN).await;
     }

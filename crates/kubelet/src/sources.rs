@@ -68,7 +68,12 @@ pub(crate) fn always_read_only(volume: &Volume) -> bool {
     let of_driver = volume.csi.as_ref();
     claim.is_some_and(|claim| claim.read_only == Some(true))
         || of_driver.is_some_and(|csi| csi.read_only == Some(true))
-        || volume.config_map.is_some()
+        || follows_objects(volume)
+}
+
+/// Whether the files of a volume are those of objects, and change with them (spec `§10.4`).
+pub(crate) fn follows_objects(volume: &Volume) -> bool {
+    volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.projected.is_some()
         || volume.downward_api.is_some()

@@ -15,7 +15,7 @@ mod reporting;
 mod resize;
 mod stops;
 mod storage;
-pub(crate) mod volumes;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Huge pages: which size a volume of them has (§10.2, upstream's emptyDir plugin).
+//! Huge pages: which size a volume of them has (§10.2, upstream's emptyDir plugin), and how many Pods and containers get (§12.4).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -17,13 +17,11 @@ use ports::runtime::{
 
 use super::Worker;
 use super::resize::Resized;
-use super::volumes;
 use crate::blocking;
 use crate::container::{self, Job, Outcome};
 use crate::links;
-use crate::mounting::SetUp;
+use crate::mounting::{self, Before, SetUp};
 use crate::network;
-use crate::objects::Objects;
 use crate::pull;
 use crate::report;
 use crate::sandbox;
@@ -62,7 +60,7 @@ impl Worker {
             }
             Step::SetUpVolumes => {
                 self.drivers.mark_unchanged();
-                let nothing = Objects::default();
+                let nothing = Before::default();
                 Some(self.set_up_volumes(nothing).map(Done::Volumes).boxed())
             }
             Step::CreateSandbox { attempt } => Some(self.create_sandbox(attempt)),
@@ -208,7 +206,7 @@ impl Worker {
         self.volume_objects.clear();
         self.start_objects.clear();
         let (agent, uid) = (self.agent.clone(), self.uid.clone());
-        Box::pin(async move { Done::TornDown(volumes::tear_down(&agent, &uid).await) })
+        Box::pin(async move { Done::TornDown(mounting::tear_down(&agent, &uid).await) })
     }
 
     fn delete_pod(&self) -> BoxFuture<'static, Done> {

@@ -10,9 +10,7 @@ use lifecycle::{Event, VolumesSeen, WorkerPhase};
 
 use super::Worker;
 use super::perform::later;
-use crate::agent::Agent;
-use crate::drivers;
-use crate::mounting::{self, SetUp};
+use crate::mounting::{self, Before, SetUp};
 use crate::objects::{ObjectRef, Objects, Subscription};
 
 /// Least and greatest wait between two tries of a volume (spec `§10.1`).
@@ -21,15 +19,6 @@ const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
 
 /// How long is waited for volumes to be attached before that is told of (upstream's podAttachAndMountTimeout).
 const ATTACHING: SignedDuration = SignedDuration::from_secs(123);
-
-/// Takes down what a Pod has on the node: first what drivers have mounted.
-///
-/// # Errors
-/// What could not be taken down; it may be tried again.
-pub(crate) async fn tear_down(agent: &Agent, uid: &str) -> Result<(), String> {
-    drivers::take_back(agent, uid).await?;
-    agent.volumes.teardown(uid).await.map_err(|e| e.to_string())
-}
 
 impl Worker {
     pub(super) fn is_mounted(&self) -> bool {
@@ -68,7 +57,10 @@ impl Worker {
 
     pub(super) fn start_refresh(&mut self) {
         if self.is_kept_up_to_date() {
-            self.refresh = Some(self.set_up_volumes(Objects::held_by(&self.volume_objects)));
+            self.refresh = Some(self.set_up_volumes(Before {
+                paths: self.mounted.paths.clone(),
+                objects: Objects::held_by(&self.volume_objects),
+            }));
         }
     }
 
@@ -100,12 +92,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn set_up_volumes(&self, known: Objects) -> BoxFuture<'static, SetUp> {
+    pub(super) fn set_up_volumes(&self, before: Before) -> BoxFuture<'static, SetUp> {
         mounting::set_up(
             self.agent.clone(),
             self.pod.clone(),
             self.pod_ips(),
-            known,
+            before,
             self.mounted.tokens.clone(),
         )
         .boxed()
