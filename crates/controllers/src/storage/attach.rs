@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{by_name, hear};
+use super::{by_name, hear, spoken};
 
 /// Who the Events are from, as upstream names it.
 const COMPONENT: &str = "attachdetach-controller";
@@ -244,11 +244,8 @@ impl Hands {
             .filter_map(|key| Some((key, &*world.pods.get(key)?.uid)))
             .collect();
         for (key, uid) in uids {
-            let words = match words.is_warning {
-                true => events::Words::warning(words.reason, words.message.clone()),
-                false => events::Words::normal(words.reason, words.message.clone()),
-            };
-            self.recorder.record(reference(key, uid), words);
+            self.recorder
+                .record(reference(key, uid), spoken(words.clone()));
         }
     }
 }

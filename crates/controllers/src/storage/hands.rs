@@ -134,11 +134,7 @@ impl Hands {
             resource_version: meta.resource_version.clone(),
             field_path: None,
         };
-        let words = match words.is_warning {
-            true => events::Words::warning(words.reason, words.message),
-            false => events::Words::normal(words.reason, words.message),
-        };
-        self.recorder.record(about, words);
+        self.recorder.record(about, super::spoken(words));
     }
 
     /// Whether the claim a volume is of is there: the watch may not have told of it yet.

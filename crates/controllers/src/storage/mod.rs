@@ -187,6 +187,14 @@ impl Known {
     }
 }
 
+/// What the rules have to say, as an Event.
+fn spoken(words: claims::Words) -> events::Words {
+    match words.is_warning {
+        true => events::Words::warning(words.reason, words.message),
+        false => events::Words::normal(words.reason, words.message),
+    }
+}
+
 fn by_name<K>(known: &Mirror<K>) -> BTreeMap<&str, &K> {
     let all = known.iter();
     all.map(|((_, name), object): (&Key, &K)| (&**name, object))
