@@ -94,6 +94,13 @@ impl User {
         &self.namespace
     }
 
+    /// The Pods of the namespace and what was told of them, for whoever asks why a scenario failed.
+    pub fn surroundings(&self) -> String {
+        let asked = ["-n", &self.namespace, "get", "pods,events"];
+        let shown = self.engine.kubectl(asked);
+        shown.unwrap_or_else(|error| format!("{error:#}"))
+    }
+
     /// The command, not yet started, in the user's namespace.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let path = match &self.program {

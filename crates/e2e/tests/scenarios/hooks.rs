@@ -177,22 +177,22 @@ spec:
     volumeMounts: [{name: v, mountPath: /v}]
     startupProbe: {exec: {command: [test, -e, /v/up]}, periodSeconds: 1, failureThreshold: 300}
     readinessProbe: {exec: {command: [test, -e, /v/ready]}, periodSeconds: 1}
-    livenessProbe: {exec: {command: [test, -e, /v/up]}, periodSeconds: 1}
+    livenessProbe: {exec: {command: [test, -e, /v/up]}, periodSeconds: 1, failureThreshold: 30}
   - name: http
     image: "nginx:latest"
     ports: [{name: web, containerPort: 80}]
     readinessProbe: {httpGet: {path: /, port: web, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1}
-    livenessProbe: {httpGet: {path: /, port: 80}, periodSeconds: 1}
+    livenessProbe: {httpGet: {path: /, port: 80}, periodSeconds: 1, failureThreshold: 30}
   - name: tcp
     image: "busybox:1.36"
     command: [httpd, -f, -p, "8090"]
     readinessProbe: {tcpSocket: {port: 8090}, periodSeconds: 1}
-    livenessProbe: {tcpSocket: {port: 8090}, periodSeconds: 1}
+    livenessProbe: {tcpSocket: {port: 8090}, periodSeconds: 1, failureThreshold: 30}
   - name: grpc
     image: "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
     args: [grpc-health-checking]
     readinessProbe: {grpc: {port: 5000}, periodSeconds: 1}
-    livenessProbe: {grpc: {port: 5000}, periodSeconds: 1}
+    livenessProbe: {grpc: {port: 5000}, periodSeconds: 1, failureThreshold: 30}
 "#,
     )?;
     // What has not started is not asked whether it is ready.

@@ -48,7 +48,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use e2e::engine::{Engine, Outside};
 use e2e::user::{Program, User};
 use libtest_mimic::{Arguments, Trial};
@@ -190,8 +190,9 @@ fn trial(
     // Names of scenarios are longer than names of namespaces may be.
     let namespace = format!("{client}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     Trial::test(format!("{client}::{name}"), move || {
-        let played =
-            User::new(engine, program, &namespace, runtime).and_then(|user| scenario(&user));
+        let played = User::new(engine, program, &namespace, runtime).and_then(|user| {
+            scenario(&user).map_err(|error| anyhow!("{error:#}\n{}", user.surroundings()))
+        });
         played.map_err(|error| format!("{error:#}").into())
     })
 }
