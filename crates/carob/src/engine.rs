@@ -122,6 +122,7 @@ impl Engine {
             false => SPARES,
         };
         tasks.spawn(follow_plugins(&effects, shutdown.clone()).await);
+        tasks.spawn(until(shutdown.clone(), served.firewalls.run()));
         let runtime = effects.runtime.as_ref().clone();
         tasks.spawn(runtime.keep_spares(spares, shutdown.clone().cancelled_owned()));
         let service = Service::new(effects.images.clone(), paths.runtime());
@@ -189,6 +190,7 @@ struct Served {
     clock: Arc<dyn Clock>,
     services: network::Services,
     policies: network::Policies,
+    firewalls: network::Firewalls,
     /// Where Pods reach it, unless it listens everywhere.
     for_pods: Option<TcpListener>,
     name_server: dns::Sockets,
@@ -213,6 +215,7 @@ impl Served {
             .network
             .policies()
             .context("get ready for policies")?;
+        let firewalls = effects.network.firewalls()?;
         let gateway = effects.network.gateways()[0];
         let advertise = SocketAddr::new(gateway, address.port());
         // Who listens everywhere in IPv6 listens in IPv4 as well, but not the other way round.
@@ -246,6 +249,7 @@ impl Served {
             clock,
             services,
             policies,
+            firewalls,
             for_pods,
             name_server,
             cluster_dns: ApiServer::dns_address(store.as_ref()),
@@ -287,12 +291,12 @@ async fn follow_plugins(
         .filter(|sandbox| sandbox.state == SandboxState::Ready);
     let running: Vec<Id> = running.map(|sandbox| sandbox.id).collect();
     let plugins = effects.plugins.clone();
-    async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = plugins.run(&running) => {}
-        }
-    }
+    until(shutdown, async move { plugins.run(&running).await })
+}
+
+/// What goes on until the engine stops.
+async fn until(shutdown: CancellationToken, task: impl Future<Output = ()>) {
+    shutdown.run_until_cancelled(task).await;
 }
 
 /// Returns when the node is Ready; one that waits for its network is as ready as the engine can make it.

@@ -10,7 +10,7 @@ use nat::{Family, Protocol};
 use rustix::io::Errno;
 
 use crate::link;
-use crate::netlink::{Attributes, CONNTRACK, Message, NLM_F_DUMP, Refused, Socket, netfilter};
+use crate::netlink::{CONNTRACK, Message, NLM_F_DUMP, Refused, Socket, find, netfilter};
 
 const GET: u16 = netfilter(CONNTRACK, 1);
 const DELETE: u16 = netfilter(CONNTRACK, 2);
@@ -109,11 +109,4 @@ fn end(tuple: &[u8], [v4, v6, port]: End) -> Option<(u8, SocketAddr)> {
     let port: [u8; 2] = find(transport, port)?.try_into().ok()?;
     let protocol = *find(transport, CTA_PROTO_NUM)?.first()?;
     Some((protocol, (address, u16::from_be_bytes(port)).into()))
-}
-
-fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let mut attributes = Attributes(attributes);
-    attributes
-        .find(|(k, _)| *k == kind)
-        .map(|(_, payload)| payload)
 }

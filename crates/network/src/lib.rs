@@ -7,11 +7,12 @@
 //! Pods reach each other through the node: a Pod has its address alone, not the range, and everything goes to the gateway. So the node sees
 //! both ways of what it redirects.
 //!
-//! Invariants: an address is recorded before it is used and freed after it was taken off; links, tables and ranges of others are
-//! never changed; everything made here is removed by [`Network::remove`].
+//! Invariants: an address is recorded before it is used and freed after it was taken off; links and ranges of others are never changed, and
+//! to their tables nothing is added but ways for Pods through chains that would drop what they do not know ([`Firewalls`]); everything made here is removed by [`Network::remove`].
 
 pub mod cni;
 mod conntrack;
+mod firewalls;
 mod guests;
 mod link;
 mod netlink;
@@ -32,6 +33,7 @@ use ports::network::{NetworkError, NetworkStatus, PodNetwork};
 use ports::runtime::SandboxConfig;
 use rustix::io::Errno;
 
+pub use firewalls::Firewalls;
 use guests::Guests;
 pub use nat::{Family, IpRange, RangeError, Ranges};
 use netlink::{Part, Refused, Socket};

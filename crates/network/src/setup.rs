@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::link;
 use crate::netlink::{Part, Socket};
 use crate::nft::Table;
-use crate::{kernel, nft, pool_error};
+use crate::{firewalls, kernel, nft, pool_error};
 
 /// How the network is to be; what is left open is chosen free and remembered.
 #[derive(Debug, Clone)]
@@ -176,7 +176,7 @@ pub(crate) fn forget(config: &Config) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Makes what is missing of bridge, addresses, forwarding and masquerade, and returns the bridge's index. `gateways` are those of the
+/// Makes what is missing of bridge, addresses, forwarding, masquerade and ways through firewalls, and returns the bridge's index. `gateways` are those of the
 /// ranges.
 pub(crate) fn bring_up(
     chosen: &Chosen,
@@ -218,6 +218,8 @@ pub(crate) fn bring_up(
             set(&path, "1", "let loopback be routed on the bridge")?;
         }
     }
+    let families: Vec<Family> = chosen.ranges.families().collect();
+    firewalls::open(&mut netfilter, &chosen.bridge, &families)?;
     Ok(index)
 }
 
@@ -240,7 +242,7 @@ fn set(path: &str, value: &str, what: &str) -> Result<(), NetworkError> {
     fs::write(format!("/proc/sys/net/{path}"), value).map_err(|error| kernel(what, error))
 }
 
-/// Removes bridge and firewall tables, if they are there.
+/// Removes bridge, firewall tables and ways through those of others, if they are there.
 pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkError> {
     match route.transact(&[link::delete(bridge)]) {
         Err(refused) if !refused.is(Errno::NODEV) => return Err(refused.into()),
@@ -255,7 +257,7 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
     ] {
         remove_tables(&mut netfilter, &table)?;
     }
-    Ok(())
+    firewalls::close(&mut netfilter, bridge)
 }
 
 /// Removes the tables of a name, those that there are.

@@ -165,6 +165,14 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
+/// What the first attribute of a type holds.
+pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut attributes = Attributes(attributes);
+    attributes
+        .find(|(k, _)| *k == kind)
+        .map(|(_, payload)| payload)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,13 @@
 //! microseconds and are made from blocking threads.
 
 mod message;
+mod notices;
 mod socket;
 
 pub(crate) use message::{
-    Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
+    Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, find,
 };
+pub(crate) use notices::Notices;
 pub(crate) use socket::{Part, Refused, Socket};
 
 /// Connection tracking, a subsystem of netfilter (`NFNL_SUBSYS_*`, linux/netfilter/nfnetlink.h).

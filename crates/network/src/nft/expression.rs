@@ -77,6 +77,10 @@ pub(super) enum Meta {
     LinkIn = 4,
     /// Index of the link it leaves by.
     LinkOut = 5,
+    /// Name of the link it came by ([`name`]).
+    NameIn = 6,
+    /// Name of the link it leaves by.
+    NameOut = 7,
     /// Number of its protocol, one byte.
     Protocol = 16,
 }
@@ -158,6 +162,20 @@ pub(super) fn has(rule: Message, field: Field, bytes: &[u8]) -> Message {
 /// Goes on only if this is so of the packet.
 pub(super) fn is(rule: Message, what: Meta, bytes: &[u8]) -> Message {
     compare(meta(rule, what, Register(0)), Register(0), true, bytes)
+}
+
+/// A link's name as packets bear it, whatever link has it: 16 bytes.
+pub(super) fn name(link: &str) -> Vec<u8> {
+    let mut name = link.as_bytes().to_vec();
+    name.resize(16, 0);
+    name
+}
+
+/// Goes on only if an extension of iptables says so, given what it compares with.
+pub(super) fn extension(rule: Message, name: &str, revision: u32, info: &[u8]) -> Message {
+    expression(rule, "match", |m| {
+        m.attr_str(1, name).attr_be32(2, revision).attr(3, info)
+    })
 }
 
 /// Goes on only if this is not so of the packet.

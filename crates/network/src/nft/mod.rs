@@ -1,8 +1,9 @@
 //! Firewall rules as nf_tables messages (linux/netfilter/nf_tables.h); pure builders.
 //!
-//! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; other tables are
-//! never touched. There is one of a name for each family of the Pod network, with the same chains and maps.
+//! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; in those of others it
+//! adds nothing but ways for Pods through chains that would drop their packets ([`barrier`]). There is one of a name for each family of the Pod network, with the same chains and maps.
 
+pub(crate) mod barrier;
 pub(crate) mod guests;
 pub(crate) mod pods;
 pub(crate) mod policies;
@@ -30,6 +31,8 @@ const DELETE_RULE: u16 = netfilter(NF_TABLES, 8);
 const LOOPBACK: u32 = 1;
 
 const NFPROTO_UNSPEC: u8 = 0;
+/// Packets of both families.
+const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 

@@ -15,16 +15,16 @@ use crate::services::*;
 const PORT: u16 = 30080;
 
 /// Machines of a network that the node has a foot in.
-struct Neighbours {
+pub(crate) struct Neighbours {
     /// The node's address there.
-    node: IpAddr,
-    machines: Vec<(OwnedFd, IpAddr)>,
+    pub(crate) node: IpAddr,
+    pub(crate) machines: Vec<(OwnedFd, IpAddr)>,
     _network: Network,
 }
 
 impl Neighbours {
     /// A second bridge of a node whose own is there. As that range is part of this one, the neighbours keep their addresses.
-    fn new(config: &Config) -> Neighbours {
+    pub(crate) fn new(config: &Config) -> Neighbours {
         let network = Network::open(&Config {
             state_dir: config.state_dir.join("neighbours"),
             bridge: Some("neighbours0".into()),
@@ -49,17 +49,26 @@ impl Neighbours {
     }
 
     /// Asks from the first: who answers, and whom it saw.
-    fn ask(&self, front: Front) -> Result<(usize, IpAddr), Error> {
+    pub(crate) fn ask(&self, front: Front) -> Result<(usize, IpAddr), Error> {
+        // What a new link loses is sent again after a second.
+        self.ask_within(at(front), Duration::from_secs(3))
+    }
+
+    /// The same with an end to its patience.
+    pub(crate) fn ask_within(
+        &self,
+        to: SocketAddr,
+        patience: Duration,
+    ) -> Result<(usize, IpAddr), Error> {
         let asked = inside(&self.machines[0].0, move || {
-            // What a new link loses is sent again after a second.
-            let stream = TcpStream::connect_timeout(&at(front), Duration::from_secs(3))?;
+            let stream = TcpStream::connect_timeout(&to, patience)?;
             Ok(greeting(&stream))
         });
         asked.join().expect("asks")
     }
 }
 
-fn on_node(config: &Config, protocol: Protocol) -> Front {
+pub(crate) fn on_node(config: &Config, protocol: Protocol) -> Front {
     Front {
         address: Address::Node(by_family(config, Family::V4, Family::V6)),
         protocol,
@@ -67,7 +76,7 @@ fn on_node(config: &Config, protocol: Protocol) -> Front {
     }
 }
 
-fn on(ip: IpAddr) -> Front {
+pub(crate) fn on(ip: IpAddr) -> Front {
     Front {
         address: ip.into(),
         protocol: Protocol::Tcp,
@@ -76,7 +85,7 @@ fn on(ip: IpAddr) -> Front {
 }
 
 impl World {
-    fn open_to(&self, pods: &[usize], outside: Outside) -> Redirect {
+    pub(crate) fn open_to(&self, pods: &[usize], outside: Outside) -> Redirect {
         Redirect {
             outside,
             ..self.to(pods)
