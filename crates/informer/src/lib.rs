@@ -4,6 +4,7 @@
 //! leaves to its reader what becomes of the events, and starts no task.
 
 mod mirror;
+mod unread;
 
 use std::fmt::Debug;
 
@@ -18,6 +19,8 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use unread::Unread;
+
 pub use mirror::{Heard, Key, Mirror, key_of, revision_of};
 
 /// What happens to the objects of a kind, in order.
@@ -28,7 +31,18 @@ pub fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(api, config).default_backoff().boxed()
+    if K::metadata_api() {
+        return watch_unread(unread::of::<K, true>(api), config);
+    }
+    watch_unread(unread::of::<K, false>(api), config)
+}
+
+fn watch_unread<K, const METADATA: bool>(api: Api<Unread<METADATA>>, config: Config) -> Watch<K>
+where
+    K: DeserializeOwned + Send + 'static,
+{
+    let events = watcher(api, config).default_backoff();
+    events.map(unread::read).boxed()
 }
 
 /// Watches every object of a kind.

@@ -46,7 +46,8 @@ impl FakeApi {
             let frames = futures::stream::iter(events).flat_map(|mut events| {
                 futures::stream::poll_fn(move |context| events.poll_recv(context))
             });
-            let frames = frames.map(|event| Ok(hyper::body::Frame::data(line(&event))));
+            let frames =
+                frames.map(|event| Ok(hyper::body::Frame::data(testkit::line(&event).into())));
             let frames = frames.chain(futures::stream::pending());
             return Response::new(StreamBody::new(frames).boxed_unsync());
         }

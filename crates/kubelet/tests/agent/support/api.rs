@@ -297,7 +297,7 @@ impl FakeApi {
         });
         let all = futures::StreamExt::chain(futures::stream::iter(missed), later);
         let frames = futures::StreamExt::map(all, |event| {
-            Ok::<_, Infallible>(hyper::body::Frame::data(Bytes::from(format!("{event}\n"))))
+            Ok::<_, Infallible>(hyper::body::Frame::data(testkit::line(&event).into()))
         });
         Response::new(StreamBody::new(frames).boxed_unsync())
     }
