@@ -21,6 +21,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("skipverify", Role::Ports),
     ("events", Role::Ports),
     ("informer", Role::Ports),
+    ("streaming", Role::Ports),
     ("lifecycle", Role::Rules),
     ("workloads", Role::Rules),
     ("claims", Role::Rules),
@@ -77,7 +78,7 @@ impl Role {
         use Role::*;
         match self {
             Words => other == Words,
-            Ports => other == Words,
+            Ports => matches!(other, Words | Ports),
             Rules => other == Words,
             Effects => matches!(other, Words | Ports),
             Services => matches!(other, Words | Ports | Rules),

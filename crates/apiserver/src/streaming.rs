@@ -1,14 +1,8 @@
 //! Logs, exec, attach and port forwarding: which container is meant, and the way to the node that has it (spec kubectl-and-api §13,
 //! pod-lifecycle §13.2).
 
-mod channels;
-mod forward;
-mod process;
 mod proxy;
-mod spdy;
-mod upgrade;
 
-pub(crate) use forward::connect as port_forward;
 pub(crate) use proxy::{pod as proxy_to_pod, service as proxy_to_service};
 
 use std::collections::BTreeSet;
@@ -17,14 +11,16 @@ use std::sync::Arc;
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
 use api::status::{self, StatusError};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::SignedDuration;
 use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
-use ports::streams::{ExecRequest, Session};
+use ports::streams::ExecRequest;
 use serde_json::Value;
+use streaming::{Destination, Ports, Process, Wanted};
 
 use crate::respond::{self, Body, BoxError};
 use crate::rest::{Rest, Stored, meta};
@@ -125,8 +121,8 @@ pub(crate) async fn logs(rest: &Rest) -> Result<Response<Body>, StatusError> {
     };
     let stopped = rest.inner.shutdown.clone().cancelled_owned();
     let stream = stream.take_until(Box::pin(stopped));
-    if upgrade::is_wanted(&rest.call.parts) {
-        return upgrade::logs(rest, stream.boxed());
+    if streaming::wants_websocket(&rest.call.parts) {
+        return streaming::logs(&rest.call.parts, stream.boxed()).map(switched);
     }
     let frames = stream
         .map_ok(Frame::data)
@@ -204,7 +200,7 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
     }
     let query = &rest.call.query;
     let tty = query.bool("tty");
-    let wanted = channels::Wanted {
+    let wanted = Wanted {
         stdin: query.bool("stdin"),
         stdout: query.bool("stdout"),
         stderr: query.bool("stderr") && !tty,
@@ -219,8 +215,8 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
         ));
     }
     check_assigned(rest, &pod)?;
-    let Some(way) = Way::prepare(rest)? else {
-        return Ok(spdy::none_known(&process::PROTOCOLS));
+    let Some(way) = Process::prepare(&rest.call.parts)? else {
+        return Ok(none_known(&Process::PROTOCOLS));
     };
     let node = node(rest)?;
     let target = target(&pod, container);
@@ -245,7 +241,7 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
         node.attach(&target, wanted.stdin).await
     };
     Ok(match session {
-        Ok(session) => way.accept(session, wanted),
+        Ok(session) => switched(way.accept(session, wanted)),
         Err(error) => refused(&error),
     })
 }
@@ -255,32 +251,31 @@ fn refused(error: &NodeError) -> Response<Body> {
     respond::text(error.code, error.message.clone())
 }
 
-/// How streams are carried.
-enum Way {
-    WebSocket(upgrade::Upgrade),
-    Spdy(spdy::Handshake),
+/// `pods/…/portforward`.
+pub(crate) async fn port_forward(rest: &Rest) -> Result<Response<Body>, StatusError> {
+    if !matches!(rest.call.parts.method, Method::GET | Method::POST) {
+        return Err(status::unknown_method());
+    }
+    let pod = pod(rest)?;
+    check_assigned(rest, &pod)?;
+    let destination = Destination {
+        node: node(rest)?,
+        target: target(&pod, String::new()),
+    };
+    let named = rest.call.query.all("ports");
+    Ok(match Ports::prepare(&rest.call.parts, named)? {
+        Some(ports) => switched(ports.accept(destination)),
+        None => none_known(&Ports::PROTOCOLS),
+    })
 }
 
-impl Way {
-    /// What the client asks for; `None` when there is no protocol in common.
-    fn prepare(rest: &Rest) -> Result<Option<Way>, StatusError> {
-        let parts = &rest.call.parts;
-        if spdy::is_wanted(parts) {
-            return Ok(spdy::prepare(parts, &process::PROTOCOLS)?.map(Way::Spdy));
-        }
-        upgrade::prepare(rest).map(|upgrade| Some(Way::WebSocket(upgrade)))
-    }
+/// From now on something else than HTTP is spoken.
+fn switched(head: Response<()>) -> Response<Body> {
+    head.map(|()| respond::full(Bytes::new()))
+}
 
-    fn accept(self, session: Session, wanted: channels::Wanted) -> Response<Body> {
-        match self {
-            Way::WebSocket(upgrade) => upgrade
-                .accept(move |socket, protocol| channels::serve(socket, protocol, session, wanted)),
-            Way::Spdy(handshake) => {
-                let protocol = handshake.protocol();
-                handshake.accept(move |streams| process::serve(streams, protocol, session, wanted))
-            }
-        }
-    }
+fn none_known(known: &[&'static str]) -> Response<Body> {
+    streaming::name_known(respond::text(403, streaming::NONE_KNOWN), known)
 }
 
 #[cfg(test)]

@@ -27,13 +27,17 @@ pub(super) const CHUNK: usize = 32 * 1024;
 
 /// The streams the client asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub(super) stdin: bool,
-    pub(super) stdout: bool,
-    pub(super) stderr: bool,
-    pub(super) tty: bool,
+pub struct Wanted {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error; not with a terminal.
+    pub stderr: bool,
+    /// A terminal, whose size the client tells.
+    pub tty: bool,
     /// How the process ended (exec). Of a container that is attached to, a client learns from the Pod's status.
-    pub(super) code: bool,
+    pub code: bool,
 }
 
 impl Wanted {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use ports::node::{LogOptions, NodeError, Usage};
 use ports::streams::{ExecRequest, LogStream, Session};
 
-use super::super::spdy::client::Client;
 use super::*;
+use crate::spdy::client::Client;
 
 /// A node whose Pods give back on port 80 what they are sent.
 struct Echo;

@@ -1,11 +1,10 @@
 //! From HTTP to WebSocket: the handshake and the choice of sub-protocol (RFC 6455, spec kubectl-and-api §13.2).
 
 use std::future::Future;
-use std::pin::Pin;
 
 use api::status::{self, StatusError};
 use bytes::Bytes;
-use futures::{SinkExt, Stream, StreamExt};
+use futures::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     UPGRADE,
@@ -14,17 +13,14 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use ports::streams::LogStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::respond::{self, Body};
-use crate::rest::Rest;
-
 /// A WebSocket to a client.
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
-type Logs = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// Bytes one message of a client may have.
 const MESSAGE: usize = 1 << 20;
@@ -74,7 +70,7 @@ const LOGS: [Protocol; 3] = [
 ];
 
 /// A handshake that can be answered.
-pub(super) struct Upgrade {
+pub struct Upgrade {
     key: String,
     protocol: Protocol,
     on_upgrade: OnUpgrade,
@@ -89,7 +85,7 @@ pub(super) fn header<'a>(parts: &'a Parts, name: &http::HeaderName) -> &'a str {
 }
 
 /// Whether the client asks for a WebSocket.
-pub(super) fn is_wanted(parts: &Parts) -> bool {
+pub fn is_wanted(parts: &Parts) -> bool {
     header(parts, &UPGRADE).eq_ignore_ascii_case("websocket")
 }
 
@@ -113,14 +109,16 @@ fn negotiate(parts: &Parts, known: &[Protocol]) -> Option<Protocol> {
 }
 
 /// The connection beneath a request.
-pub(super) fn connection(parts: &Parts) -> Result<OnUpgrade, StatusError> {
+///
+/// # Errors
+/// It is one that has no upgrades.
+pub fn connection(parts: &Parts) -> Result<OnUpgrade, StatusError> {
     let found = parts.extensions.get::<OnUpgrade>().cloned();
     found
         .ok_or_else(|| status::bad_request("unable to upgrade: this connection cannot be upgraded"))
 }
 
-fn begin(rest: &Rest, known: &[Protocol]) -> Result<Upgrade, StatusError> {
-    let parts = &rest.call.parts;
+fn begin(parts: &Parts, known: &[Protocol]) -> Result<Upgrade, StatusError> {
     if !is_wanted(parts) {
         return Err(status::bad_request("Upgrade request required"));
     }
@@ -138,13 +136,13 @@ fn begin(rest: &Rest, known: &[Protocol]) -> Result<Upgrade, StatusError> {
 }
 
 /// Checks that an exec or attach can become a WebSocket.
-pub(super) fn prepare(rest: &Rest) -> Result<Upgrade, StatusError> {
-    begin(rest, &CHANNELS)
+pub(super) fn prepare(parts: &Parts) -> Result<Upgrade, StatusError> {
+    begin(parts, &CHANNELS)
 }
 
 /// Checks that a port forwarding can become a WebSocket.
-pub(super) fn prepare_ports(rest: &Rest) -> Result<Upgrade, StatusError> {
-    begin(rest, &PORTS)
+pub(super) fn prepare_ports(parts: &Parts) -> Result<Upgrade, StatusError> {
+    begin(parts, &PORTS)
 }
 
 impl Upgrade {
@@ -157,7 +155,7 @@ impl Upgrade {
     pub(super) fn accept<F>(
         self,
         serve: impl FnOnce(Socket, Protocol) -> F + Send + 'static,
-    ) -> Response<Body>
+    ) -> Response<()>
     where
         F: Future<Output = ()> + Send,
     {
@@ -183,7 +181,7 @@ impl Upgrade {
                 Err(error) => tracing::debug!(%error, "upgrade failed"),
             }
         });
-        let mut response = Response::new(respond::full(Bytes::new()));
+        let mut response = Response::new(());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -202,12 +200,15 @@ impl Upgrade {
 }
 
 /// A log as messages.
-pub(super) fn logs(rest: &Rest, stream: Logs) -> Result<Response<Body>, StatusError> {
-    let upgrade = begin(rest, &LOGS)?;
+///
+/// # Errors
+/// What the client is to be told when this is not to be had.
+pub fn logs(parts: &Parts, stream: LogStream) -> Result<Response<()>, StatusError> {
+    let upgrade = begin(parts, &LOGS)?;
     Ok(upgrade.accept(move |socket, protocol| send_logs(socket, protocol, stream)))
 }
 
-async fn send_logs(mut socket: Socket, protocol: Protocol, mut stream: Logs) {
+async fn send_logs(mut socket: Socket, protocol: Protocol, mut stream: LogStream) {
     loop {
         let item = tokio::select! {
             item = stream.next() => item,

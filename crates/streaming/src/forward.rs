@@ -7,7 +7,8 @@ use std::sync::Arc;
 use api::status::{self, StatusError};
 use futures::stream::FuturesUnordered;
 use futures::{SinkExt, StreamExt};
-use http::{Method, Response};
+use http::Response;
+use http::request::Parts;
 use ports::node::{NodeServer, Target};
 use ports::streams::{Reader, Writer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,55 +16,68 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::channels::{CHUNK, Sink, message, parse};
-use super::spdy::{self, Received, Stream};
-use super::upgrade::{self, Protocol, Socket};
-use crate::respond::Body;
-use crate::rest::Rest;
+use super::spdy::{self, Handshake, Received, Stream};
+use super::upgrade::{self, Protocol, Socket, Upgrade};
 
-/// What is spoken inside SPDY.
-const PROTOCOLS: [&str; 1] = ["portforward.k8s.io"];
 /// Streams that may wait for their partners.
 const UNPAIRED: usize = 256;
 /// Ports of one request for channels: a channel is one byte, and a port has two.
-const PORTS: usize = 127;
+const MOST_PORTS: usize = 127;
 
 /// Where connections go.
-struct Destination {
-    node: Arc<dyn NodeServer>,
-    target: Target,
+pub struct Destination {
+    /// Whose Pod it is.
+    pub node: Arc<dyn NodeServer>,
+    /// The Pod.
+    pub target: Target,
 }
 
-/// `pods/…/portforward`.
-pub(crate) async fn connect(rest: &Rest) -> Result<Response<Body>, StatusError> {
-    if !matches!(rest.call.parts.method, Method::GET | Method::POST) {
-        return Err(status::unknown_method());
-    }
-    let pod = super::pod(rest)?;
-    super::check_assigned(rest, &pod)?;
-    let destination = Destination {
-        node: super::node(rest)?,
-        target: super::target(&pod, String::new()),
-    };
-    if spdy::is_wanted(&rest.call.parts) {
-        return Ok(match spdy::prepare(&rest.call.parts, &PROTOCOLS)? {
-            Some(handshake) => handshake.accept(|streams| serve(streams, destination)),
-            None => spdy::none_known(&PROTOCOLS),
-        });
-    }
-    let upgrade = upgrade::prepare_ports(rest)?;
-    if upgrade.is_tunnel() {
-        return Ok(upgrade.accept(|socket, _| tunnel(socket, destination)));
-    }
-    let ports = ports(rest)?;
-    Ok(upgrade.accept(|socket, protocol| channels(socket, protocol, ports, destination)))
+/// How connections to ports are carried.
+pub enum Ports {
+    /// As pairs of streams.
+    Spdy(Handshake),
+    /// As pairs of streams inside messages.
+    Tunnel(Upgrade),
+    /// As pairs of channels, to these ports.
+    Channels(Upgrade, Vec<u16>),
 }
 
-fn ports(rest: &Rest) -> Result<Vec<u16>, StatusError> {
-    let texts = rest
-        .call
-        .query
-        .all("ports")
-        .flat_map(|list| list.split(','));
+impl Ports {
+    /// What is spoken inside SPDY.
+    pub const PROTOCOLS: [&'static str; 1] = ["portforward.k8s.io"];
+
+    /// What the client asks for, with the ports its URL names; `None` when there is no protocol of SPDY in common.
+    ///
+    /// # Errors
+    /// What the client is to be told: it asks for no upgrade, or for one that is not to be had, or for ports that are none.
+    pub fn prepare<'a>(
+        parts: &Parts,
+        named: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<Ports>, StatusError> {
+        if spdy::is_wanted(parts) {
+            return Ok(spdy::prepare(parts, &Ports::PROTOCOLS)?.map(Ports::Spdy));
+        }
+        let upgrade = upgrade::prepare_ports(parts)?;
+        if upgrade.is_tunnel() {
+            return Ok(Some(Ports::Tunnel(upgrade)));
+        }
+        Ok(Some(Ports::Channels(upgrade, ports(named)?)))
+    }
+
+    /// Answers 101, and connects the client to the ports it names.
+    pub fn accept(self, destination: Destination) -> Response<()> {
+        match self {
+            Ports::Spdy(handshake) => handshake.accept(|streams| serve(streams, destination)),
+            Ports::Tunnel(upgrade) => upgrade.accept(|socket, _| tunnel(socket, destination)),
+            Ports::Channels(upgrade, ports) => {
+                upgrade.accept(|socket, protocol| channels(socket, protocol, ports, destination))
+            }
+        }
+    }
+}
+
+fn ports<'a>(named: impl Iterator<Item = &'a str>) -> Result<Vec<u16>, StatusError> {
+    let texts = named.flat_map(|list| list.split(','));
     let port = |text: &str| {
         let number = text.parse().ok().filter(|port| *port != 0);
         number.ok_or_else(|| {
@@ -74,7 +88,7 @@ fn ports(rest: &Rest) -> Result<Vec<u16>, StatusError> {
     let ports: Vec<u16> = texts.map(port).collect::<Result<_, _>>()?;
     match ports.len() {
         0 => Err(status::bad_request("query parameter \"ports\" is required")),
-        1..=PORTS => Ok(ports),
+        1..=MOST_PORTS => Ok(ports),
         _ => Err(status::bad_request("too many ports")),
     }
 }

@@ -24,7 +24,6 @@ use tokio_util::codec::{BytesCodec, FramedWrite};
 use tokio_util::io::ReaderStream;
 
 use super::upgrade;
-use crate::respond::{self, Body};
 
 const PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
@@ -34,7 +33,7 @@ const WAITING: usize = 16;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A handshake that can be answered.
-pub(super) struct Handshake {
+pub struct Handshake {
     protocol: &'static str,
     on_upgrade: OnUpgrade,
 }
@@ -59,9 +58,11 @@ pub(super) fn prepare(
     }))
 }
 
-/// The answer to who names no known protocol.
-pub(super) fn none_known(known: &[&'static str]) -> Response<Body> {
-    let mut response = respond::text(403, "unable to upgrade: no known protocol\n");
+/// What who names no known protocol is told, with code 403.
+pub const NONE_KNOWN: &str = "unable to upgrade: no known protocol\n";
+
+/// Adds to that answer which protocols are known.
+pub fn name_known<B>(mut response: Response<B>, known: &[&'static str]) -> Response<B> {
     for name in known {
         let name = HeaderValue::from_static(name);
         response.headers_mut().append(ACCEPTED, name);
@@ -79,7 +80,7 @@ impl Handshake {
     pub(super) fn accept<F>(
         self,
         talk: impl FnOnce(mpsc::Receiver<Stream>) -> F + Send + 'static,
-    ) -> Response<Body>
+    ) -> Response<()>
     where
         F: Future<Output = ()> + Send,
     {
@@ -99,7 +100,7 @@ impl Handshake {
                 Err(error) => tracing::debug!(%error, "upgrade failed"),
             }
         });
-        let mut response = Response::new(respond::full(Bytes::new()));
+        let mut response = Response::new(());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -1,20 +1,59 @@
-//! Exec and attach over SPDY: one stream for each of the process's, and one for its end (spec kubectl-and-api §13.3).
+//! Exec and attach: over the channels of a WebSocket, or over SPDY with one stream for each of the process's, and one for its end (spec
+//! kubectl-and-api §13.3).
 
 use std::time::Duration;
 
+use api::status::StatusError;
+use http::Response;
+use http::request::Parts;
 use ports::streams::{Reader, Session, TerminalSize, Writer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::channels::{self, CHUNK, Wanted};
-use super::spdy::{Received, Sender, Stream};
+use super::spdy::{self, Handshake, Received, Sender, Stream};
+use super::upgrade::{self, Upgrade};
 
-/// What is spoken, best first.
-pub(super) const PROTOCOLS: [&str; 4] = [V4, V3, "v2.channel.k8s.io", "channel.k8s.io"];
 const V4: &str = "v4.channel.k8s.io";
 const V3: &str = "v3.channel.k8s.io";
 /// A client must have opened its streams by then.
 const OPENING: Duration = Duration::from_secs(30);
+
+/// How the streams of a process are carried.
+pub enum Process {
+    /// As channels.
+    WebSocket(Upgrade),
+    /// One by one.
+    Spdy(Handshake),
+}
+
+impl Process {
+    /// What is spoken over SPDY, best first.
+    pub const PROTOCOLS: [&'static str; 4] = [V4, V3, "v2.channel.k8s.io", "channel.k8s.io"];
+
+    /// What the client asks for; `None` when there is no protocol of SPDY in common.
+    ///
+    /// # Errors
+    /// What the client is to be told: it asks for no upgrade, or for one that is not to be had.
+    pub fn prepare(parts: &Parts) -> Result<Option<Process>, StatusError> {
+        if spdy::is_wanted(parts) {
+            return Ok(spdy::prepare(parts, &Process::PROTOCOLS)?.map(Process::Spdy));
+        }
+        upgrade::prepare(parts).map(|upgrade| Some(Process::WebSocket(upgrade)))
+    }
+
+    /// Answers 101, and connects client and process.
+    pub fn accept(self, session: Session, wanted: Wanted) -> Response<()> {
+        match self {
+            Process::WebSocket(upgrade) => upgrade
+                .accept(move |socket, protocol| channels::serve(socket, protocol, session, wanted)),
+            Process::Spdy(handshake) => {
+                let protocol = handshake.protocol();
+                handshake.accept(move |streams| serve(streams, protocol, session, wanted))
+            }
+        }
+    }
+}
 
 /// The streams of a client.
 #[derive(Default)]
@@ -54,7 +93,7 @@ impl Opened {
 }
 
 /// Connects a client and a process until one of them is done.
-pub(super) async fn serve(
+async fn serve(
     mut streams: mpsc::Receiver<Stream>,
     protocol: &'static str,
     session: Session,
@@ -143,8 +182,8 @@ async fn resize(stream: Option<Stream>, sizes: Option<mpsc::Sender<TerminalSize>
 
 #[cfg(test)]
 mod tests {
-    use super::super::spdy::client::Client;
     use super::*;
+    use crate::spdy::client::Client;
     use ports::streams::ExitStatus;
     use tokio::sync::oneshot;
 
