@@ -21,6 +21,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("skipverify", Role::Ports),
     ("events", Role::Ports),
     ("informer", Role::Ports),
+    ("https", Role::Ports),
     ("streaming", Role::Ports),
     ("lifecycle", Role::Rules),
     ("workloads", Role::Rules),

@@ -19,6 +19,7 @@ pub mod patch;
 pub mod pod;
 pub mod protobuf;
 pub mod quantity;
+pub mod query;
 pub mod resource;
 pub mod schema;
 pub mod selector;

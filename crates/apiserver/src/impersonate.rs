@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use api::query::percent_decode;
 use api::status::{self, StatusError};
 use http::HeaderMap;
 
 use crate::identity::{self, MASTERS, UserInfo};
-use crate::request::{RequestInfo, Target, percent_decode};
+use crate::request::{RequestInfo, Target};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";

@@ -20,7 +20,6 @@ mod impersonate;
 mod kubeconfig;
 mod negotiate;
 mod pki;
-mod query;
 mod registry;
 mod request;
 mod respond;
@@ -29,7 +28,6 @@ mod router;
 mod server;
 mod streaming;
 mod system;
-mod tls;
 mod token;
 
 pub use config::{Config, NameServer, ServiceRange};

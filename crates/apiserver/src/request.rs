@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 
-use crate::query::Query;
+use api::query::{Query, percent_decode};
 
 /// The parsed request line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,30 +128,6 @@ impl Target {
         target.rest = rest.get(3..).map(|r| r.join("/")).unwrap_or_default();
         Some(target)
     }
-}
-
-/// Undoes `%XX`; what is no valid escape stays as it is.
-pub(crate) fn percent_decode(text: &str) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (bytes[i], hex(i + 1), hex(i + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                i += 3;
-            }
-            (byte, _, _) => {
-                out.push(byte);
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

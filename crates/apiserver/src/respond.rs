@@ -1,59 +1,12 @@
-//! Responses: bodies, Status, headers.
-
-use std::convert::Infallible;
+//! Responses: Status, YAML, warnings.
 
 use api::status::{Status, StatusError};
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
-use http::{Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http_body_util::BodyExt;
 
-/// What any failure inside a body is.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// A response body: whole, or a stream that is polled.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
-
-pub(crate) const JSON: &str = "application/json";
-
-/// A body that is all there.
-pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync()
-}
-
-/// A response of `code` with `content_type`.
-pub(crate) fn with_type(code: StatusCode, content_type: &str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = code;
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    response
-}
-
-/// A JSON response.
-pub(crate) fn json(code: u16, bytes: impl Into<Bytes>) -> Response<Body> {
-    with_type(
-        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        JSON,
-        full(bytes),
-    )
-}
-
-/// Plain text, as health checks answer.
-pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
-    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = with_type(code, "text/plain; charset=utf-8", full(text));
-    response.headers_mut().insert(
-        http::header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
-}
+pub use https::Body;
+pub(crate) use https::{BoxError, JSON, full, json, text, with_type};
 
 /// A Status, with `Retry-After` when it says so.
 pub(crate) fn status(status: &Status) -> Response<Body> {

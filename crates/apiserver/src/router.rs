@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::query::Query;
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -16,7 +17,6 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::Service;
 
 use crate::identity::{self, UserInfo};
-use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::respond::{self, Body, BoxError};
 use crate::server::Inner;

@@ -3,37 +3,24 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
+use https::TlsError;
 use ports::certificates::Authority;
 use ports::clock::Clock;
 use ports::node::NodeServer;
 use ports::store::RevisionedStore;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::identity::UserInfo;
 use crate::pki::{Pki, PkiError};
 use crate::router::Router;
 use crate::system::Metrics;
-use crate::tls::{self, TlsError};
 use crate::token::{TokenError, Tokens};
 use crate::{bootstrap, expire, kubeconfig};
-
-/// A client must finish its TLS handshake by then.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections get this long to finish when the server stops.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Requests a client may have open on one HTTP/2 connection.
-const STREAMS: u32 = 1000;
 
 /// Why the server cannot be made.
 #[derive(Debug, Error)]
@@ -92,7 +79,11 @@ impl ApiServer {
         clock: Arc<dyn Clock>,
     ) -> Result<ApiServer, Error> {
         let pki = Pki::open(&config, clock.now())?;
-        let tls = Arc::new(tls::server_config(&pki)?);
+        let tls = Arc::new(https::server_config(
+            &pki.ca,
+            &pki.server.certificate,
+            &pki.server.key,
+        )?);
         let tokens = Tokens::new(&pki.token_key, &config.cluster_domain)?;
         let inner = Arc::new(Inner {
             config,
@@ -170,88 +161,21 @@ impl ApiServer {
 
     /// Serves HTTPS on `listener` until `shutdown`; then ends watches, lets requests finish for a few seconds, and returns.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-        let acceptor = TlsAcceptor::from(self.tls.clone());
-        let connections = TaskTracker::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut shutdown => break,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let stop = self.inner.shutdown.clone();
-                    connections.spawn(connection(stream, acceptor.clone(), self.router(), stop));
-                }
-                Err(error) => {
-                    // Out of descriptors or memory: other connections have to end first.
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+        let router = self.router();
+        let service = move |peer: Option<https::Peer>| match peer {
+            Some(https::Peer { name, groups }) => {
+                let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+                router.with_user(UserInfo::new(name, &groups))
             }
-        }
-        self.stop();
-        connections.close();
-        if tokio::time::timeout(DRAIN, connections.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some connections did not end in time");
-        }
+            None => router.clone(),
+        };
+        let stop = self.inner.shutdown.clone();
+        https::serve(listener, self.tls.clone(), stop, shutdown, service).await;
     }
 }
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    router: Router,
-    stop: CancellationToken,
-) {
-    // Without it small answers wait for the client's acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "tls handshake failed"),
-        Err(_) => return tracing::debug!("tls handshake took too long"),
-    };
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first());
-    let router = match certificate.and_then(tls::user_of) {
-        Some(user) => router.with_user(user),
-        None => router,
-    };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS);
-    let mut serving = pin!(
-        builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router))
-    );
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
     }
 }

@@ -8,21 +8,16 @@ pub(crate) use proxy::{pod as proxy_to_pod, service as proxy_to_service};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::field::{Error, Path};
-use api::gvk::GroupKind;
 use api::status::{self, StatusError};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use http::{Method, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
-use jiff::SignedDuration;
-use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
+use ports::node::{NodeError, NodeServer, Target, Usage};
 use ports::streams::ExecRequest;
 use serde_json::Value;
 use streaming::{Destination, Ports, Process, Wanted};
 
-use crate::respond::{self, Body, BoxError};
+use crate::respond::{self, Body};
 use crate::rest::{Rest, Stored, meta};
 
 /// The Pod in the URL, decoded.
@@ -108,7 +103,8 @@ fn check_assigned(rest: &Rest, pod: &Value) -> Result<(), StatusError> {
 
 /// `GET pods/…/log`.
 pub(crate) async fn logs(rest: &Rest) -> Result<Response<Body>, StatusError> {
-    let options = log_options(rest)?;
+    let now = rest.inner.clock.now();
+    let options = streaming::log_options(&rest.call.query, &rest.target.name, now)?;
     let pod = pod(rest)?;
     let container = choose(&pod, rest.call.query.text("container"))?;
     let stream = if is_assigned(&pod) {
@@ -124,73 +120,7 @@ pub(crate) async fn logs(rest: &Rest) -> Result<Response<Body>, StatusError> {
     if streaming::wants_websocket(&rest.call.parts) {
         return streaming::logs(&rest.call.parts, stream.boxed()).map(switched);
     }
-    let frames = stream
-        .map_ok(Frame::data)
-        .map_err(|e| Box::new(e) as BoxError);
-    Ok(respond::with_type(
-        StatusCode::OK,
-        "text/plain",
-        BodyExt::boxed_unsync(StreamBody::new(frames)),
-    ))
-}
-
-fn log_options(rest: &Rest) -> Result<LogOptions, StatusError> {
-    let query = &rest.call.query;
-    let number = |name| query.integer(name).map_err(status::bad_request);
-    let (tail, limit, since) = (
-        number("tailLines")?,
-        number("limitBytes")?,
-        number("sinceSeconds")?,
-    );
-    let since_time = match query.text("sinceTime") {
-        "" => None,
-        text => Some(
-            text.parse()
-                .map_err(|e: jiff::Error| status::bad_request(e.to_string()))?,
-        ),
-    };
-    let mut errors = Vec::new();
-    let mut check = |name: &str, value: Option<i64>, least: i64, why: &str| {
-        if let Some(value) = value.filter(|v| *v < least) {
-            errors.push(Error::invalid(&Path::new(name), value, why));
-        }
-    };
-    check("tailLines", tail, 0, "must be greater than or equal to 0");
-    check("limitBytes", limit, 1, "must be greater than 0");
-    if since.is_some() && since_time.is_some() {
-        errors.push(Error::forbidden(
-            &Path::root(),
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
-    } else if let Some(seconds) = since.filter(|s| *s < 1) {
-        errors.push(Error::invalid(
-            &Path::new("sinceSeconds"),
-            seconds,
-            "must be greater than 0",
-        ));
-    }
-    if !errors.is_empty() {
-        return Err(status::invalid(
-            &GroupKind::new("", "PodLogOptions"),
-            &rest.target.name,
-            errors,
-        ));
-    }
-    let ago = since.and_then(|s| {
-        rest.inner
-            .clock
-            .now()
-            .checked_sub(SignedDuration::from_secs(s))
-            .ok()
-    });
-    Ok(LogOptions {
-        follow: query.bool("follow"),
-        previous: query.bool("previous"),
-        timestamps: query.bool("timestamps"),
-        since: since_time.or(ago),
-        tail_lines: tail.and_then(|n| u64::try_from(n).ok()),
-        limit_bytes: limit.and_then(|n| u64::try_from(n).ok()),
-    })
+    Ok(https::stream(StatusCode::OK, "text/plain", stream))
 }
 
 /// `pods/…/exec` and `pods/…/attach`.

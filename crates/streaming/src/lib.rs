@@ -6,12 +6,14 @@
 
 mod channels;
 mod forward;
+mod options;
 mod process;
 mod spdy;
 mod upgrade;
 
 pub use channels::Wanted;
 pub use forward::{Destination, Ports};
+pub use options::log_options;
 pub use process::Process;
 pub use spdy::{NONE_KNOWN, name_known};
 pub use upgrade::{connection, is_wanted as wants_websocket, logs};

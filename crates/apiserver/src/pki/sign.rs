@@ -320,7 +320,7 @@ mod tests {
         assert!(extended.client_auth && !extended.server_auth);
         let other = certificate.subject_alternative_name().unwrap().unwrap();
         assert_eq!(other.value.general_names.len(), 2);
-        let user = crate::tls::user_of(&made).unwrap();
+        let user = https::Peer::of(&made).unwrap();
         assert_eq!((&*user.name, &*user.groups[0]), ("jane", "team"));
         let key = signer.key.subject_public_key_info();
         let (_, key) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&key).unwrap();

@@ -4,6 +4,7 @@ mod dependents;
 
 use api::field::{Error, Path};
 use api::gvk::GroupKind;
+use api::query::Query;
 use api::status::{self, Status, StatusDetails, StatusError};
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,6 @@ use dependents::Usual;
 
 use super::object::{self, Stored, is_held, meta, metadata_mut};
 use super::{Rest, options, snapshot};
-use crate::query::Query;
 use crate::registry;
 use crate::respond::{self, Body};
 

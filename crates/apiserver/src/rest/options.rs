@@ -2,6 +2,7 @@
 
 use api::field::{Error, ErrorList, Path};
 use api::gvk::GroupKind;
+use api::query::Query;
 use api::selector::{FieldSelector, Selector};
 use api::status::{self, StatusError};
 use base64::Engine;
@@ -10,7 +11,6 @@ use ports::store::Revision;
 use serde::{Deserialize, Serialize};
 
 use crate::head::Selection;
-use crate::query::Query;
 use api::resource::Resource;
 
 /// `ListOptions` as read from the query.

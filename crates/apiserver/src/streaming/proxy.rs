@@ -11,6 +11,7 @@ mod tls;
 mod url;
 
 use api::gvk::GroupResource;
+use api::query::percent_decode;
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -22,7 +23,6 @@ use rand::seq::IndexedRandom;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::request::percent_decode;
 use crate::respond::{self, Body, BoxError};
 use crate::rest::{Rest, Stored};
 use links::Links;
