@@ -39,6 +39,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("proxy", Role::Services),
     ("dns", Role::Services),
     ("kubelet", Role::Services),
+    ("nodeserver", Role::Services),
     ("cli", Role::Commands),
     ("carob", Role::Binary),
     ("testdriver", Role::Beside),

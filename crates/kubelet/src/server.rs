@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::ContainerStatus as Reported;
+use k8s_openapi::api::core::v1::{ContainerStatus as Reported, Pod};
 use lifecycle::RUNTIME_NAME;
 use ports::node::{LogOptions, NodeError, NodeServer, Target, Usage};
 use ports::runtime::{ContainerState, ContainerStatus, SandboxState};
 use ports::streams::{ExecRequest, LogStream, Reader, Session, StreamError, Writer};
+use serde_json::Value;
 
 use crate::agent::{Agent, View};
 use crate::{logs, usage};
@@ -110,9 +111,23 @@ impl NodeServer for Server {
         })
     }
 
+    async fn pods(&self) -> Vec<Value> {
+        self.agent.every_pod_listed().await;
+        let views = self.agent.views.all();
+        views.iter().map(|view| shown(view)).collect()
+    }
+
     async fn usage(&self, pods: &BTreeSet<String>) -> Result<Usage, NodeError> {
         usage::measure(&self.agent, pods).await
     }
+}
+
+/// A Pod as the API shows it, with the status that is known here.
+fn shown(view: &View) -> Value {
+    let mut pod = Pod::clone(&view.pod);
+    pod.status = Some(view.status.clone());
+    // What has been read as JSON can be written as such.
+    serde_json::to_value(pod).unwrap_or_default()
 }
 
 fn refused(error: StreamError) -> NodeError {
@@ -187,7 +202,7 @@ fn bare(id: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

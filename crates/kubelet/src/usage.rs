@@ -94,6 +94,7 @@ fn used(before: &Stats, after: &Stats, window: Duration) -> Used {
     let per_second = cpu * 1_000_000_000 / window.as_nanos().max(1);
     Used {
         nano_cpus: u64::try_from(per_second).unwrap_or(u64::MAX),
+        cpu_ns: after.cpu_usage_ns,
         memory_bytes: after.memory_working_set_bytes,
     }
 }
@@ -119,6 +120,7 @@ mod tests {
         ] {
             let used = used(&at(before), &at(after), Duration::from_millis(millis));
             assert_eq!((used.nano_cpus, used.memory_bytes), (nano_cpus, 7));
+            assert_eq!(used.cpu_ns, after);
         }
     }
 }

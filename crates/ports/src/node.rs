@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::streams::{ExecRequest, LogStream, Reader, Session, Writer};
@@ -54,6 +55,8 @@ pub struct NodeError {
 pub struct Used {
     /// Billionths of a processor, on average over the window.
     pub nano_cpus: u64,
+    /// Processor time since it began, at the window's end, in nanoseconds.
+    pub cpu_ns: u64,
     /// Memory without reclaimable cache at the window's end, in bytes.
     pub memory_bytes: u64,
 }
@@ -85,6 +88,8 @@ pub trait NodeServer: Send + Sync {
     /// A new connection to a TCP port of a Pod, as if from inside it; `target` names no container.
     async fn port_forward(&self, target: &Target, port: u16)
     -> Result<(Reader, Writer), NodeError>;
+    /// The node's Pods as API objects, with the status the agent knows.
+    async fn pods(&self) -> Vec<Value>;
     /// What is used now: by the machine, and by the Pods with these UIDs. Takes as long as it measures.
     async fn usage(&self, pods: &BTreeSet<String>) -> Result<Usage, NodeError>;
 }

@@ -324,6 +324,9 @@ impl NodeServer for Echo {
             message: "no ports here".into(),
         })
     }
+    async fn pods(&self) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
     async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,

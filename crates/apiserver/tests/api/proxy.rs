@@ -53,6 +53,9 @@ impl NodeServer for Web {
         let (reader, writer) = split(near);
         Ok((Box::pin(reader), Box::pin(writer)))
     }
+    async fn pods(&self) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
     async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,

@@ -534,6 +534,20 @@ async fn only_the_pods_asked_for_are_measured() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_are_shown_with_the_status_that_is_known_here() {
+    let world = start();
+    world
+        .api
+        .put(P, pod("p", json!([container("a")]), json!({})));
+    world.api.until("running", running).await;
+    let shown = world.server.pods().await;
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["metadata"]["uid"], "uid-p");
+    assert_eq!(shown[0]["spec"]["containers"][0]["name"], "a");
+    assert_eq!(shown[0]["status"]["phase"], "Running");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_fills_a_volume_beyond_its_limit_is_evicted() {
     let world = start();
     let more = json!({"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}]});

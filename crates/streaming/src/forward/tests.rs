@@ -42,6 +42,9 @@ impl NodeServer for Echo {
         let (read, write) = tokio::io::split(ours);
         Ok((Box::pin(read), Box::pin(write)))
     }
+    async fn pods(&self) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
     async fn usage(&self, _: &BTreeSet<String>) -> Result<Usage, NodeError> {
         Err(NodeError {
             code: 500,
