@@ -8,8 +8,8 @@
 //! The same [`Router`] serves sockets and, without one, in-process clients: `kube::Client::new(server.router().with_user(user), ns)`.
 //!
 //! Tasks: one per connection, one that expires Events, and none per watch: a watch is a response body that is polled.
-//! What the node does for logs, exec and attach is behind [`ports::node::NodeServer`]; how state is kept is behind
-//! [`ports::store::RevisionedStore`].
+//! What its own node does for logs, exec and attach is behind [`ports::node::NodeServer`], without a socket; other nodes' agents are asked
+//! over HTTPS. How state is kept is behind [`ports::store::RevisionedStore`].
 
 mod bootstrap;
 mod config;

@@ -1,6 +1,7 @@
 //! The server's own certificate authority, its certificates and the service-account key, kept in the state directory.
 //!
-//! `ca.crt`, `ca.key` and `sa.key` are made once and kept; the serving and the administrator's certificates are made anew at every
+//! `ca.crt`, `ca.key` and `sa.key` are made once and kept; the serving certificate and those of the administrator and of this server
+//! as a client are made anew at every
 //! start, for the addresses of that start.
 
 pub(crate) mod request;
@@ -10,12 +11,16 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use https::TlsError;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::ClientConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 use crate::config::Config;
@@ -53,6 +58,8 @@ pub(crate) struct Pki {
     pub(crate) server: Identity,
     /// What the administrator shows: group `system:masters`.
     pub(crate) admin: Identity,
+    /// What the server shows to the agents of nodes: the same group.
+    kubelet_client: Identity,
     /// The key service-account tokens are signed with: PKCS#8 DER, P-256.
     pub(crate) token_key: Vec<u8>,
     /// The authority, to sign for others.
@@ -77,14 +84,32 @@ impl Pki {
         let issuer = Issuer::from_ca_cert_pem(&ca, key)?;
         let server = issue(serving(config, now)?, &issuer)?;
         let admin = issue(client("kubernetes-admin", MASTERS, now)?, &issuer)?;
+        let kubelet_client = client("kube-apiserver-kubelet-client", MASTERS, now)?;
+        let kubelet_client = issue(kubelet_client, &issuer)?;
         let token_key = self::key(&dir.join("sa.key"))?.serialize_der();
         Ok(Pki {
             ca,
             server,
             admin,
+            kubelet_client,
             token_key,
             signer: Arc::new(signer),
         })
+    }
+
+    /// TLS towards the agents of nodes, whose certificates are signed by nobody in particular.
+    pub(crate) fn towards_nodes(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = skipverify::verifier(&provider);
+        let Identity { certificate, key } = &self.kubelet_client;
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_auth_cert(chain, key)?;
+        Ok(config)
     }
 }
 

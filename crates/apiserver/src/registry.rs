@@ -239,6 +239,7 @@ pub(crate) async fn subresource(rest: &Rest, name: &str) -> Result<Response<Body
         ("pods", "exec" | "attach") => crate::streaming::connect(rest, name).await,
         ("pods", "portforward") => crate::streaming::port_forward(rest).await,
         ("pods", "proxy") => crate::streaming::proxy_to_pod(rest).await,
+        ("nodes", "proxy") => crate::streaming::proxy_to_node(rest).await,
         ("services", "proxy") => crate::streaming::proxy_to_service(rest).await,
         ("serviceaccounts", "token") if rest.call.info.verb == "create" => {
             serviceaccount::token(rest)

@@ -39,6 +39,9 @@ pub enum Error {
     Bootstrap(String),
 }
 
+/// The name of a node, and its agent.
+type OwnNode = (Arc<str>, Arc<dyn NodeServer>);
+
 /// What every request handler can reach.
 pub(crate) struct Inner {
     pub(crate) config: Config,
@@ -47,7 +50,10 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) pki: Pki,
     pub(crate) metrics: Metrics,
-    pub(crate) node: RwLock<Option<Arc<dyn NodeServer>>>,
+    /// The node whose agent is in this process.
+    node: RwLock<Option<OwnNode>>,
+    /// How other nodes' agents are talked to.
+    pub(crate) towards_nodes: Arc<rustls::ClientConfig>,
     /// Serialises the choice of cluster IPs.
     pub(crate) addresses: tokio::sync::Mutex<()>,
     /// Held by writes that a quota is charged for, until they are stored.
@@ -56,7 +62,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn node(&self) -> Option<Arc<dyn NodeServer>> {
+    pub(crate) fn own_node(&self) -> Option<OwnNode> {
         self.node.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }
@@ -84,6 +90,7 @@ impl ApiServer {
             &pki.server.certificate,
             &pki.server.key,
         )?);
+        let towards_nodes = Arc::new(pki.towards_nodes()?);
         let tokens = Tokens::new(&pki.token_key, &config.cluster_domain)?;
         let inner = Arc::new(Inner {
             config,
@@ -93,6 +100,7 @@ impl ApiServer {
             pki,
             metrics: Metrics::default(),
             node: RwLock::new(None),
+            towards_nodes,
             addresses: tokio::sync::Mutex::new(()),
             quotas: tokio::sync::Mutex::new(()),
             shutdown: CancellationToken::new(),
@@ -124,9 +132,11 @@ impl ApiServer {
         Router::new(self.inner.clone())
     }
 
-    /// Sets who serves logs, exec and attach. Until then they answer 503.
-    pub fn set_node_server(&self, node: Arc<dyn NodeServer>) {
-        *self.inner.node.write().unwrap_or_else(|e| e.into_inner()) = Some(node);
+    /// Sets the agent of node `name`, which is in this process: it serves logs, exec and attach of that node's Pods. Until then they
+    /// answer 503. Those of other nodes are asked of the agents there.
+    pub fn set_node_server(&self, name: &str, agent: Arc<dyn NodeServer>) {
+        let own = Some((name.into(), agent));
+        *self.inner.node.write().unwrap_or_else(|e| e.into_inner()) = own;
     }
 
     /// The certificate authority, PEM: what `kube-root-ca.crt` holds.

@@ -1,24 +1,27 @@
 //! Logs, exec, attach and port forwarding: which container is meant, and the way to the node that has it (spec kubectl-and-api §13,
 //! pod-lifecycle §13.2).
 
+mod agents;
+mod nodes;
 mod proxy;
+mod remote;
 
+pub(crate) use agents::usage;
+pub(crate) use nodes::proxy as proxy_to_node;
 pub(crate) use proxy::{pod as proxy_to_pod, service as proxy_to_service};
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use api::status::{self, StatusError};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Response, StatusCode};
-use ports::node::{NodeError, NodeServer, Target, Usage};
+use ports::node::{NodeError, Target};
 use ports::streams::ExecRequest;
 use serde_json::Value;
 use streaming::{Destination, Ports, Process, Wanted};
 
 use crate::respond::{self, Body};
 use crate::rest::{Rest, Stored, meta};
+use agents::Agent;
 
 /// The Pod in the URL, decoded.
 fn pod(rest: &Rest) -> Result<Value, StatusError> {
@@ -63,17 +66,6 @@ fn target(pod: &Value, container: String) -> Target {
     }
 }
 
-fn node(rest: &Rest) -> Result<Arc<dyn NodeServer>, StatusError> {
-    rest.inner
-        .node()
-        .ok_or_else(|| status::service_unavailable("the node agent is not ready"))
-}
-
-/// What the machine and the Pods with these UIDs use, as the node agent measures it.
-pub(crate) async fn usage(rest: &Rest, pods: &BTreeSet<String>) -> Result<Usage, StatusError> {
-    node(rest)?.usage(pods).await.map_err(node_error)
-}
-
 fn node_error(error: NodeError) -> StatusError {
     let reason = match error.code {
         400 => "BadRequest",
@@ -85,10 +77,7 @@ fn node_error(error: NodeError) -> StatusError {
 }
 
 fn is_assigned(pod: &Value) -> bool {
-    !pod["spec"]["nodeName"]
-        .as_str()
-        .unwrap_or_default()
-        .is_empty()
+    !agents::node_name(pod).is_empty()
 }
 
 fn check_assigned(rest: &Rest, pod: &Value) -> Result<(), StatusError> {
@@ -108,7 +97,7 @@ pub(crate) async fn logs(rest: &Rest) -> Result<Response<Body>, StatusError> {
     let pod = pod(rest)?;
     let container = choose(&pod, rest.call.query.text("container"))?;
     let stream = if is_assigned(&pod) {
-        node(rest)?
+        Agent::of_pod(rest, &pod)?
             .logs(&target(&pod, container), options)
             .await
             .map_err(node_error)?
@@ -145,28 +134,31 @@ pub(crate) async fn connect(rest: &Rest, subresource: &str) -> Result<Response<B
         ));
     }
     check_assigned(rest, &pod)?;
+    let command: Vec<String> = query.all("command").map(str::to_owned).collect();
+    if subresource == "exec" && command.is_empty() {
+        return Err(status::bad_request(
+            "you must specify at least one command for the container",
+        ));
+    }
+    let target = target(&pod, container);
+    let node = match Agent::of_pod(rest, &pod)? {
+        Agent::Own(node) => node,
+        Agent::Other(remote) => {
+            let path = remote::process_path(subresource, &target, wanted, &command);
+            return remote.pass_on(&rest.call, &path).await;
+        }
+    };
     let Some(way) = Process::prepare(&rest.call.parts)? else {
         return Ok(none_known(&Process::PROTOCOLS));
     };
-    let node = node(rest)?;
-    let target = target(&pod, container);
     let session = if subresource == "exec" {
-        let command: Vec<String> = query.all("command").map(str::to_owned).collect();
-        if command.is_empty() {
-            return Err(status::bad_request(
-                "you must specify at least one command for the container",
-            ));
-        }
-        node.exec(
-            &target,
-            ExecRequest {
-                command,
-                tty,
-                stdin: wanted.stdin,
-                bound: false,
-            },
-        )
-        .await
+        let request = ExecRequest {
+            command,
+            tty,
+            stdin: wanted.stdin,
+            bound: false,
+        };
+        node.exec(&target, request).await
     } else {
         node.attach(&target, wanted.stdin).await
     };
@@ -188,10 +180,15 @@ pub(crate) async fn port_forward(rest: &Rest) -> Result<Response<Body>, StatusEr
     }
     let pod = pod(rest)?;
     check_assigned(rest, &pod)?;
-    let destination = Destination {
-        node: node(rest)?,
-        target: target(&pod, String::new()),
+    let target = target(&pod, String::new());
+    let node = match Agent::of_pod(rest, &pod)? {
+        Agent::Own(node) => node,
+        Agent::Other(remote) => {
+            let path = remote::ports_path(&target, rest.call.query.all("ports"));
+            return remote.pass_on(&rest.call, &path).await;
+        }
     };
+    let destination = Destination { node, target };
     let named = rest.call.query.all("ports");
     Ok(match Ports::prepare(&rest.call.parts, named)? {
         Some(ports) => switched(ports.accept(destination)),

@@ -86,7 +86,7 @@ impl Engine {
             Some(Arc::new(waiting)),
         )
         .with_drivers(effects.volumes.clone());
-        api.set_node_server(agent.node_server());
+        api.set_node_server(&settings.node_name, agent.node_server());
         tasks.spawn(agent.run(shutdown.clone()));
         let as_scheduler = client(UserInfo::new("system:kube-scheduler", &[]));
         tasks.spawn(scheduler::run(

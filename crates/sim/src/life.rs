@@ -194,7 +194,7 @@ impl Engine {
             world.clock.clone(),
             None,
         );
-        self.api.set_node_server(agent.node_server());
+        self.api.set_node_server(NODE, agent.node_server());
         self.agent = Some(self.tasks.spawn(agent.run(self.shutdown.clone())));
     }
 }

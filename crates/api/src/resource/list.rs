@@ -186,7 +186,10 @@ pub static RESOURCES: &[Resource] = &[
     core("Node", "nodes", "node")
         .short(&["no"])
         .cluster()
-        .sub(&[sub("status", v1("Node"), WRITE)])
+        .sub(&[
+            sub("proxy", v1("NodeProxyOptions"), ANY),
+            sub("status", v1("Node"), WRITE),
+        ])
         .fields(&["spec.unschedulable"]),
     core(
         "PersistentVolumeClaim",

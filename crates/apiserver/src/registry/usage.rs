@@ -1,5 +1,7 @@
 //! What Pods and nodes use: the group metrics.k8s.io, which upstream leaves to a server of its own (metrics-server, whose words these
-//! are). Measured by the node agent when somebody asks.
+//! are). Measured by the nodes' agents when somebody asks.
+
+use std::collections::BTreeMap;
 
 use api::gvk::GroupResource;
 use api::resource::{Resource, find};
@@ -22,22 +24,28 @@ pub(super) async fn serve(rest: &Rest) -> Result<Response<Body>, StatusError> {
         let usage = measure(rest, &objects).await?;
         let items: Vec<Value> = objects
             .iter()
-            .filter_map(|object| metrics(rest, &usage, object))
+            .filter_map(|object| shown(rest, &usage, object))
             .collect();
         let list = json!({"kind": rest.kind.list_kind(), "apiVersion": version(rest), "metadata": {}, "items": items});
         return Ok(respond::json(200, list.to_string()));
     }
     let object = object(rest, measured)?;
     let usage = measure(rest, std::slice::from_ref(&object)).await?;
-    let found = metrics(rest, &usage, &object).ok_or_else(|| unmeasured(rest, &object))?;
+    let found = shown(rest, &usage, &object).ok_or_else(|| unmeasured(rest, &object))?;
     Ok(respond::json(200, found.to_string()))
 }
 
-/// Measures these Pods, or the node.
-async fn measure(rest: &Rest, objects: &[Value]) -> Result<Usage, StatusError> {
-    let pods = objects.iter().filter(|_| rest.kind.namespaced);
-    let uids = pods.map(|pod| meta(pod, "uid").to_owned()).collect();
-    crate::streaming::usage(rest, &uids).await
+/// Measures these Pods, or Nodes, each where it is.
+async fn measure(rest: &Rest, objects: &[Value]) -> Result<Vec<Usage>, StatusError> {
+    let mut nodes: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for object in objects {
+        if !rest.kind.namespaced {
+            nodes.entry(meta(object, "name")).or_default();
+        } else if let Some(name) = object["spec"]["nodeName"].as_str() {
+            nodes.entry(name).or_default().push(object);
+        }
+    }
+    crate::streaming::usage(rest, nodes).await
 }
 
 /// The Pod or Node the URL names.
@@ -64,7 +72,12 @@ fn version(rest: &Rest) -> String {
     rest.kind.group_version().to_string()
 }
 
-/// The metrics of a Pod or Node, if it was measured.
+/// The metrics of a Pod or Node, if it was measured anywhere.
+fn shown(rest: &Rest, usage: &[Usage], object: &Value) -> Option<Value> {
+    usage.iter().find_map(|usage| metrics(rest, usage, object))
+}
+
+/// Its metrics, if it was measured there.
 fn metrics(rest: &Rest, usage: &Usage, object: &Value) -> Option<Value> {
     let at = usage.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut out = json!({

@@ -1,6 +1,6 @@
 //! `pods/…/proxy` and `services/…/proxy`: any HTTP request, passed on to a port of a Pod, or of one behind a Service, and its answer
-//! passed back (spec kubectl-and-api §10), with redirects and the links of HTML pages led through here. The Pod is reached as port
-//! forwarding reaches it; connections are not kept. With `https:` before its name it is asked over TLS, whoever it says it is, as upstream
+//! passed back (spec kubectl-and-api §10), with redirects and the links of HTML pages led through here. A Pod of this
+//! server's node is reached as port forwarding reaches it, others are by their addresses; connections are not kept. With `https:` before its name it is asked over TLS, whoever it says it is, as upstream
 //! does. Upgrades are left out.
 
 mod html;
@@ -9,6 +9,8 @@ mod page;
 mod references;
 mod tls;
 mod url;
+
+use std::net::{IpAddr, SocketAddr};
 
 use api::gvk::GroupResource;
 use api::query::percent_decode;
@@ -19,10 +21,15 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use ports::node::Target;
+use ports::streams::{Reader, Writer};
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
+use super::agents::Agent;
+use super::remote::CONNECT;
 use crate::respond::{self, Body, BoxError};
 use crate::rest::{Rest, Stored};
 use links::Links;
@@ -46,9 +53,9 @@ const NOT_PASSED_ON: [&str; 10] = [
 ];
 
 /// Which Pod or Service, and which port of it: `[scheme:]name[:port]`.
-struct Place<'a> {
-    name: &'a str,
-    port: Option<&'a str>,
+pub(super) struct Place<'a> {
+    pub(super) name: &'a str,
+    pub(super) port: Option<&'a str>,
     is_tls: bool,
 }
 
@@ -88,16 +95,16 @@ async fn pass_on(
     find: impl FnOnce() -> Result<(Value, Option<u16>), StatusError>,
 ) -> Result<Response<Body>, StatusError> {
     let path = rest.call.parts.uri.path();
-    let inner = inner_path(path);
+    let inner = inner_path(path, PARTS);
     if inner.is_empty() && matches!(rest.call.parts.method, Method::GET | Method::HEAD) {
         return Ok(moved(path, rest.call.parts.uri.query()));
     }
     let (pod, port) = find()?;
     let target = super::target(&pod, String::new());
-    let node = super::node(rest)?;
     let usual = if is_tls { HTTPS } else { HTTP };
-    let connected = node.port_forward(&target, port.unwrap_or(usual)).await;
-    let (reader, writer) = connected.map_err(|error| unreachable(&error.message))?;
+    let agent = Agent::of_pod(rest, &pod)?;
+    let connected = connect(&agent, &pod, &target, port.unwrap_or(usual)).await;
+    let (reader, writer) = connected.map_err(|why| unreachable(&why))?;
     let links = links(rest, &path[..path.len() - inner.len()], &pod, port);
     let request = request(rest, if inner.is_empty() { "/" } else { inner }, &links)?;
     let stream = tokio::io::join(reader, writer);
@@ -108,6 +115,27 @@ async fn pass_on(
     };
     let response = response.map_err(|error| unreachable(&error.to_string()))?;
     answer(response, links)
+}
+
+/// A Pod of this server's node is reached from inside it, others by their addresses.
+async fn connect(
+    agent: &Agent,
+    pod: &Value,
+    target: &Target,
+    port: u16,
+) -> Result<(Reader, Writer), String> {
+    if let Agent::Own(node) = agent {
+        let connected = node.port_forward(target, port).await;
+        return connected.map_err(|error| error.message);
+    }
+    let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+    let address = ip.parse().map(|ip: IpAddr| SocketAddr::new(ip, port));
+    let address = address.map_err(|_| "the pod has no address".to_owned())?;
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let stream = connected.map_err(|error| format!("dial tcp {address}: {error}"))?;
+    let (reader, writer) = stream.into_split();
+    Ok((Box::pin(reader), Box::pin(writer)))
 }
 
 /// How the Pod is seen from here and from where the client is.
@@ -139,7 +167,7 @@ fn asked(parts: &http::request::Parts) -> HeaderValue {
     host.unwrap_or(HeaderValue::from_static("localhost"))
 }
 
-fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, StatusError> {
+pub(super) fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, StatusError> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
         [name] => Ok(Place {
@@ -213,9 +241,12 @@ fn port(pod: &Value, asked: Option<&str>) -> Result<Option<u16>, StatusError> {
     Ok(ports.next().and_then(|port| u16::try_from(port).ok()))
 }
 
-/// What follows `/api/v1/namespaces/…/pods/…/proxy` or its like, as it was written.
-fn inner_path(path: &str) -> &str {
-    let before = path.split('/').take(8).map(|part| part.len() + 1);
+/// What stands before the path that is asked for: `/api/v1/namespaces/…/pods/…/proxy`, or its like.
+const PARTS: usize = 8;
+
+/// What follows so many parts of a path, as it was written.
+pub(super) fn inner_path(path: &str, parts: usize) -> &str {
+    let before = path.split('/').take(parts).map(|part| part.len() + 1);
     path.get(before.sum::<usize>().saturating_sub(1)..)
         .unwrap_or_default()
 }
@@ -259,7 +290,7 @@ fn request(rest: &Rest, path: &str, links: &Links) -> Result<Request<Full<Bytes>
     Ok(request)
 }
 
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let is_ours = |name: &HeaderName| {
         NOT_PASSED_ON.contains(&name.as_str())
             || name == header::CONTENT_LENGTH
@@ -287,15 +318,7 @@ where
 fn answer(response: Response<Incoming>, links: Links) -> Result<Response<Body>, StatusError> {
     let (mut parts, body) = response.into_parts();
     parts.version = http::Version::default();
-    for name in [
-        "connection",
-        "keep-alive",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        parts.headers.remove(name);
-    }
+    drop_connections_own(&mut parts.headers);
     let location = parts.headers.get(header::LOCATION);
     if let Some(location) = location.filter(|value| !value.is_empty()) {
         let value = redirect(location, &links)?;
@@ -310,6 +333,19 @@ fn answer(response: Response<Incoming>, links: Links) -> Result<Response<Body>, 
     }
     let body = body.map_err(|error| Box::new(error) as BoxError);
     Ok(Response::from_parts(parts, BodyExt::boxed_unsync(body)))
+}
+
+/// What an answer says of the connection it came over.
+pub(super) fn drop_connections_own(headers: &mut HeaderMap) {
+    for name in [
+        "connection",
+        "keep-alive",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ] {
+        headers.remove(name);
+    }
 }
 
 fn redirect(location: &HeaderValue, links: &Links) -> Result<HeaderValue, StatusError> {
@@ -425,7 +461,7 @@ mod tests {
                 "/a%2Fb//c/",
             ),
         ] {
-            assert_eq!(inner_path(path), want, "{path}");
+            assert_eq!(inner_path(path, PARTS), want, "{path}");
         }
     }
 }

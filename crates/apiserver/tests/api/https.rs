@@ -1,7 +1,7 @@
 //! Over HTTPS with the kubeconfig the server writes: kube's client, exec by WebSocket, tokens, refusals.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use apiserver::ApiServer;
@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::support;
 
 /// A node whose processes give back their input and end with code 3.
-struct Cat;
+pub(crate) struct Cat;
 
 #[async_trait]
 impl NodeServer for Cat {
@@ -82,9 +82,10 @@ impl NodeServer for Cat {
     }
 }
 
-struct Https {
-    api: Arc<ApiServer>,
-    client: Client,
+pub(crate) struct Https {
+    pub(crate) api: Arc<ApiServer>,
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<()>,
     _dir: tempfile::TempDir,
@@ -98,19 +99,20 @@ async fn client(kubeconfig: &str) -> Client {
     Client::try_from(config).unwrap()
 }
 
-async fn start() -> Https {
+pub(crate) async fn start() -> Https {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let config = support::config(dir.path(), listener.local_addr().unwrap().port());
+    let address = listener.local_addr().unwrap();
+    let config = support::config(dir.path(), address.port());
     let store = Arc::new(Store::open(&dir.path().join("state.db")).unwrap());
     let api = Arc::new(
         ApiServer::new(config, store, Arc::new(SystemClock))
             .await
             .unwrap(),
     );
-    api.set_node_server(Arc::new(Cat));
+    api.set_node_server("n1", Arc::new(Cat));
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = api.clone();
     let served = tokio::spawn(async move {
@@ -123,13 +125,14 @@ async fn start() -> Https {
     Https {
         api,
         client,
+        address,
         stop,
         served,
         _dir: dir,
     }
 }
 
-async fn running_pod(client: &Client) -> Api<Pod> {
+pub(crate) async fn running_pod(client: &Client) -> Api<Pod> {
     let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
         Api::namespaced(client.clone(), "default");
     let account = serde_json::from_value(json!({"metadata":{"name":"default"}})).unwrap();
@@ -137,8 +140,13 @@ async fn running_pod(client: &Client) -> Api<Pod> {
         .create(&PostParams::default(), &account)
         .await
         .unwrap();
+    bound_pod(client, "p", "n1").await
+}
+
+/// Makes a Pod that is bound to a node.
+pub(crate) async fn bound_pod(client: &Client, name: &str, node: &str) -> Api<Pod> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
-    let spec = json!({"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"busybox"}]}});
+    let spec = json!({"metadata":{"name":name},"spec":{"nodeName":node,"containers":[{"name":"c","image":"busybox"}]}});
     pods.create(
         &PostParams::default(),
         &serde_json::from_value(spec).unwrap(),

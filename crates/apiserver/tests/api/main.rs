@@ -8,6 +8,7 @@ mod evictions;
 mod https;
 mod names;
 mod networking;
+mod nodes;
 mod objects;
 mod pods;
 mod podsecurity;

@@ -343,7 +343,7 @@ async fn logs_come_from_the_node() {
     assert_eq!(server.get(&log).await.code, 200);
     bind(&server, "web").await;
     assert_eq!(server.get(&log).await.code, 503);
-    server.api.set_node_server(Arc::new(Echo));
+    server.api.set_node_server("n1", Arc::new(Echo));
     assert_eq!(
         server.text(&format!("{log}?tailLines=3")).await,
         "web c Some(3)"

@@ -113,7 +113,7 @@ async fn requests_go_to_a_port_of_the_pod_and_back() {
     let unbound = server.get(&format!("{POD}/proxy/")).await;
     assert_eq!(unbound.code, 400, "{unbound:?}");
     bind(&server, "web").await;
-    server.api.set_node_server(Arc::new(Web));
+    server.api.set_node_server("n1", Arc::new(Web));
     for (method, path, body, line, text) in [
         ("GET", "/proxy/", Value::Null, "get / http/1.1", ""),
         (
@@ -175,7 +175,7 @@ async fn links_and_redirects_lead_through_the_proxy() {
     let server = Server::start().await;
     pod(&server, "web").await;
     bind(&server, "web").await;
-    server.api.set_node_server(Arc::new(Web));
+    server.api.set_node_server("n1", Arc::new(Web));
     for name in ["web", "web:80", "http:web:80"] {
         let proxy = format!("/api/v1/namespaces/default/pods/{name}/proxy");
         let page = server.get(&format!("{proxy}/page")).await;
@@ -231,7 +231,7 @@ async fn a_service_is_asked_by_one_of_its_pods() {
     let server = Server::start().await;
     pod(&server, "web").await;
     bind(&server, "web").await;
-    server.api.set_node_server(Arc::new(Web));
+    server.api.set_node_server("n1", Arc::new(Web));
     let core = "/api/v1/namespaces/default";
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"},
         "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 8000, "targetPort": 80}]}});
