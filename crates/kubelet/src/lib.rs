@@ -23,6 +23,7 @@ mod fields;
 mod handlers;
 mod hooks;
 mod hosts;
+pub mod identity;
 mod keyring;
 mod leaving;
 mod links;
