@@ -126,6 +126,7 @@ pub(crate) fn network_config(settings: &Settings) -> network::Config {
         state_dir: settings.paths.network(),
         bridge: settings.bridge.clone(),
         pod_ranges: settings.pod_ranges,
+        node_ip: settings.node_ip,
     }
 }
 

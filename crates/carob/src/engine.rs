@@ -5,20 +5,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use apiserver::{ApiServer, NameServer, ServiceRange, UserInfo};
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::Node;
-use kube::runtime::{WatchStreamExt, watcher};
 use network::{IpRange, Ranges};
 use ports::clock::{Clock, SystemClock};
-use ports::network::{PodNetwork, Unready};
-use ports::runtime::{ContainerRuntime, Id, SandboxState};
+use ports::network::PodNetwork;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::{self, Agent, RESOLV_CONF, node_is_up};
 use crate::effects::Effects;
-use crate::images::Service;
 use crate::images::socket::Socket;
 use crate::instance::Instance;
 use crate::node;
@@ -28,10 +23,6 @@ use crate::settings::Settings;
 pub(crate) const PAUSE: &str = "pause";
 /// Fixed bits of the range of Services, unless told otherwise; of IPv4 and of IPv6.
 const SERVICE_BITS: (u8, u8) = (16, 112);
-/// Whom this machine asks about names.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Places kept ready for the next Pods.
-const SPARES: usize = 2;
 
 /// A running engine.
 pub(crate) struct Engine {
@@ -73,21 +64,20 @@ impl Engine {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let client = |user: UserInfo| kube::Client::new(api.router().with_user(user), "default");
-        let as_proxy = client(UserInfo::new("system:kube-proxy", &[]));
-        let (guard, waiting) = proxy::Guard::new(as_proxy.clone(), Arc::new(served.policies));
-        tasks.spawn(guard.run(shutdown.clone()));
-        let agent = kubelet::Kubelet::new(
-            kubelet_config(settings, &effects.network.node_ips(), served.cluster_dns),
-            client(UserInfo::node(&settings.node_name)),
-            effects.runtime.clone(),
-            effects.images.clone(),
-            effects.volumes.clone(),
-            clock.clone(),
-            Some(Arc::new(waiting)),
-        )
-        .with_drivers(effects.volumes.clone());
-        api.set_node_server(&settings.node_name, agent.node_server());
-        tasks.spawn(agent.run(shutdown.clone()));
+        let cluster_dns = served.cluster_dns;
+        let agent = Agent {
+            settings,
+            effects: &effects,
+            socket,
+            services: served.services,
+            policies: served.policies,
+            firewalls: served.firewalls,
+            config: agent::kubelet_config(settings, &effects, cluster_dns),
+            as_node: client(UserInfo::node(&settings.node_name)),
+            as_proxy: client(UserInfo::new("system:kube-proxy", &[])),
+        };
+        let agent = agent.start(&mut tasks, &shutdown).await;
+        api.set_node_server(&settings.node_name, agent);
         let as_scheduler = client(UserInfo::new("system:kube-scheduler", &[]));
         tasks.spawn(scheduler::run(
             as_scheduler,
@@ -109,24 +99,10 @@ impl Engine {
             )))
             .run(shutdown.clone()),
         );
-        let services = Arc::new(served.services);
-        tasks.spawn(
-            proxy::Proxy::new(as_proxy, services, &settings.node_name).run(shutdown.clone()),
-        );
         let as_dns = client(UserInfo::new("system:kube-dns", &[]));
-        let config = dns_config(settings, served.cluster_dns);
+        let config = dns_config(settings, cluster_dns);
         let name_server = dns::Dns::new(as_dns, served.name_server, config);
         tasks.spawn(name_server.run(shutdown.clone()));
-        let spares = match effects.plugins.are_used() {
-            true => 0,
-            false => SPARES,
-        };
-        tasks.spawn(follow_plugins(&effects, shutdown.clone()).await);
-        tasks.spawn(until(shutdown.clone(), served.firewalls.run()));
-        let runtime = effects.runtime.as_ref().clone();
-        tasks.spawn(runtime.keep_spares(spares, shutdown.clone().cancelled_owned()));
-        let service = Service::new(effects.images.clone(), paths.runtime());
-        tasks.spawn(socket.serve(service, shutdown.clone()));
         for listener in [Some(listener), served.for_pods].into_iter().flatten() {
             let serving = (api.clone(), shutdown.clone());
             tasks
@@ -172,11 +148,7 @@ impl Engine {
     pub(crate) async fn stop(&mut self) {
         self.shutdown.cancel();
         self.api.stop();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a component failed");
-            }
-        }
+        agent::end(&mut self.tasks).await;
         let store = self.store.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "the store did not close");
@@ -280,58 +252,6 @@ fn kept_ranges(store: &store::Store) -> Option<Ranges> {
     })
 }
 
-/// Looks after the Pods that plugins attached, and follows where those are configured.
-async fn follow_plugins(
-    effects: &Effects,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + Send + 'static {
-    let sandboxes = effects.runtime.list_sandboxes(None).await;
-    let running = sandboxes
-        .into_iter()
-        .filter(|sandbox| sandbox.state == SandboxState::Ready);
-    let running: Vec<Id> = running.map(|sandbox| sandbox.id).collect();
-    let plugins = effects.plugins.clone();
-    until(shutdown, async move { plugins.run(&running).await })
-}
-
-/// What goes on until the engine stops.
-async fn until(shutdown: CancellationToken, task: impl Future<Output = ()>) {
-    shutdown.run_until_cancelled(task).await;
-}
-
-/// Returns when the node is Ready; one that waits for its network is as ready as the engine can make it.
-async fn node_is_up(
-    client: kube::Client,
-    name: &str,
-    unready: &watch::Receiver<Unready>,
-) -> anyhow::Result<()> {
-    let nodes = kube::Api::<Node>::all(client);
-    let mut seen = std::pin::pin!(watcher::watch_object(nodes, name).default_backoff());
-    while let Some(node) = seen.next().await {
-        let Some(node) = node.ok().flatten() else {
-            continue;
-        };
-        if is_ready(&node) {
-            return Ok(());
-        }
-        if let Some(why) = unready.borrow().as_deref() {
-            tracing::warn!(why, "the node is up, but not Ready");
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the node's watch ended before the node was Ready")
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
 fn api_config(
     settings: &Settings,
     address: SocketAddr,
@@ -360,35 +280,5 @@ fn dns_config(settings: &Settings, cluster_dns: Option<IpAddr>) -> dns::Config {
         domain: settings.cluster_domain.clone(),
         own: own.into_iter().collect(),
         upstreams: Box::new(|| dns::Upstreams::parse(&node::read(RESOLV_CONF))),
-    }
-}
-
-fn kubelet_config(
-    settings: &Settings,
-    host_ips: &[IpAddr],
-    cluster_dns: Option<IpAddr>,
-) -> kubelet::Config {
-    let (state, agent) = (&settings.paths.state, &settings.agent);
-    kubelet::Config {
-        node_name: settings.node_name.clone(),
-        root: state.join("kubelet"),
-        log_root: state.join("log/pods"),
-        static_pod_path: agent.static_pod_path.clone(),
-        cluster_domain: settings.cluster_domain.clone(),
-        cluster_dns: cluster_dns.into_iter().collect(),
-        max_pods: agent.max_pods,
-        user_ids: node::user_ids(agent.max_pods),
-        capacity: node::capacity(state),
-        host_ips: host_ips.to_vec(),
-        resolv_conf: RESOLV_CONF.into(),
-        hosts_file: "/etc/hosts".into(),
-        policy: agent.policy.clone(),
-        evictions: agent.evictions.clone(),
-        verification: agent.verification.clone(),
-        pod_pids_limit: agent.pod_pids_limit,
-        single_process_oom_kill: agent.single_process_oom_kill,
-        unsafe_sysctls: agent.unsafe_sysctls.clone(),
-        kernel_log: Some("/dev/kmsg".into()),
-        info: node::info(),
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! The same file is a Pod's `pause`, entered before anything else is initialised, so that it stays small.
 
+mod agent;
 mod down;
 mod effects;
 mod engine;
+mod foreground;
 mod images;
 mod instance;
+mod join;
 mod node;
 mod play;
 mod settings;
@@ -42,6 +45,8 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
     match typed.command {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
         Command::Up(args) => up::foreground(&settings.with(&args)?),
+        Command::Node(args) if args.detach => join::detached(&settings, &typed.global, &args),
+        Command::Node(args) => join::foreground(&settings.with_agent(&args.agent)?, &typed.global),
         Command::Down(args) => down::down(&settings, &args),
         Command::Image(command) => return block_on(Box::pin(images::run(command, &settings))),
         Command::Verb(cli::Verb::Play(args)) => {

@@ -5,16 +5,16 @@ mod agent;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
-use cli::{Global, UpArgs};
+use cli::{AgentArgs, Global, UpArgs};
 use network::{Family, Ranges};
 use serde::Deserialize;
 
-use crate::up;
+use crate::foreground::absolute;
 
 /// Where the API listens unless told otherwise.
 const LISTEN: &str = "127.0.0.1:6443";
@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) root: Option<PathBuf>,
     pub(crate) paths: Paths,
     pub(crate) listen: SocketAddr,
+    /// The address others reach this node by, where that is known.
+    pub(crate) node_ip: Option<IpAddr>,
     pub(crate) node_name: String,
     pub(crate) bridge: Option<String>,
     pub(crate) pod_ranges: Option<Ranges>,
@@ -149,6 +151,12 @@ impl Settings {
         if let Some(listen) = args.listen {
             self.listen = listen;
         }
+        self.node_ip = reached_at(self.listen.ip());
+        self.with_agent(&args.agent)
+    }
+
+    /// The same under the flags of whoever runs Pods.
+    pub(crate) fn with_agent(mut self, args: &AgentArgs) -> anyhow::Result<Settings> {
         if let Some(dir) = &args.cni_conf_dir {
             let dir = std::path::absolute(dir).context("make --cni-conf-dir absolute")?;
             self.cni_conf_dir = Some(dir);
@@ -157,7 +165,7 @@ impl Settings {
             self.cni_bin_dirs = directories(dirs).context("--cni-bin-dir")?;
         }
         if let Some(path) = &args.pod_manifest_path {
-            self.agent.static_pod_path = Some(up::absolute(path)?);
+            self.agent.static_pod_path = Some(absolute(path)?);
         }
         Ok(self)
     }
@@ -169,6 +177,7 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
     let agent = agent::Settings::check(&file)?;
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
+        node_ip: None,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
         bridge: file.bridge,
         pod_ranges,
@@ -188,6 +197,12 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
         paths,
         root,
     })
+}
+
+/// Who listens at one address that others reach has that address as the node's.
+fn reached_at(listen: IpAddr) -> Option<IpAddr> {
+    let is_for_others = !listen.is_unspecified() && !listen.is_loopback();
+    is_for_others.then_some(listen)
 }
 
 /// Directories separated by colons.
@@ -331,9 +346,11 @@ mod tests {
         let flags = UpArgs {
             detach: false,
             listen: Some("127.0.0.1:0".parse().expect("an address")),
-            cni_conf_dir: Some("/a".into()),
-            cni_bin_dir: Some("/b:/c".into()),
-            pod_manifest_path: Some("/srv/pods".into()),
+            agent: AgentArgs {
+                cni_conf_dir: Some("/a".into()),
+                cni_bin_dir: Some("/b:/c".into()),
+                pod_manifest_path: Some("/srv/pods".into()),
+            },
         };
         let flagged = settings.with(&flags).expect("resolves");
         assert_eq!(flagged.listen.port(), 0);

@@ -46,6 +46,10 @@ impl Outside {
 pub struct Engine {
     outside: Outside,
     root: tempfile::TempDir,
+    /// What it is told to do, `up` or `node`, and the flags of that.
+    verb: Vec<String>,
+    /// The network namespace it is in, if it is in one of its own.
+    namespace: Option<String>,
     is_down: bool,
 }
 
@@ -82,8 +86,29 @@ impl Engine {
         Ok(Engine {
             outside: outside.clone(),
             root,
+            verb: ["up", "--listen", "127.0.0.1:0"].map(String::from).into(),
+            namespace: None,
             is_down: false,
         })
+    }
+
+    /// Listens at this address instead.
+    pub fn listen_at(&mut self, address: &str) {
+        self.verb = ["up", "--listen", address].map(String::from).into();
+    }
+
+    /// Is a node of the cluster that this kubeconfig leads to instead, in a network namespace of its own.
+    pub fn join(&mut self, kubeconfig: &Path, namespace: &str) {
+        let kubeconfig = kubeconfig.display().to_string();
+        self.verb = vec!["node".into(), "--kubeconfig".into(), kubeconfig];
+        self.namespace = Some(namespace.to_owned());
+    }
+
+    /// Adds lines to its settings file.
+    pub fn settings(&self, lines: &str) -> anyhow::Result<()> {
+        let path = self.root.path().join("config.yaml");
+        let before = fs::read_to_string(&path)?;
+        Ok(fs::write(path, before + lines)?)
     }
 
     /// Starts it again after [`Engine::stop`] or a kill.
@@ -120,7 +145,7 @@ impl Engine {
 
     /// `carob` with this root, not yet started.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.outside.carob);
+        let mut command = self.here(&self.outside.carob);
         command
             .arg("--root")
             .arg(self.root.path())
@@ -129,9 +154,21 @@ impl Engine {
         command
     }
 
-    /// `carob up` with this root, at a port of the kernel's choice, not yet started.
+    /// A program where the engine is.
+    pub fn here(&self, program: impl AsRef<OsStr>) -> Command {
+        let Some(namespace) = &self.namespace else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{namespace}"))
+            .arg(program);
+        command
+    }
+
+    /// `carob up` with this root, at a port of the kernel's choice unless told otherwise, not yet started.
     pub fn up_command(&self) -> Command {
-        self.command(["up", "--listen", "127.0.0.1:0"])
+        self.command(&self.verb)
     }
 
     /// Runs `carob` with this root; a failure is an error with what it said.
@@ -179,9 +216,57 @@ impl Engine {
 
     /// Checks that nothing of it is left on the machine, files below its root aside.
     pub fn is_gone(&self, bridge: Option<&str>) -> anyhow::Result<()> {
-        let left = leftovers(self.root.path(), bridge);
+        let left = self.leftovers(bridge);
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
+    }
+
+    /// What on this machine still belongs to an engine: processes, mounts, cgroups, its bridge and its firewall table.
+    fn leftovers(&self, bridge: Option<&str>) -> Vec<String> {
+        let mut left = Vec::new();
+        let root_text = self.root().to_string_lossy();
+        for process in numbered("/proc") {
+            let command = fs::read(process.join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&*root_text) {
+                left.push(format!(
+                    "process {}: {}",
+                    process.display(),
+                    String::from_utf8_lossy(&command).replace('\0', " ")
+                ));
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        left.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&*root_text))
+                .map(|line| format!("mount {line}")),
+        );
+        if let Some(bridge) = bridge {
+            let link = self.here("ip").args(["link", "show", bridge]).output();
+            if link.is_ok_and(|output| output.status.success()) {
+                left.push(format!("bridge {bridge}"));
+            }
+            left.extend(
+                cgroups(bridge)
+                    .into_iter()
+                    .map(|dir| format!("cgroup {}", dir.display())),
+            );
+            let tables = self
+                .here("nft")
+                .args(["list", "tables"])
+                .output()
+                .map(|output| output.stdout)
+                .unwrap_or_default();
+            let is_ours = |line: &&str| line.split(' ').next_back() == Some(bridge);
+            left.extend(
+                String::from_utf8_lossy(&tables)
+                    .lines()
+                    .filter(is_ours)
+                    .map(|line| format!("nft {line}")),
+            );
+        }
+        left
     }
 
     /// Name of its bridge, which names its cgroup and firewall table as well.
@@ -223,52 +308,6 @@ fn must(command: &mut Command) -> anyhow::Result<String> {
         );
     }
     Ok(stdout.into_owned())
-}
-
-/// What on this machine still belongs to an engine: processes, mounts, cgroups, its bridge and its firewall table.
-fn leftovers(root: &Path, bridge: Option<&str>) -> Vec<String> {
-    let mut left = Vec::new();
-    let root_text = root.to_string_lossy();
-    for process in numbered("/proc") {
-        let command = fs::read(process.join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&command).contains(&*root_text) {
-            left.push(format!(
-                "process {}: {}",
-                process.display(),
-                String::from_utf8_lossy(&command).replace('\0', " ")
-            ));
-        }
-    }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    left.extend(
-        mounts
-            .lines()
-            .filter(|line| line.contains(&*root_text))
-            .map(|line| format!("mount {line}")),
-    );
-    if let Some(bridge) = bridge {
-        if Path::new("/sys/class/net").join(bridge).exists() {
-            left.push(format!("bridge {bridge}"));
-        }
-        left.extend(
-            cgroups(bridge)
-                .into_iter()
-                .map(|dir| format!("cgroup {}", dir.display())),
-        );
-        let tables = Command::new("nft")
-            .args(["list", "tables"])
-            .output()
-            .map(|output| output.stdout)
-            .unwrap_or_default();
-        let is_ours = |line: &&str| line.split(' ').next_back() == Some(bridge);
-        left.extend(
-            String::from_utf8_lossy(&tables)
-                .lines()
-                .filter(is_ours)
-                .map(|line| format!("nft {line}")),
-        );
-    }
-    left
 }
 
 fn numbered(dir: &str) -> Vec<PathBuf> {

@@ -10,5 +10,6 @@ pub mod engine;
 pub mod figures;
 pub mod foreground;
 pub mod golden;
+pub mod lan;
 pub mod provisioner;
 pub mod user;

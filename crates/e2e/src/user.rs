@@ -89,6 +89,11 @@ impl User {
         &self.engine
     }
 
+    /// The same, to be kept when the user has gone.
+    pub fn shared_engine(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
     /// The user's namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace

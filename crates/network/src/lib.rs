@@ -159,7 +159,7 @@ fn bring_up(
         .map_err(|source| pool_error("open", source))?;
     let gateways = pools.gateways();
     let bridge_index = setup::bring_up(chosen, &gateways, route)?;
-    let node_ips = setup::node_ips(bridge_index, &gateways, route)?;
+    let node_ips = setup::node_ips(config.node_ip, bridge_index, &gateways, route)?;
     Ok((pools, bridge_index, node_ips))
 }
 

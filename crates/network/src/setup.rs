@@ -24,6 +24,8 @@ pub struct Config {
     pub bridge: Option<String>,
     /// Pod range, or one of each family.
     pub pod_ranges: Option<Ranges>,
+    /// The node's address where that is known; the first of global scope of its family otherwise.
+    pub node_ip: Option<IpAddr>,
 }
 
 /// What was chosen, as it is kept in `network.json`.
@@ -304,8 +306,10 @@ fn free_bridge_name(route: &mut Socket) -> Result<String, NetworkError> {
     unreachable!("there are more names than links")
 }
 
-/// Addresses of the node, one for each of the bridge's: one of global scope that is not the engine's own, else the bridge's.
+/// Addresses of the node, one for each of the bridge's: the one that is known, or one of global scope that is not the engine's own, else
+/// the bridge's.
 pub(crate) fn node_ips(
+    known: Option<IpAddr>,
     bridge: u32,
     gateways: &[IpAddr],
     route: &mut Socket,
@@ -315,7 +319,9 @@ pub(crate) fn node_ips(
         let addresses = link::addresses(Family::of(*gateway), route)?;
         let mut addresses = addresses.iter();
         let foreign = addresses.find(|a| a.global && a.link != bridge && !a.ip.is_loopback());
-        ips.push(foreign.map_or(*gateway, |address| address.ip));
+        let known = known.filter(|ip| Family::of(*ip) == Family::of(*gateway));
+        let found = known.or(foreign.map(|address| address.ip));
+        ips.push(found.unwrap_or(*gateway));
     }
     Ok(ips)
 }

@@ -73,7 +73,9 @@ pub struct Global {
 pub enum Command {
     /// Start the engine
     Up(UpArgs),
-    /// Stop the engine; containers go on
+    /// Run Pods of an engine elsewhere on this machine: a node of the cluster that --kubeconfig leads to
+    Node(NodeArgs),
+    /// Stop the engine, or the node; containers go on
     Down(DownArgs),
     /// Pull, list, load, save and remove images
     #[command(subcommand)]
@@ -157,6 +159,25 @@ pub struct UpArgs {
     /// Address of the API; port 0 is the kernel's choice
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// What every node is told.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// `carob node`
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Go to the background, and return when the node is Ready
+    #[arg(short, long)]
+    pub detach: bool,
+    /// What every node is told.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// Flags of whoever runs Pods.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AgentArgs {
     /// Have network plugins (CNI) wire Pods, as configured in this directory
     #[arg(long, value_name = "DIR")]
     pub cni_conf_dir: Option<PathBuf>,

@@ -19,6 +19,7 @@ mod init;
 mod jobs;
 mod limits;
 mod namespaces;
+mod nodes;
 mod plugins;
 mod policies;
 mod prepare;
@@ -165,6 +166,7 @@ fn of_engine(outside: &Outside) -> Vec<Trial> {
         ("drivers_mount_volumes", drivers::mount_volumes),
         ("families_are_served", families::are_served),
         ("taints_evict", taints::evict),
+        ("nodes_join", nodes::join),
         ("critical_pods_make_room", pressure::critical_pods_make_room),
         ("memory_runs_out", pressure::memory_runs_out),
         ("unused_images_go_first", pressure::unused_images_go_first),

@@ -1,0 +1,95 @@
+//! What a node has to know of its cluster before it starts.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, bail};
+use cli::Global;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use network::Ranges;
+use tokio::net::UdpSocket;
+
+/// Facts of a cluster.
+pub(super) struct Cluster {
+    /// Where Services have their addresses.
+    pub(super) service_ranges: Ranges,
+    /// Where Pods reach the name server, if there is one.
+    pub(super) dns: Option<IpAddr>,
+    /// The address by which this machine reaches the server, unless that is here.
+    pub(super) towards: Option<IpAddr>,
+}
+
+/// How the server is reached, from the file that was named.
+pub(super) async fn config(global: &Global) -> anyhow::Result<kube::Config> {
+    let Some(path) = &global.kubeconfig else {
+        bail!("carob node needs --kubeconfig FILE: how to reach the cluster, and as whom");
+    };
+    let file = Kubeconfig::read_from(path)
+        .with_context(|| format!("error loading config file \"{}\"", path.display()))?;
+    let options = KubeConfigOptions {
+        context: global.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    kube::Config::from_custom_kubeconfig(file, &options)
+        .await
+        .context("invalid kubeconfig")
+}
+
+impl Cluster {
+    /// Asks the server.
+    pub(super) async fn ask(
+        client: &kube::Client,
+        config: &kube::Config,
+    ) -> anyhow::Result<Cluster> {
+        Ok(Cluster {
+            service_ranges: service_ranges(client).await?,
+            dns: dns(client).await?,
+            towards: towards(config).await?,
+        })
+    }
+}
+
+/// The ranges every cluster has an object of.
+async fn service_ranges(client: &kube::Client) -> anyhow::Result<Ranges> {
+    let ranges = Api::<ServiceCIDR>::all(client.clone())
+        .get("kubernetes")
+        .await
+        .context("ask for the ranges of Services")?;
+    let cidrs = ranges.spec.unwrap_or_default().cidrs.unwrap_or_default();
+    let text = cidrs.join(",");
+    text.parse()
+        .with_context(|| format!("the cluster serves Services at {text:?}"))
+}
+
+/// The address of the Service of names, as kubeadm and engines call it.
+async fn dns(client: &kube::Client) -> anyhow::Result<Option<IpAddr>> {
+    let services = Api::<Service>::namespaced(client.clone(), "kube-system");
+    let found = services.get_opt("kube-dns").await;
+    let found = found.context("ask for the Service of names")?;
+    let spec = found.and_then(|service| service.spec);
+    let address = spec.and_then(|spec| spec.cluster_ip);
+    Ok(address.and_then(|address| address.parse().ok()))
+}
+
+/// The kernel tells by which address it would send; nothing is sent.
+async fn towards(config: &kube::Config) -> anyhow::Result<Option<IpAddr>> {
+    let url = &config.cluster_url;
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_u16().unwrap_or(443);
+    let mut found = tokio::net::lookup_host((host, port))
+        .await
+        .with_context(|| format!("find {host}"))?;
+    let server = found.next().with_context(|| format!("find {host}"))?;
+    let any: SocketAddr = match server.is_ipv4() {
+        true => ([0; 4], 0).into(),
+        false => ([0_u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    let sends = socket.connect(server).await;
+    sends.with_context(|| format!("find a way to {server}"))?;
+    let ip = socket.local_addr()?.ip();
+    Ok((!ip.is_loopback()).then_some(ip))
+}
