@@ -64,8 +64,15 @@ impl Agent<'_> {
         .with_drivers(effects.volumes.clone());
         let server = agent.node_server();
         tasks.spawn(agent.run(shutdown.clone()));
-        let proxy = proxy::Proxy::new(self.as_proxy, Arc::new(self.services), &settings.node_name);
+        let proxy = proxy::Proxy::new(
+            self.as_proxy.clone(),
+            Arc::new(self.services),
+            &settings.node_name,
+        );
         tasks.spawn(proxy.run(shutdown.clone()));
+        let ways = Arc::new(effects.network.routes());
+        let pathfinder = proxy::Pathfinder::new(self.as_proxy, ways, &settings.node_name);
+        tasks.spawn(pathfinder.run(shutdown.clone()));
         let spares = match effects.plugins.are_used() {
             true => 0,
             false => SPARES,
@@ -87,6 +94,7 @@ pub(crate) fn kubelet_config(
     cluster_dns: Option<IpAddr>,
 ) -> kubelet::Config {
     let (state, agent) = (&settings.paths.state, &settings.agent);
+    let pod_ranges = effects.network.pod_ranges();
     kubelet::Config {
         node_name: settings.node_name.clone(),
         root: state.join("kubelet"),
@@ -98,6 +106,7 @@ pub(crate) fn kubelet_config(
         user_ids: node::user_ids(agent.max_pods),
         capacity: node::capacity(state),
         host_ips: effects.network.node_ips(),
+        pod_ranges: pod_ranges.iter().map(|range| range.to_string()).collect(),
         resolv_conf: RESOLV_CONF.into(),
         hosts_file: "/etc/hosts".into(),
         policy: agent.policy.clone(),

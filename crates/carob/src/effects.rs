@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use ports::clock::{Clock, SystemClock};
 use ports::runtime::ContainerRuntime;
+use runtime::cgroup::Tree;
 
 use crate::engine::PAUSE;
 use crate::settings::Settings;
@@ -125,9 +126,16 @@ pub(crate) fn network_config(settings: &Settings) -> network::Config {
     network::Config {
         state_dir: settings.paths.network(),
         bridge: settings.bridge.clone(),
+        is_taken: has_cgroup,
         pod_ranges: settings.pod_ranges,
         node_ip: settings.node_ip,
     }
+}
+
+/// Whether there is a group of this name, which is that of another engine's Pods: its bridge may be in another network namespace.
+fn has_cgroup(name: &str) -> bool {
+    let layout = runtime::cgroup::detect();
+    layout.is_ok_and(|layout| Tree::new(layout, name).group("").path().exists())
 }
 
 /// Where network plugins are, and what they attached.

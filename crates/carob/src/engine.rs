@@ -65,6 +65,12 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let client = |user: UserInfo| kube::Client::new(api.router().with_user(user), "default");
         let cluster_dns = served.cluster_dns;
+        let pod_ranges = controllers::PodRanges {
+            node: settings.node_name.clone(),
+            own: effects.network.pod_ranges(),
+            services: served.services.ranges(),
+            avoid: served.routed,
+        };
         let agent = Agent {
             settings,
             effects: &effects,
@@ -94,6 +100,7 @@ impl Engine {
                 controllers,
             )
             .with_authority(api.authority())
+            .with_pod_ranges(pod_ranges)
             .with_directories(Arc::new(volumes::LocalDirectories::new(
                 paths.state.join("volumes"),
             )))
@@ -163,6 +170,8 @@ struct Served {
     services: network::Services,
     policies: network::Policies,
     firewalls: network::Firewalls,
+    /// What the machine has routes to.
+    routed: Vec<IpRange>,
     /// Where Pods reach it, unless it listens everywhere.
     for_pods: Option<TcpListener>,
     name_server: dns::Sockets,
@@ -183,6 +192,7 @@ impl Served {
             .network
             .services(wanted_ranges(settings, store.as_ref()))
             .context("bring the network of Services up")?;
+        let routed = network::routed().context("look for ranges that are in use")?;
         let policies = effects
             .network
             .policies()
@@ -222,6 +232,7 @@ impl Served {
             services,
             policies,
             firewalls,
+            routed,
             for_pods,
             name_server,
             cluster_dns: ApiServer::dns_address(store.as_ref()),

@@ -75,9 +75,11 @@ impl Joined {
             learnt = learn(settings, &config) => learnt?,
             () = told.cancelled() => bail!("interrupted before the server has answered"),
         };
-        let mut settings = settings.clone();
-        settings.node_ip = cluster.towards;
-        let settings = &settings;
+        let settings = &Settings {
+            node_ip: cluster.towards,
+            pod_ranges: Some(cluster.pod_ranges),
+            ..settings.clone()
+        };
         let effects = Effects::open(settings).await?;
         let mut joined = Joined {
             server: config.cluster_url.to_string(),
@@ -164,7 +166,7 @@ struct Own {
 /// Asks the server for what has to be known before anything is made.
 async fn learn(settings: &Settings, config: &kube::Config) -> anyhow::Result<(Own, Cluster)> {
     let own = who(settings, config).await?;
-    let cluster = Cluster::ask(&own.client, config).await?;
+    let cluster = Cluster::ask(&own.client, config, settings).await?;
     Ok((own, cluster))
 }
 

@@ -1,5 +1,6 @@
 //! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as many as autoscalers find they
-//! need; what a namespace is given when it is made, and its end; what disruption budgets allow; who is behind a Service, and which has
+//! need; which addresses the Pods of a node
+//! have; what a namespace is given when it is made, and its end; what disruption budgets allow; who is behind a Service, and which has
 //! the address of the node; who has to leave a node, and that a node under pressure gets no more; which Pods nobody looks after any
 //! more; which claims have which volumes, and which of these are attached to which nodes; what is used of quotas; which objects have
 //! lost their owners; and which requests for certificates are approved, signed and over.
@@ -19,6 +20,7 @@ mod owners;
 mod pods;
 mod provision;
 mod quota;
+mod ranges;
 mod storage;
 mod taints;
 mod workload;
@@ -33,6 +35,8 @@ use ports::certificates::Authority;
 use ports::clock::Clock;
 use ports::volumes::Directories;
 use tokio_util::sync::CancellationToken;
+
+pub use ranges::PodRanges;
 
 /// Who tells of what no controller tells of by its own name.
 const MANAGER: &str = "controllermanager";
@@ -62,6 +66,7 @@ pub struct Controllers {
     config: Config,
     directories: Option<Arc<dyn Directories>>,
     authority: Option<Arc<dyn Authority>>,
+    ranges: Option<PodRanges>,
 }
 
 impl Controllers {
@@ -73,6 +78,7 @@ impl Controllers {
             config,
             directories: None,
             authority: None,
+            ranges: None,
         }
     }
 
@@ -90,6 +96,13 @@ impl Controllers {
         self
     }
 
+    /// Gives nodes the ranges of their Pods, too. Without it, that is left to somebody else.
+    #[must_use]
+    pub fn with_pod_ranges(mut self, ranges: PodRanges) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+
     /// Runs every controller until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let clock = self.clock.clone();
@@ -102,8 +115,12 @@ impl Controllers {
         let certificates = self
             .authority
             .map(|signs| certificates::run(client, clock, signs, shutdown.clone()));
+        let ranges = self
+            .ranges
+            .map(|known| ranges::run(self.client.clone(), &recorder, known, shutdown.clone()));
         tokio::join!(
             OptionFuture::from(certificates),
+            OptionFuture::from(ranges),
             poster.run(shutdown.clone()),
             OptionFuture::from(storage),
             storage::ephemeral::run(self.client.clone(), &recorder, shutdown.clone()),

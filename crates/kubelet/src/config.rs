@@ -32,6 +32,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Addresses of the node, primary first.
     pub host_ips: Vec<IpAddr>,
+    /// Ranges its Pods have their addresses from, as CIDR, primary first.
+    pub pod_ranges: Vec<String>,
     /// The node's resolver configuration, `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
     /// The node's host table, `/etc/hosts`.

@@ -40,6 +40,7 @@ mod pressure;
 mod probe;
 mod pull;
 mod pulls;
+mod ranges;
 mod reclaim;
 mod recorder;
 mod records;
@@ -74,6 +75,7 @@ use pulls::KeptPulls;
 use users::Users;
 
 pub use config::{Capacity, Config, NodeInfo};
+pub use ranges::{pod_ranges, rival};
 pub use users::user_ids;
 
 /// A node agent.

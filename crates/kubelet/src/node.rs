@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use lifecycle::huge_pages;
 use lifecycle::pressure::{PRESSURES, Pressure};
 use lifecycle::share::Share;
@@ -41,7 +41,7 @@ pub(crate) async fn register(
     let (before, stored) = match api.create(&PostParams::default(), &wanted).await {
         Ok(stored) => (None, stored),
         Err(kube::Error::Api(e)) if e.code == 409 => {
-            let stored = update_labels(api, &wanted).await?;
+            let stored = update(api, &wanted).await?;
             (Some(stored.clone()), stored)
         }
         Err(e) => return Err(e),
@@ -74,17 +74,52 @@ pub(crate) async fn report_images(
         .map(drop)
 }
 
-async fn update_labels(api: &Api<Node>, wanted: &Node) -> Result<Node, kube::Error> {
+/// Brings labels and ranges up to date.
+async fn update(api: &Api<Node>, wanted: &Node) -> Result<Node, kube::Error> {
     let name = wanted.metadata.name.as_deref().unwrap_or_default();
     let stored = api.get(name).await?;
     let old = stored.metadata.labels.clone().unwrap_or_default();
     let labels = wanted.metadata.labels.clone().unwrap_or_default();
-    if labels.iter().all(|(k, v)| old.get(k) == Some(v)) {
+    let has_labels = labels.iter().all(|(k, v)| old.get(k) == Some(v));
+    let (had, has) = (ranges(&stored), ranges(wanted));
+    if !had.is_empty() && had != has {
+        return again(api, stored, wanted).await;
+    }
+    if has_labels && had == has {
         return Ok(stored);
     }
-    let patch = serde_json::json!({"metadata": {"labels": labels}});
+    let mut patch = serde_json::json!({"metadata": {"labels": labels}});
+    if had != has {
+        patch["spec"] = serde_json::json!({"podCIDR": has.first(), "podCIDRs": has});
+    }
     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
+}
+
+/// The ranges of a node's Pods.
+fn ranges(node: &Node) -> &[String] {
+    let spec = node.spec.as_ref();
+    spec.and_then(|spec| spec.pod_cidrs.as_deref())
+        .unwrap_or_default()
+}
+
+/// Makes a node anew whose Pods have their addresses elsewhere than they had, which cannot be changed. What users have said of it stays.
+async fn again(api: &Api<Node>, mut node: Node, wanted: &Node) -> Result<Node, kube::Error> {
+    let name = wanted.metadata.name.as_deref().unwrap_or_default();
+    api.delete(name, &DeleteParams::default()).await?;
+    let meta = std::mem::take(&mut node.metadata);
+    let mut labels = meta.labels.unwrap_or_default();
+    labels.extend(wanted.metadata.labels.clone().unwrap_or_default());
+    node.metadata = ObjectMeta {
+        name: meta.name,
+        labels: Some(labels),
+        annotations: meta.annotations,
+        ..ObjectMeta::default()
+    };
+    let spec = node.spec.get_or_insert_default();
+    spec.pod_cidr = wanted.spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
+    spec.pod_cidrs = Some(ranges(wanted).to_vec());
+    api.create(&PostParams::default(), &node).await
 }
 
 async fn write_status(
@@ -148,7 +183,11 @@ fn node(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> No
             labels: Some(labels),
             ..ObjectMeta::default()
         },
-        spec: Some(NodeSpec::default()),
+        spec: Some(NodeSpec {
+            pod_cidr: config.pod_ranges.first().cloned(),
+            pod_cidrs: (!config.pod_ranges.is_empty()).then(|| config.pod_ranges.clone()),
+            ..NodeSpec::default()
+        }),
         status: Some(status(config, images, conditions)),
     }
 }

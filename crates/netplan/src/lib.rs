@@ -2,11 +2,13 @@
 //! EndpointSlices and Pods to the table of redirects, and from one event to what changes in that table.
 //!
 //! [`redirects`] is the rule for one Service. [`State`] holds what is known and says what has changed since it was last asked; the
-//! table it leads to depends on what is known only, not on the order in which it was heard. [`names`] is what they are called, and [`policy`] what is let through.
+//! table it leads to depends on what is known only, not on the order in which it was heard. [`names`] is what they are called, [`policy`] what is let
+//! through, and [`nodes`] which addresses the Pods of each node have.
 
 mod endpoints;
 mod hostport;
 pub mod names;
+pub mod nodes;
 pub mod policy;
 mod service;
 mod state;

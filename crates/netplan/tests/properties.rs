@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use nat::{Family, Table};
+use nat::{Family, IpRange, Ranges, Table};
+use netplan::nodes::next;
 use netplan::{Key, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -180,4 +181,48 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn nodes_never_have_an_address_in_common(
+        first in first_ranges(),
+        services in (0..4u8).prop_map(|n| IpRange::new(Ipv4Addr::new(10, 244 + n, 0, 0), 17)),
+        joined in 1..20_usize,
+        gone in vec(0..20_usize, 0..6),
+    ) {
+        let mut taken: Vec<IpRange> = first.iter().chain(services).collect();
+        for n in 0..joined {
+            let Some(new) = next(first, &taken) else {
+                break;
+            };
+            let sizes = |ranges: Ranges| ranges.iter().map(|r| (r.family(), r.prefix())).collect::<Vec<_>>();
+            prop_assert_eq!(sizes(new), sizes(first));
+            for range in new.iter() {
+                prop_assert!(taken.iter().all(|other| !other.overlaps(range)), "{} among {:?}", range, taken);
+            }
+            taken.extend(new.iter());
+            if gone.contains(&n) {
+                taken.pop();
+            }
+        }
+    }
+}
+
+/// Ranges of the first node, of all sizes.
+fn first_ranges() -> impl Strategy<Value = Ranges> {
+    let v4 = (any::<u32>(), 8..=29_u8, any::<bool>()).prop_map(|(bits, prefix, is_private)| {
+        let bits = if is_private {
+            bits >> 8 | 10 << 24
+        } else {
+            bits
+        };
+        IpRange::new(Ipv4Addr::from(bits), prefix).expect("a range")
+    });
+    let v6 = (any::<u128>(), 48..=125_u8).prop_map(|(bits, prefix)| {
+        IpRange::new(Family::V6.address(bits), prefix).expect("a range")
+    });
+    (v4, v6, 0..3_u8).prop_map(|(v4, v6, which)| match which {
+        0 => v4.into(),
+        1 => v6.into(),
+        _ => Ranges::new(v6, Some(v4)).expect("of both families"),
+    })
 }

@@ -17,6 +17,7 @@ mod guests;
 mod link;
 mod netlink;
 mod nft;
+mod peers;
 mod policies;
 mod pool;
 mod services;
@@ -37,11 +38,12 @@ pub use firewalls::Firewalls;
 use guests::Guests;
 pub use nat::{Family, IpRange, RangeError, Ranges};
 use netlink::{Part, Refused, Socket};
+pub use peers::Routes;
 pub use policies::Policies;
 use pool::Pools;
 pub use services::Services;
 use setup::Chosen;
-pub use setup::Config;
+pub use setup::{Config, kept_ranges, routed};
 
 /// The node's side of the Pod network.
 #[derive(Debug)]
@@ -71,6 +73,7 @@ struct Inner {
     node_ips: Vec<IpAddr>,
     pools: Mutex<Pools>,
     guests: Arc<Guests>,
+    peers: Arc<peers::Known>,
     /// Whether the kernel would give links addresses of IPv6, also where Pods have none.
     has_ipv6: bool,
     /// For making links.
@@ -93,8 +96,9 @@ impl Network {
             record: !is_known,
             bridge: setup::find_link(&mut route, &chosen.bridge)?.is_none(),
         };
-        let (pools, bridge_index, node_ips) =
-            bring_up(config, &chosen, &mut route).inspect_err(|_| {
+        let peers = peers::Known::open(&config.state_dir)?;
+        let (pools, bridge_index, node_ips) = bring_up(config, &chosen, &peers, &mut route)
+            .inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = take_back(made, &chosen.bridge, &mut route, config);
             })?;
@@ -108,6 +112,7 @@ impl Network {
                 node_ips,
                 pools: Mutex::new(pools),
                 guests: Arc::default(),
+                peers: Arc::new(peers),
                 has_ipv6: Path::new(IPV6_SETTINGS).exists(),
                 making: Mutex::new(route),
                 removing: Mutex::new(removing),
@@ -119,6 +124,9 @@ impl Network {
     /// Takes back what [`Network::open`] made, for an engine that cannot start after all; what it found stays.
     pub fn give_up(&self, config: &Config) -> Result<(), NetworkError> {
         let mut removing = lock(&self.inner.removing);
+        if self.made.bridge {
+            self.inner.peers.forget(&mut removing)?;
+        }
         take_back(self.made, &self.inner.bridge, &mut removing, config)
     }
 
@@ -142,9 +150,11 @@ impl Network {
         &self.inner.bridge
     }
 
-    /// Removes the bridge, the firewall tables and the record of them. Pods lose their network.
+    /// Removes the bridge, the routes to other nodes' Pods, the firewall tables and the record of them. Pods lose their network.
     pub fn remove(&self, config: &Config) -> Result<(), NetworkError> {
-        setup::tear_down(&self.inner.bridge, &mut lock(&self.inner.removing))?;
+        let mut route = lock(&self.inner.removing);
+        self.inner.peers.forget(&mut route)?;
+        setup::tear_down(&self.inner.bridge, &mut route)?;
         setup::forget(config)
     }
 }
@@ -153,12 +163,13 @@ impl Network {
 fn bring_up(
     config: &Config,
     chosen: &Chosen,
+    peers: &peers::Known,
     route: &mut Socket,
 ) -> Result<(Pools, u32, Vec<IpAddr>), NetworkError> {
     let pools = Pools::open(&config.state_dir.join("addresses"), chosen.ranges)
         .map_err(|source| pool_error("open", source))?;
     let gateways = pools.gateways();
-    let bridge_index = setup::bring_up(chosen, &gateways, route)?;
+    let bridge_index = setup::bring_up(chosen, &gateways, &peers.lock(), route)?;
     let node_ips = setup::node_ips(config.node_ip, bridge_index, &gateways, route)?;
     Ok((pools, bridge_index, node_ips))
 }

@@ -14,6 +14,7 @@ const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
@@ -237,6 +238,30 @@ pub(crate) fn add_route(range: IpRange, link: u32, source: IpAddr) -> Message {
     .attr(RTA_DST, &octets(range.base()))
     .attr_u32(RTA_OIF, link)
     .attr(RTA_PREFSRC, &octets(source))
+}
+
+/// A route to a range through a neighbour, whichever link that is on. Fails with `EEXIST` when the range has a route, unless that is `ours`
+/// and makes room.
+pub(crate) fn add_way(range: IpRange, via: IpAddr, is_ours: bool) -> Message {
+    let how = if is_ours { NLM_F_REPLACE } else { NLM_F_EXCL };
+    way("add", RTM_NEWROUTE, NLM_F_CREATE | how, range, via)
+}
+
+/// Removes it; refused with `ESRCH` if there is none.
+pub(crate) fn delete_way(range: IpRange, via: IpAddr) -> Message {
+    way("delete", RTM_DELROUTE, 0, range, via)
+}
+
+fn way(verb: &str, kind: u16, how: u16, range: IpRange, via: IpAddr) -> Message {
+    let header = route_header(range.family(), range.prefix(), SCOPE_UNIVERSE, 0);
+    Message::new(
+        format!("{verb} route to {range} by {via}"),
+        kind,
+        how,
+        &header,
+    )
+    .attr(RTA_DST, &octets(range.base()))
+    .attr(RTA_GATEWAY, &octets(via))
 }
 
 /// `struct rtmsg` of a unicast route of the main table, set by an administrator at run time (`RTPROT_BOOT`).

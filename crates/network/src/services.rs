@@ -17,6 +17,7 @@ use crate::guests::Guests;
 use crate::link;
 use crate::netlink::{Part, Socket};
 use crate::nft::services::Batch;
+use crate::peers;
 use crate::{Network, blocking, kernel, lock, setup};
 
 /// Most bytes of one change: room for tens of thousands of fronts.
@@ -36,7 +37,9 @@ struct Inner {
     table: String,
     bridge: u32,
     ranges: Ranges,
+    pods: Ranges,
     guests: Arc<Guests>,
+    peers: Arc<peers::Known>,
     /// What was carried out; `None` if that is not known.
     known: Option<Known>,
 }
@@ -92,7 +95,9 @@ impl Network {
                 table: setup::services_table(&inner.bridge),
                 bridge: inner.bridge_index,
                 ranges,
+                pods: inner.ranges,
                 guests: inner.guests.clone(),
+                peers: inner.peers.clone(),
                 known: None,
             })),
         })
@@ -124,10 +129,15 @@ impl Inner {
         self.leave_out_others(&mut change);
         let guests = self.guests.clone();
         let guests = guests.lock();
+        let peers = self.peers.clone();
+        let peers = peers.lock();
         // Taken: a change that fails leaves behind something else than what this would say.
         let (set, gone, known, mut batch) = match (change, self.known.take()) {
             (Change::All(all), _) => {
-                let batch = Batch::anew(&self.table, self.bridge, self.ranges, &guests);
+                let peers = peers.keys().copied().collect();
+                let elsewhere = (&*guests, &peers);
+                let batch =
+                    Batch::anew(&self.table, self.bridge, self.ranges, self.pods, elsewhere);
                 (all, BTreeSet::new(), Known::default(), batch)
             }
             (Change::Some { set, gone }, Some(known)) => {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::link;
 use crate::netlink::{Part, Socket};
 use crate::nft::Table;
+use crate::peers::Peers;
 use crate::{firewalls, kernel, nft, pool_error};
 
 /// How the network is to be; what is left open is chosen free and remembered.
@@ -22,6 +23,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Bridge name, at most 15 characters.
     pub bridge: Option<String>,
+    /// Whether a name that could be chosen for the bridge is in use on the machine as something else.
+    pub is_taken: fn(&str) -> bool,
     /// Pod range, or one of each family.
     pub pod_ranges: Option<Ranges>,
     /// The node's address where that is known; the first of global scope of its family otherwise.
@@ -53,6 +56,22 @@ pub(crate) fn choose_alone() -> Result<fs::File, NetworkError> {
     lock().map_err(|error| kernel("wait for other engines to choose their network", error))
 }
 
+/// The ranges that an earlier engine chose, if one did.
+pub fn kept_ranges(config: &Config) -> Result<Option<Ranges>, NetworkError> {
+    Ok(read(config)?.map(|chosen| chosen.ranges))
+}
+
+/// Every range that is routed somewhere on this machine.
+pub fn routed() -> Result<Vec<IpRange>, NetworkError> {
+    let mut route =
+        Socket::open(Part::Route).map_err(|error| kernel("open a netlink socket", error))?;
+    let mut ranges = Vec::new();
+    for family in Family::ALL {
+        ranges.extend(link::routed(family, &mut route)?);
+    }
+    Ok(ranges)
+}
+
 /// The earlier choice (then `true`) if there is one, else the settings, else the first name and range nobody uses. A link that is
 /// there already is somebody else's.
 pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<(Chosen, bool), NetworkError> {
@@ -69,7 +88,7 @@ pub(crate) fn choose(config: &Config, route: &mut Socket) -> Result<(Chosen, boo
             return Err(kernel(&format!("make bridge {name}"), Errno::EXIST.into()));
         }
         Some(name) => name.clone(),
-        None => free_bridge_name(route)?,
+        None => free_bridge_name(config.is_taken, route)?,
     };
     let ranges = match config.pod_ranges {
         Some(ranges) => ranges,
@@ -178,11 +197,12 @@ pub(crate) fn forget(config: &Config) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Makes what is missing of bridge, addresses, forwarding, masquerade and ways through firewalls, and returns the bridge's index. `gateways` are those of the
-/// ranges.
+/// Makes what is missing of bridge, addresses, forwarding, masquerade and ways through firewalls, and returns the bridge's index.
+/// `gateways` are those of the ranges, `peers` the ranges of other nodes that an earlier engine knew.
 pub(crate) fn bring_up(
     chosen: &Chosen,
     gateways: &[IpAddr],
+    peers: &Peers,
     route: &mut Socket,
 ) -> Result<u32, NetworkError> {
     let first = gateways.first().copied();
@@ -213,7 +233,8 @@ pub(crate) fn bring_up(
             family: range.family(),
             name: &chosen.bridge,
         };
-        netfilter.transact(&nft::pods::table(table, index, range, *gateway))?;
+        let own = (range, *gateway);
+        netfilter.transact(&nft::pods::table(table, index, own, peers.keys()))?;
         if range.family() == Family::V4 {
             // So that answers to what the node asks of itself by a redirected port find back; the table above keeps all else from there.
             let path = format!("ipv4/conf/{}/route_localnet", chosen.bridge);
@@ -297,9 +318,12 @@ pub(crate) fn link_index(socket: &mut Socket, name: &str) -> Result<u32, Network
         .ok_or_else(|| kernel(&format!("find link {name}"), Errno::NODEV.into()))
 }
 
-fn free_bridge_name(route: &mut Socket) -> Result<String, NetworkError> {
+fn free_bridge_name(
+    is_taken: fn(&str) -> bool,
+    route: &mut Socket,
+) -> Result<String, NetworkError> {
     for name in (0..).map(|n| format!("carob{n}")) {
-        if find_link(route, &name)?.is_none() {
+        if find_link(route, &name)?.is_none() && !is_taken(&name) {
             return Ok(name);
         }
     }

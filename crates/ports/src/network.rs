@@ -1,5 +1,6 @@
 //! A Pod's place on the network (the shape of CNI's ADD and DEL), the traffic that is sent elsewhere than it is addressed to, and what is let through.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -102,6 +103,15 @@ pub trait Redirects: Send + Sync {
     /// failure, has to be [`nat::Change::All`]; until then things are as they were. Connections that exist go on,
     /// wherever they lead; datagrams go where they would be sent now. What is of a family this network does not have is left out.
     async fn change(&self, change: nat::Change) -> Result<(), NetworkError>;
+}
+
+/// Leads to the Pods of other nodes.
+#[async_trait]
+pub trait Ways: Send + Sync {
+    /// These are the ranges of other nodes' Pods from now on, each with the neighbour that passes packets on to it: they are routed there,
+    /// and what is said to them from here keeps its sender. Those that were led to before and are not among them are strangers again. A
+    /// way that the machine's own routes do not allow is told and left out, and so is one of a family this network does not have.
+    async fn lay(&self, ways: BTreeMap<nat::IpRange, IpAddr>) -> Result<(), NetworkError>;
 }
 
 /// Lets through what some Pods may receive and send, and nothing else to and from them; other Pods are free.

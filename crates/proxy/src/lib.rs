@@ -1,12 +1,14 @@
 //! Sends the traffic of Services to their endpoints (the place of upstream's kube-proxy), and that of host ports to their Pods; and
-//! lets through what policies do (the place of a network plugin).
+//! lets through what policies do, and leads to the Pods of other nodes (the place of a network plugin).
 //!
 //! [`Proxy`] is one task with watches of Services, of the EndpointSlices that have one and of the node's Pods. [`netplan`] decides what an event
 //! changes; [`Redirects`] carries it out, one change at a time, and what is heard meanwhile is taken together in the next. Nothing is
 //! carried out before every watch has told all there is: until then traffic goes where an earlier engine has sent it. [`Guard`] is
-//! another of the same kind, with watches of NetworkPolicies and, while there are any, of Pods and namespaces.
+//! another of the same kind, with watches of NetworkPolicies and, while there are any, of Pods and namespaces; and so is [`Pathfinder`],
+//! with one of Nodes.
 
 mod guard;
+mod pathfinder;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub use guard::{Guard, Waiting};
+pub use pathfinder::Pathfinder;
 
 /// Slices of headless Services lead nowhere; those without a Service are nobody's (upstream's kube-proxy asks for the same).
 const SLICES: &str = "kubernetes.io/service-name,!service.kubernetes.io/headless";

@@ -252,6 +252,7 @@ fn agent_config(world: &World) -> kubelet::Config {
             huge_pages: Default::default(),
         },
         host_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
+        pod_ranges: Vec::new(),
         resolv_conf: root.join("resolv.conf"),
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),

@@ -11,9 +11,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use network::Ranges;
 use tokio::net::UdpSocket;
 
+use crate::effects::network_config;
+use crate::settings::Settings;
+
 /// Facts of a cluster.
 pub(super) struct Cluster {
-    /// Where Services have their addresses.
+    /// Where the node's Pods have their addresses.
+    pub(super) pod_ranges: Ranges,
+    /// Where Services have theirs.
     pub(super) service_ranges: Ranges,
     /// Where Pods reach the name server, if there is one.
     pub(super) dns: Option<IpAddr>,
@@ -42,13 +47,42 @@ impl Cluster {
     pub(super) async fn ask(
         client: &kube::Client,
         config: &kube::Config,
+        settings: &Settings,
     ) -> anyhow::Result<Cluster> {
         Ok(Cluster {
+            pod_ranges: pod_ranges(client, settings).await?,
             service_ranges: service_ranges(client).await?,
             dns: dns(client).await?,
             towards: towards(config).await?,
         })
     }
+}
+
+/// Those that the node had before, if nobody else has them now, or those that it is given.
+async fn pod_ranges(client: &kube::Client, settings: &Settings) -> anyhow::Result<Ranges> {
+    let name = &settings.node_name;
+    if let Some(kept) = network::kept_ranges(&network_config(settings))? {
+        let overlaps = |other: &str| other.parse().is_ok_and(|other| kept.overlaps(other));
+        let rival = kubelet::rival(client, name, overlaps).await;
+        if let Some((node, range)) = rival.context("ask for the ranges of other nodes")? {
+            bail!(
+                "node {node} has range {range}, where Pods of this node have addresses ({kept}); `carob down --all` ends those"
+            );
+        }
+        return Ok(kept);
+    }
+    let given = kubelet::pod_ranges(client, name).await;
+    let text = given.context("register the node")?.join(",");
+    let given: Ranges = text
+        .parse()
+        .with_context(|| format!("the node was given {text:?} for its Pods"))?;
+    let mut routed = network::routed()?.into_iter();
+    if let Some(taken) = routed.find(|routed| given.overlaps((*routed).into())) {
+        bail!(
+            "the node was given {given} for its Pods, but this machine has a route to {taken}; delete node {name} once that has gone"
+        );
+    }
+    Ok(given)
 }
 
 /// The ranges every cluster has an object of.

@@ -9,12 +9,15 @@ use e2e::user::{Program, User};
 
 use crate::exposed::own_port;
 use crate::restart::kill;
+use crate::services::until;
 
 /// The engine, whose user this is, and the other node.
 struct Cluster {
     user: User,
     node: Engine,
     lan: Lan,
+    /// Where Pods have their addresses, on the engine's node and on the other.
+    ranges: String,
 }
 
 /// A cluster with a node named `second`.
@@ -22,7 +25,10 @@ fn cluster(outside: &Outside) -> anyhow::Result<Cluster> {
     let lan = Lan::lay()?;
     let mut engine = Engine::prepare(outside)?;
     engine.listen_at(&format!("{}:{}", lan.address(), own_port()));
-    engine.settings("nodeName: first\n")?;
+    // Ranges that no other engine of this machine asks for, nor is given.
+    let n = std::process::id() % 100 * 2;
+    let ranges = [n, n + 1].map(|n| format!("10.253.{n}.0/24"));
+    engine.settings(&format!("nodeName: first\npodRange: {}\n", ranges[0]))?;
     engine.up()?;
     let engine = Arc::new(engine);
     let there = Outside {
@@ -38,13 +44,20 @@ fn cluster(outside: &Outside) -> anyhow::Result<Cluster> {
         .build()?;
     let kubectl = Program::Kubectl(outside.kubectl.clone());
     let user = User::new(engine, kubectl, "nodes", Arc::new(runtime))?;
-    Ok(Cluster { user, node, lan })
+    Ok(Cluster {
+        user,
+        node,
+        lan,
+        ranges: ranges.join(" "),
+    })
 }
 
 impl Cluster {
     /// Ends both, and proves that nothing is left of either.
     fn down(self) -> anyhow::Result<()> {
-        let Cluster { user, node, lan } = self;
+        let Cluster {
+            user, node, lan, ..
+        } = self;
         let engine = user.shared_engine();
         drop(user);
         let ended = node.down();
@@ -101,6 +114,85 @@ spec:
       containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"]}]
 "#;
 
+/// A Pod that answers with its node's name and the address it was asked from.
+fn web(node: &str) -> String {
+    let answer = format!("#!/bin/sh\\necho\\necho {node} $REMOTE_ADDR\\n");
+    format!(
+        r#"
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web-{node}, labels: {{app: web}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: app
+    image: "busybox:1.36"
+    command: [sh, -c, "mkdir /tmp/cgi-bin; printf '{answer}' > /tmp/cgi-bin/who; chmod +x /tmp/cgi-bin/who; exec httpd -f -p 8080 -h /tmp"]
+    ports: [{{name: http, containerPort: 8080}}]
+    readinessProbe: {{tcpSocket: {{port: http}}, periodSeconds: 1}}
+"#
+    )
+}
+
+const SERVICES: &str = r#"
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {internalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+"#;
+
+/// Friends only.
+const POLICY: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: friends}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]
+"#;
+
+/// What a command says in a Pod of its own on a node, and the address it said that from; the Pod has this label and is gone afterwards.
+fn say(user: &User, node: &str, app: &str, command: &str) -> anyhow::Result<(String, String)> {
+    user.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: says, labels: {{app: {app}}}}}
+spec:
+  nodeName: {node}
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: app, image: "busybox:1.36", command: [sh, -c, "({command}) > /dev/termination-log 2>&1; true"]}}]
+"#
+    ))?;
+    user.run(&[
+        "wait",
+        "--for=jsonpath={.status.phase}=Succeeded",
+        "pod/says",
+        "--timeout=60s",
+    ])?;
+    let said = ".status.containerStatuses[0].state.terminated.message";
+    let said = get(user, &["pod", "says"], said)?;
+    // As it is shown by who listens at addresses of both families.
+    let said = said
+        .replace("[::ffff:", "")
+        .replace(']', "")
+        .trim()
+        .to_owned();
+    let ip = user.pod_ip("says")?;
+    user.run(&["delete", "pod", "says"])?;
+    Ok((said, ip))
+}
+
 /// What an object of the cluster says.
 fn get(user: &User, object: &[&str], path: &str) -> anyhow::Result<String> {
     let path = format!("jsonpath={{{path}}}");
@@ -119,7 +211,9 @@ fn nodes_of(user: &User, app: &str) -> anyhow::Result<Vec<String>> {
 /// A node joins from elsewhere with nothing but a kubeconfig, and runs what is placed there.
 pub(crate) fn join(outside: &Outside) -> anyhow::Result<()> {
     let cluster = cluster(outside)?;
-    let played = joins(&cluster);
+    let played = joins(&cluster)
+        .and_then(|()| pods_reach_each_other(&cluster))
+        .and_then(|()| survives_a_kill(&cluster));
     let ended = cluster.down();
     played.and(ended)
 }
@@ -161,7 +255,48 @@ fn joins(cluster: &Cluster) -> anyhow::Result<()> {
         let nodes = nodes_of(user, app)?;
         ensure!(nodes == ["first", "second"], "{app}: {nodes:?}");
     }
-    // Killed, it finds its Pods again, with the certificate it has.
+    Ok(())
+}
+
+/// From each node to a Pod of the other: by address, by Service and by name, and what policies have to say of it.
+fn pods_reach_each_other(cluster: &Cluster) -> anyhow::Result<()> {
+    let user = &cluster.user;
+    let ranges = get(user, &["nodes"], ".items[*].spec.podCIDR")?;
+    ensure!(ranges == cluster.ranges, "{ranges}");
+    user.apply(&(web("first") + &web("second") + SERVICES))?;
+    for web in ["web-first", "web-second"] {
+        user.wait(web, "Running", "1/1")?;
+    }
+    let who = |end: &str| format!("timeout 3 wget -qO- http://{end}/cgi-bin/who || echo closed");
+    for (from, to) in [("first", "second"), ("second", "first")] {
+        let end = format!("{}:8080", user.pod_ip(&format!("web-{to}"))?);
+        let (said, ip) = say(user, from, "guest", &who(&end))?;
+        ensure!(said == format!("{to} {ip}"), "{from} {to}: {said}");
+        let often = format!("for n in $(seq 20); do {}; done | sort -u", who("web"));
+        let (said, ip) = say(user, from, "guest", &often)?;
+        ensure!(said == format!("first {ip}\nsecond {ip}"), "{from}: {said}");
+        let often = format!("for n in $(seq 9); do {}; done | sort -u", who("near"));
+        let (said, ip) = say(user, from, "guest", &often)?;
+        ensure!(said == format!("{from} {ip}"), "{from}: {said}");
+        let api = "nc -w 5 kubernetes.default.svc.cluster.local 443 < /dev/null && echo open";
+        let (said, _) = say(user, from, "guest", api)?;
+        ensure!(said == "open", "{from}: {said}");
+    }
+    user.apply(POLICY)?;
+    for (from, to) in [("first", "second"), ("second", "first")] {
+        let end = format!("{}:8080", user.pod_ip(&format!("web-{to}"))?);
+        until("strangers are kept out", || {
+            Ok(say(user, from, "guest", &who(&end))?.0.ends_with("closed"))
+        })?;
+        let (said, ip) = say(user, from, "friend", &who(&end))?;
+        ensure!(said == format!("{to} {ip}"), "{from} {to}: {said}");
+    }
+    user.run(&["delete", "networkpolicy", "friends"]).map(drop)
+}
+
+/// Killed, it finds its Pods again, with the certificate and the range it has.
+fn survives_a_kill(cluster: &Cluster) -> anyhow::Result<()> {
+    let user = &cluster.user;
     kill(&cluster.node)?;
     cluster.node.up()?;
     user.run(&[
@@ -170,11 +305,8 @@ fn joins(cluster: &Cluster) -> anyhow::Result<()> {
         "node/second",
         "--timeout=60s",
     ])?;
-    let restarts = get(
-        user,
-        &["pod", "there"],
-        ".status.containerStatuses[0].restartCount",
-    )?;
+    let restarts = ".status.containerStatuses[0].restartCount";
+    let restarts = get(user, &["pod", "there"], restarts)?;
     ensure!(restarts == "0", "restarted {restarts} times");
     let requests = get(user, &["csr"], ".items[*].metadata.name")?;
     ensure!(!requests.contains(' '), "{requests}");

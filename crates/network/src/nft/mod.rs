@@ -5,6 +5,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod guests;
+pub(crate) mod peers;
 pub(crate) mod pods;
 pub(crate) mod policies;
 pub(crate) mod services;

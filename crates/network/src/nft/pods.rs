@@ -1,5 +1,5 @@
-//! The table of the Pod network: what leaves the Pod range for elsewhere takes the node's address, and the node's address among the Pods
-//! is for them, the Pods of other networks and the node itself alone; nobody on the bridge is, or reaches, the node's loopback.
+//! The table of the Pod network: what leaves the ranges of Pods for elsewhere takes the node's address, and the node's address among the Pods
+//! is for them, the Pods of other networks and nodes, and the node itself alone; nobody on the bridge is, or reaches, the node's loopback.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,22 +14,30 @@ use super::expression::{
 };
 use super::{
     ARRIVING, INPUT, LOOPBACK, POSTROUTING, SENT, Table, base_chain, fresh_table, guests, in_batch,
-    rule,
+    peers, rule,
 };
 
 /// Makes the table, in place of an older one of that name. `bridge` is the index of the Pods' link.
-pub(crate) fn table(table: Table<'_>, bridge: u32, pods: IpRange, gateway: IpAddr) -> Vec<Message> {
+pub(crate) fn table<'a>(
+    table: Table<'_>,
+    bridge: u32,
+    (pods, gateway): (IpRange, IpAddr),
+    peers: impl Iterator<Item = &'a IpRange>,
+) -> Vec<Message> {
     let family = table.family;
     let mut messages = fresh_table(table).to_vec();
     messages.extend(guests::set(table, 1, &BTreeSet::new()));
+    messages.extend(peers::set(table, 2, peers));
     messages.extend([
         base_chain(table, "postrouting", POSTROUTING),
+        peers::keep_senders(table, "postrouting", pods),
         rule(table, "postrouting", |m| {
             let from_pods = within(m, source(family), pods, true);
             masquerade(within(from_pods, destination(family), pods, false))
         }),
         base_chain(table, "input", INPUT),
         rule(table, "input", |m| accept(guests::from_guests(m, family))),
+        rule(table, "input", |m| accept(peers::among(m, source(family)))),
         rule(table, "input", |m| {
             // Answers to what the node asked under that address come in from anywhere.
             let from_outside = [bridge, LOOPBACK]

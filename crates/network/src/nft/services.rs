@@ -7,12 +7,13 @@
 //! map unserved-services, unserved-ports  { …: drop, or goto `refuse` } for fronts that not everybody is led away from
 //! set pods                             { a . a for the address a of every backend }
 //! set guests                           addresses of Pods that plugins put on networks of their own
+//! set peers                            ranges of the Pods of other nodes
 //!
 //! prerouting, output    look the front up
 //! a front's chain       finds the client's backend again, or takes one by chance, and rewrites the destination
 //! postrouting           what comes from a Pod and goes back to it takes the node's address, or it would answer itself; so does what
 //!                       goes to a backend elsewhere, or its answers would not come by the node, and what comes from loopback, an
-//!                       address each Pod has for itself. All others keep their addresses
+//!                       address each Pod has for itself. All others keep their addresses, also from Pods here to those of other nodes
 //! forward, input, sent  what was not led away is refused or dropped; so is all that is still addressed to the service range
 //! ```
 //!
@@ -52,20 +53,27 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Makes a table anew for each range, in place of what is there, with no front. `bridge` is the index of the Pods' link, `guests`
-    /// are Pods that are elsewhere.
+    /// Makes a table anew for each range, in place of what is there, with no front. `bridge` is the index of the Pods' link, `pods` their
+    /// ranges, `guests` are Pods that are elsewhere, and `peers` the ranges of those on other nodes.
     pub(crate) fn anew(
         name: &'a str,
         bridge: u32,
         services: Ranges,
-        guests: &BTreeSet<IpAddr>,
+        pods: Ranges,
+        (guests, peers): (&BTreeSet<IpAddr>, &BTreeSet<IpRange>),
     ) -> Self {
         let mut batch = Self::change(name);
         for range in services.iter() {
             let table = batch.table(range.family());
             batch.make_sets(table, guests);
+            let id = batch.next_set();
+            batch
+                .messages
+                .extend(super::peers::set(table, id, peers.iter()));
             batch.make_redirects(table, bridge);
-            batch.make_masquerades(table, bridge);
+            let mut pods = pods.iter();
+            let pods = pods.find(|pods| pods.family() == range.family());
+            batch.make_masquerades(table, bridge, pods);
             batch.make_refusals(table, range);
         }
         batch
@@ -108,9 +116,12 @@ impl<'a> Batch<'a> {
     }
 
     /// The chain where a source is rewritten, if the answers would not come this way otherwise.
-    fn make_masquerades(&mut self, table: Table<'_>, bridge: u32) {
+    fn make_masquerades(&mut self, table: Table<'_>, bridge: u32, pods: Option<IpRange>) {
         let (link, family) = (bridge.to_ne_bytes(), table.family);
         self.put(base_chain(table, "postrouting", POSTROUTING));
+        if let Some(pods) = pods {
+            self.put(super::peers::keep_senders(table, "postrouting", pods));
+        }
         self.put(rule(table, "postrouting", |m| {
             let to_pods = is(m, Meta::LinkOut, &link);
             masquerade(among_backends(to_pods, source(family), family))

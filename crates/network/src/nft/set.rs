@@ -145,6 +145,18 @@ pub(super) fn map_of_rule(table: Table<'_>, id: u32, kinds: (Kind, Kind)) -> Mes
     with_values(new_set(table, OF_RULE, id, flags, kinds.0), kinds.1)
 }
 
+/// A set of intervals.
+pub(super) fn intervals(table: Table<'_>, name: &str, id: u32, keys: Kind) -> Message {
+    new_set(table, name, id, INTERVALS, keys)
+}
+
+/// Removes every element of a set.
+pub(super) fn empty(table: Table<'_>, name: &str) -> Message {
+    request(table, format!("empty set {name}"), DELETE_ELEMENTS, 0)
+        .attr_str(1, table.name)
+        .attr_str(2, name)
+}
+
 /// The same without values.
 pub(super) fn set_of_rule(table: Table<'_>, id: u32, keys: Kind) -> Message {
     new_set(table, OF_RULE, id, ANONYMOUS | CONSTANT, keys)

@@ -3,6 +3,7 @@
 mod firewalls;
 mod node;
 mod outside;
+mod peers;
 mod plugins;
 mod pods;
 mod policies;

@@ -35,6 +35,7 @@ pub(crate) fn on_a_node_with(ranges: Option<&str>, test: impl FnOnce(&Config) + 
     let config = Config {
         state_dir: dir.path().join("network"),
         bridge: None,
+        is_taken: |_| false,
         node_ip: None,
         pod_ranges: ranges.map(|ranges| ranges.parse().expect("ranges")),
     };

@@ -28,6 +28,7 @@ impl Neighbours {
         let network = Network::open(&Config {
             state_dir: config.state_dir.join("neighbours"),
             bridge: Some("neighbours0".into()),
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: Some(
                 by_family(config, "10.0.0.0/8", "fd00:10::/32")
@@ -281,6 +282,7 @@ fn of_two_engines_the_older_has_a_port_however_often_it_starts_anew() {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: by_family(config, None, Some("fd00:10:245::/64"))
                 .map(|ranges| ranges.parse().expect("a range")),

@@ -71,6 +71,7 @@ fn traffic_to_elsewhere_takes_the_nodes_address_and_none_comes_to_the_gateway() 
         let far = Network::open(&Config {
             state_dir: config.state_dir.join("outside"),
             bridge: Some("outside0".into()),
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: Some(
                 by_family(config, "192.168.77.0/24", "fd00:77::/64")
@@ -113,6 +114,7 @@ fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: None,
         };
@@ -146,6 +148,7 @@ fn a_second_engine_takes_another_bridge_and_range_and_both_leave_nothing() {
 fn an_exhausted_range_says_so() {
     on_a_node(|config| {
         let small = Config {
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: Some("10.77.0.0/30".parse().expect("a range")),
             ..config.clone()
@@ -177,6 +180,7 @@ fn engines_that_start_at_once_choose_different_networks() {
             let config = Config {
                 state_dir: config.state_dir.join(n.to_string()),
                 bridge: None,
+                is_taken: |_| false,
                 node_ip: None,
                 pod_ranges: None,
             };
@@ -276,6 +280,7 @@ fn a_second_family_is_for_pods_that_come_after_it() {
         let first = attach(&network, "1111111111111111", &one);
         drop(network);
         let both = Config {
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: Some("10.9.0.0/16,fd00:9::/64".parse().expect("ranges")),
             ..config.clone()
@@ -304,6 +309,7 @@ fn a_second_family_is_for_pods_that_come_after_it() {
         assert_eq!(node_ips, [false, true]);
 
         let other_way_round = Config {
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: Some("fd00:9::/64,10.9.0.0/16".parse().expect("ranges")),
             ..config.clone()

@@ -405,6 +405,7 @@ fn engines_serve_ranges_of_their_own() {
         let other = Config {
             state_dir: config.state_dir.join("other"),
             bridge: None,
+            is_taken: |_| false,
             node_ip: None,
             pod_ranges: by_family(config, None, Some("fd00:10:245::/64"))
                 .map(|ranges| ranges.parse().expect("a range")),

@@ -170,6 +170,7 @@ fn config(root: PathBuf) -> Config {
             huge_pages: [(2 << 20, 32), (1 << 30, 0)].into(),
         },
         host_ips: vec![ip],
+        pod_ranges: Vec::new(),
         resolv_conf: root.join("none"),
         hosts_file: root.join("none"),
         policy: Default::default(),
