@@ -102,6 +102,8 @@ pub(crate) fn kubelet_config(
         static_pod_path: agent.static_pod_path.clone(),
         cluster_domain: settings.cluster_domain.clone(),
         cluster_dns: cluster_dns.into_iter().collect(),
+        has_lease: false,
+        kubelet_port: None,
         max_pods: agent.max_pods,
         user_ids: node::user_ids(agent.max_pods),
         capacity: node::capacity(state),

@@ -125,7 +125,10 @@ impl Joined {
             services,
             policies,
             firewalls,
-            config: agent::kubelet_config(settings, &self.effects, cluster.dns),
+            config: kubelet::Config {
+                has_lease: true,
+                ..agent::kubelet_config(settings, &self.effects, cluster.dns)
+            },
             as_node: own.client.clone(),
             as_proxy: own.client.clone(),
         };

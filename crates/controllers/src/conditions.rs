@@ -1,9 +1,10 @@
-//! Keeps new Pods away from nodes under pressure: a node's conditions become taints of effect NoSchedule, and go with them (upstream's
-//! node lifecycle controller). What else a node's taints are is nobody's business here.
+//! Keeps new Pods away from nodes under pressure, and all that do not tolerate it from those that are not ready or of which nothing is
+//! heard: a node's conditions become taints, and go with them (upstream's node lifecycle controller). What else a node's taints are is nobody's business here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::fit::NO_EXECUTE;
 use futures::StreamExt;
 use informer::{Watch, watch_all};
 use jiff::Timestamp;
@@ -17,8 +18,13 @@ use ports::clock::Clock;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-/// The effect of these taints.
+/// The effect of pressures.
 const NO_SCHEDULE: &str = "NoSchedule";
+/// Taints of a node by what its condition `Ready` says; of either effect.
+const READY: [(&str, &str); 2] = [
+    ("False", "node.kubernetes.io/not-ready"),
+    ("Unknown", "node.kubernetes.io/unreachable"),
+];
 /// A node that could not be changed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -70,22 +76,29 @@ fn wanted(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
     let has = node.spec.as_ref().and_then(|spec| spec.taints.clone());
     let has = has.unwrap_or_default();
     let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref());
-    let is_true = |kind: &str| {
+    let says = |kind: &str, status: &str| {
         let mut conditions = conditions.unwrap_or_default().iter();
-        conditions.any(|c| c.type_ == kind && c.status == "True")
+        conditions.any(|c| c.type_ == kind && c.status == status)
     };
-    let is = |taint: &Taint, key: &str| taint.key == key && taint.effect == NO_SCHEDULE;
+    let pressures = PRESSURES
+        .iter()
+        .map(|p| (says(p.condition, "True"), p.taint, NO_SCHEDULE));
+    let effects = [NO_SCHEDULE, NO_EXECUTE];
+    let ready = READY.iter().flat_map(|(status, taint)| {
+        let is_so = says("Ready", status);
+        effects.map(|effect| (is_so, *taint, effect))
+    });
     let mut wants = has.clone();
-    for pressure in &PRESSURES {
-        let is_there = has.iter().any(|taint| is(taint, pressure.taint));
-        match (is_true(pressure.condition), is_there) {
+    for (is_so, key, effect) in pressures.chain(ready) {
+        let is = |taint: &Taint| taint.key == key && taint.effect == effect;
+        match (is_so, has.iter().any(is)) {
             (true, false) => wants.push(Taint {
-                key: pressure.taint.to_owned(),
-                effect: NO_SCHEDULE.to_owned(),
+                key: key.to_owned(),
+                effect: effect.to_owned(),
                 time_added: Some(Time(now)),
                 value: None,
             }),
-            (false, true) => wants.retain(|taint| !is(taint, pressure.taint)),
+            (false, true) => wants.retain(|taint| !is(taint)),
             _ => {}
         }
     }
@@ -137,6 +150,43 @@ mod tests {
                 wants.into_iter().map(pair).collect::<Vec<_>>()
             });
             assert_eq!(shown, expected, "{taints:?} {pressure}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_has_the_taints_of_its_state() {
+        let not_ready = "node.kubernetes.io/not-ready";
+        let unreachable = "node.kubernetes.io/unreachable";
+        let of = |key: &'static str| vec![(key, "NoSchedule"), (key, "NoExecute")];
+        for (before, ready, after) in [
+            (vec![], "True", None),
+            (vec![], "False", Some(of(not_ready))),
+            (vec![], "Unknown", Some(of(unreachable))),
+            (of(not_ready), "False", None),
+            (of(not_ready), "Unknown", Some(of(unreachable))),
+            (of(unreachable), "False", Some(of(not_ready))),
+            (of(unreachable), "True", Some(vec![])),
+            (of(not_ready), "True", Some(vec![])),
+        ] {
+            let taints: Vec<_> = before
+                .iter()
+                .map(|(key, effect)| json!({"key": key, "effect": effect}))
+                .collect();
+            let node = json!({
+                "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            });
+            let node = serde_json::from_value(node).expect("a Node");
+            let wants = wanted(&node, Timestamp::UNIX_EPOCH);
+            let shown = wants.as_ref().map(|wants| {
+                let pair = |t: &'_ Taint| (t.key.clone(), t.effect.clone());
+                wants.iter().map(pair).collect::<Vec<_>>()
+            });
+            let after = after.map(|after| {
+                let pair = |(key, effect): (&str, &str)| (key.to_owned(), effect.to_owned());
+                after.into_iter().map(pair).collect::<Vec<_>>()
+            });
+            assert_eq!(shown, after, "{before:?} {ready}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as many as autoscalers find they
 //! need; which addresses the Pods of a node
 //! have; what a namespace is given when it is made, and its end; what disruption budgets allow; who is behind a Service, and which has
-//! the address of the node; who has to leave a node, and that a node under pressure gets no more; which Pods nobody looks after any
+//! the address of the node; who has to leave a node, and that one under pressure, or of which
+//! nothing is heard, gets no more; which Pods nobody looks after any
 //! more; which claims have which volumes, and which of these are attached to which nodes; what is used of quotas; which objects have
 //! lost their owners; and which requests for certificates are approved, signed and over.
 //!
@@ -15,6 +16,7 @@ mod conditions;
 mod disruption;
 mod endpoints;
 mod garbage;
+mod heartbeats;
 mod namespace;
 mod owners;
 mod pods;
@@ -137,6 +139,12 @@ impl Controllers {
             garbage::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             conditions::run(self.client.clone(), self.clock.clone(), shutdown.clone()),
             autoscaler::run(
+                self.client.clone(),
+                &recorder,
+                self.clock.clone(),
+                shutdown.clone(),
+            ),
+            heartbeats::run(
                 self.client.clone(),
                 &recorder,
                 self.clock.clone(),

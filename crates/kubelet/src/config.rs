@@ -24,6 +24,10 @@ pub struct Config {
     pub cluster_domain: String,
     /// Name servers of Pods with `dnsPolicy: ClusterFirst`; none falls back to the node's (spec `§8.4`).
     pub cluster_dns: Vec<IpAddr>,
+    /// Whether the node says by a Lease that it is there: its API server is elsewhere.
+    pub has_lease: bool,
+    /// Where the node serves what the API server asks of it, unless that asks in-process.
+    pub kubelet_port: Option<u16>,
     /// Most Pods the node takes.
     pub max_pods: u32,
     /// Ids for Pods with users of their own, or why there are none ([`crate::user_ids`]).

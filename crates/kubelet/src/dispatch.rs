@@ -1,10 +1,12 @@
 //! The dispatcher: one worker per Pod UID, and the watches and events that feed them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 
 use api::pod::is_mirror;
 use futures::StreamExt;
+use futures::future::{Fuse, FutureExt};
 use informer::{FoundService, Wanted, Watch, key_of, watch, watch_services};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
@@ -58,6 +60,8 @@ pub(crate) async fn run(
     let mut services = Wanted::default();
     let mut is_registered = false;
     let mut beginning = Box::pin(begin(agent.clone()));
+    let mut presence = Presence::default();
+    let mut registering = pin!(Fuse::terminated());
     loop {
         tokio::select! {
             biased;
@@ -76,9 +80,15 @@ pub(crate) async fn run(
                 is_registered = true;
             }
             Some(event) = nodes.next(), if is_registered => match event {
-                Ok(event) => dispatcher.door.node(event),
+                Ok(event) => {
+                    if presence.hear(&event) {
+                        registering.set(register(&agent).fuse());
+                    }
+                    dispatcher.door.node(event);
+                }
                 Err(error) => tracing::warn!(%error, "watching the node"),
             },
+            node = &mut registering => dispatcher.door.registered(node),
             Some(event) = pods.next(), if is_registered => match event {
                 Ok(event) => dispatcher.pod(event).await,
                 Err(error) => tracing::warn!(%error, "watching pods"),
@@ -99,6 +109,8 @@ pub(crate) async fn run(
 /// What Pods of the API wait for: that the node is known there, and Services are known here (spec `§9.2`).
 async fn begin(agent: Arc<Agent>) -> (Node, Watch<FoundService>) {
     let mut services = watch_services(&agent.client);
+    let name = &agent.config.node_name;
+    agent.recorder.record_node(name, node_events::starting());
     let (node, ()) = tokio::join!(register(&agent), list_services(&agent, &mut services));
     agent.in_use.seed(&node).await;
     (node, services)
@@ -113,10 +125,35 @@ async fn next_manifests(
     }
 }
 
+/// Whether the API knows the node, and something of it.
+#[derive(Default)]
+struct Presence {
+    /// The list that is being read has it.
+    is_listed: bool,
+}
+
+impl Presence {
+    /// Whether what an event says is that the node has to be registered again: it was deleted, or nothing was heard of it for a while.
+    fn hear(&mut self, event: &watcher::Event<Node>) -> bool {
+        match event {
+            watcher::Event::Init => {
+                self.is_listed = false;
+                false
+            }
+            watcher::Event::InitApply(node) => {
+                self.is_listed = true;
+                node::is_unknown(node)
+            }
+            watcher::Event::InitDone => !self.is_listed,
+            watcher::Event::Apply(node) => node::is_unknown(node),
+            watcher::Event::Delete(_) => true,
+        }
+    }
+}
+
 async fn register(agent: &Agent) -> Node {
     let api: Api<Node> = Api::all(agent.client.clone());
     let name = &agent.config.node_name;
-    agent.recorder.record_node(name, node_events::starting());
     let pressures = agent.pressures().await;
     loop {
         let images = agent.images.list_images().await.unwrap_or_default();

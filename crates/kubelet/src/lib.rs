@@ -25,6 +25,7 @@ mod hooks;
 mod hosts;
 pub mod identity;
 mod keyring;
+mod lease;
 mod leaving;
 mod links;
 mod logs;
@@ -153,6 +154,7 @@ impl Kubelet {
         let pressure = pressure::run(self.agent.clone(), evictor, shutdown.clone());
         let oom = oom::run(self.agent.clone(), shutdown.clone());
         let network = network::run(self.agent.clone(), shutdown.clone());
+        let lease = lease::run(self.agent.clone(), shutdown.clone());
         let drivers = drivers::run(self.agent.clone(), shutdown.clone());
         let dispatch = dispatch::run(self.agent, evictions, shutdown.clone());
         tokio::join!(
@@ -161,6 +163,7 @@ impl Kubelet {
             pressure,
             oom,
             network,
+            lease,
             drivers
         );
     }

@@ -1,14 +1,15 @@
 //! The node's own object: made when the agent starts, changed only when a fact changes.
 //!
-//! Nothing beats here. On one machine the agent, the server and the node live and die together, so neither a Lease nor a
-//! heartbeat is written; `lastHeartbeatTime` is the time of the last change.
+//! Nothing beats here; `lastHeartbeatTime` is the time of the last change. An agent, its server and the node on one machine live and die
+//! together; elsewhere there is a Lease ([`crate::lease`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, Node, NodeAddress, NodeCondition, NodeFeatures, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
+    NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus,
+    NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -136,6 +137,7 @@ async fn write_status(
         && wanted.node_info == old.node_info
         && wanted.features == old.features
         && wanted.runtime_handlers == old.runtime_handlers
+        && wanted.daemon_endpoints == old.daemon_endpoints
         && wanted.images == old.images;
     if unchanged {
         return Ok(stored);
@@ -223,6 +225,9 @@ fn status(config: &Config, images: &[Image], conditions: Vec<NodeCondition>) -> 
                 user_namespaces: Some(config.user_ids.is_ok()),
             }),
         }]),
+        daemon_endpoints: config.kubelet_port.map(|port| NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: port.into() }),
+        }),
         ..NodeStatus::default()
     }
 }
@@ -311,6 +316,13 @@ pub(crate) async fn report_readiness(
     api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
         .await?;
     Ok(changes)
+}
+
+/// Whether somebody says that nothing is heard of the node.
+pub(crate) fn is_unknown(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "Unknown")
 }
 
 fn conditions(

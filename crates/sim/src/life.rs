@@ -253,6 +253,8 @@ fn agent_config(world: &World) -> kubelet::Config {
         },
         host_ips: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         pod_ranges: Vec::new(),
+        has_lease: false,
+        kubelet_port: None,
         resolv_conf: root.join("resolv.conf"),
         hosts_file: root.join("hosts"),
         policy: lifecycle::NodePolicy::default(),

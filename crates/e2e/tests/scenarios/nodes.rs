@@ -213,7 +213,9 @@ pub(crate) fn join(outside: &Outside) -> anyhow::Result<()> {
     let cluster = cluster(outside)?;
     let played = joins(&cluster)
         .and_then(|()| pods_reach_each_other(&cluster))
-        .and_then(|()| survives_a_kill(&cluster));
+        .and_then(|()| survives_a_kill(&cluster))
+        .and_then(|()| is_missed(&cluster))
+        .and_then(|()| registers_again(&cluster));
     let ended = cluster.down();
     played.and(ended)
 }
@@ -310,6 +312,66 @@ fn survives_a_kill(cluster: &Cluster) -> anyhow::Result<()> {
     ensure!(restarts == "0", "restarted {restarts} times");
     let requests = get(user, &["csr"], ".items[*].metadata.name")?;
     ensure!(!requests.contains(' '), "{requests}");
+    Ok(())
+}
+
+/// Stays for a moment where nothing is heard of a node.
+const LEAVES: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: leaves}
+spec:
+  nodeName: second
+  terminationGracePeriodSeconds: 1
+  tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}]
+  containers: [{name: app, image: "busybox:1.36", command: [sleep, "3600"]}]
+"#;
+
+/// A node that has gone is found missing, its Pods are not ready and leave in their time; when it comes back, those that stayed go on.
+fn is_missed(cluster: &Cluster) -> anyhow::Result<()> {
+    let user = &cluster.user;
+    user.apply(LEAVES)?;
+    user.wait("leaves", "Running", "1/1")?;
+    cluster.node.stop()?;
+    let is_ready = |condition: &str| format!("--for=condition=Ready={condition}");
+    user.run(&["wait", &is_ready("Unknown"), "node/second", "--timeout=90s"])?;
+    user.run(&["wait", &is_ready("False"), "pod/there", "--timeout=30s"])?;
+    user.wait("leaves", "Terminating", "1/1")?;
+    let taints = get(user, &["node", "second"], ".spec.taints[*].effect")?;
+    ensure!(taints == "NoSchedule NoExecute", "{taints}");
+    let why = ".status.conditions[?(@.type==\"Ready\")].reason";
+    let why = get(user, &["node", "second"], why)?;
+    ensure!(why == "NodeStatusUnknown", "{why}");
+    cluster.node.up()?;
+    user.run(&["wait", &is_ready("True"), "node/second", "--timeout=60s"])?;
+    user.run(&["wait", &is_ready("True"), "pod/there", "--timeout=30s"])?;
+    user.wait_gone("leaves")?;
+    let restarts = ".status.containerStatuses[0].restartCount";
+    let restarts = get(user, &["pod", "there"], restarts)?;
+    ensure!(restarts == "0", "restarted {restarts} times");
+    until("nothing keeps Pods away", || {
+        Ok(get(user, &["node", "second"], ".spec.taints")?.is_empty())
+    })
+}
+
+/// A Node that is deleted while its agent is there comes back, with its range.
+fn registers_again(cluster: &Cluster) -> anyhow::Result<()> {
+    let user = &cluster.user;
+    let uid = || get(user, &["nodes"], ".items[1].metadata.uid");
+    let before = uid()?;
+    user.run(&["delete", "node", "second"])?;
+    until("it is there again", || {
+        let now = uid()?;
+        Ok(!now.is_empty() && now != before)
+    })?;
+    user.run(&[
+        "wait",
+        "--for=condition=Ready",
+        "node/second",
+        "--timeout=60s",
+    ])?;
+    let ranges = get(user, &["nodes"], ".items[*].spec.podCIDR")?;
+    ensure!(ranges == cluster.ranges, "{ranges}");
     user.run(&["delete", "pod", "there"])?;
     user.wait_gone("there")
 }

@@ -171,6 +171,8 @@ fn config(root: PathBuf) -> Config {
         },
         host_ips: vec![ip],
         pod_ranges: Vec::new(),
+        has_lease: false,
+        kubelet_port: None,
         resolv_conf: root.join("none"),
         hosts_file: root.join("none"),
         policy: Default::default(),
