@@ -66,7 +66,10 @@ pub(crate) async fn run(client: Client, recorder: &Recorder, shutdown: Cancellat
                 Err(error) => tracing::warn!(%error, "watching Services"),
             },
             Some(event) = nodes.next() => match event {
-                Ok(event) => drop(addresses.hear(event, |node| addresses_of(&node))),
+                Ok(event) => drop(addresses.hear(event, |node| {
+                    let made = node.metadata.creation_timestamp.as_ref().map(|t| t.0);
+                    (made, addresses_of(&node))
+                })),
                 Err(error) => tracing::warn!(%error, "watching nodes"),
             },
             () = tokio::time::sleep(AGAIN), if again => {}
@@ -157,11 +160,14 @@ async fn settle(
     client: &Client,
     recorder: &Recorder,
     services: &mut Mirror<Option<Balanced>>,
-    nodes: &Mirror<Vec<IpAddr>>,
+    nodes: &Mirror<(Option<Timestamp>, Vec<IpAddr>)>,
     known: &mut BTreeMap<Key, Taken>,
 ) -> bool {
-    let mut nodes_known = nodes.iter().map(|(_, addresses)| addresses);
-    let node = nodes_known.find(|addresses| !addresses.is_empty());
+    // Of several nodes it is the oldest, so that one that joins changes nothing.
+    let nodes_known = nodes.iter().map(|(_, node)| node);
+    let nodes_known = nodes_known.filter(|(_, addresses)| !addresses.is_empty());
+    let oldest = nodes_known.min_by_key(|(made, _)| *made);
+    let node = oldest.map(|(_, addresses)| addresses);
     let (true, Some(node)) = (services.is_synced() && nodes.is_synced(), node) else {
         return false;
     };
