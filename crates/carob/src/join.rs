@@ -2,10 +2,13 @@
 
 mod cluster;
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, bail};
 use cli::{Global, NodeArgs};
 use kubelet::identity::{self, Identity, IdentityError};
 use ports::network::PodNetwork;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +38,8 @@ pub(crate) fn detached(
         if let Some(path) = &global.kubeconfig {
             command.arg("--kubeconfig").arg(absolute(path)?);
         }
+        let port = args.kubelet_port.iter();
+        command.args(port.map(|port| format!("--kubelet-port={port}")));
         command.args(
             global
                 .context
@@ -118,6 +123,16 @@ impl Joined {
             .context("bring the network of Services up")?;
         let policies = network.policies().context("get ready for policies")?;
         let firewalls = network.firewalls()?;
+        let config = agent::kubelet_config(settings, &self.effects, cluster.dns);
+        let at = SocketAddr::new(config.host_ips[0], settings.kubelet_port);
+        let listener = TcpListener::bind(at).await;
+        let listener = listener.with_context(|| format!("listen at {at}"))?;
+        let served = nodeserver::Config {
+            node_name: settings.node_name.clone(),
+            addresses: config.host_ips.clone(),
+            state_dir: settings.paths.state.join("kubelet/pki"),
+            client_ca: cluster.authority.clone(),
+        };
         let agent = Agent {
             settings,
             effects: &self.effects,
@@ -127,12 +142,17 @@ impl Joined {
             firewalls,
             config: kubelet::Config {
                 has_lease: true,
-                ..agent::kubelet_config(settings, &self.effects, cluster.dns)
+                kubelet_port: Some(listener.local_addr()?.port()),
+                ..config
             },
             as_node: own.client.clone(),
             as_proxy: own.client.clone(),
         };
-        agent.start(&mut self.tasks, &self.shutdown).await;
+        let serves = agent.start(&mut self.tasks, &self.shutdown).await;
+        let server = nodeserver::Server::new(served, own.client.clone(), serves)
+            .context("get ready to serve the node")?;
+        self.tasks
+            .spawn(server.serve(listener, self.shutdown.clone()));
         if let Some(identity) = own.identity {
             let renewing = identity.renew(own.client, self.shutdown.clone());
             self.tasks.spawn(renewing);

@@ -46,7 +46,7 @@ fn run(typed: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) if args.detach => up::detached(&settings, &args),
         Command::Up(args) => up::foreground(&settings.with(&args)?),
         Command::Node(args) if args.detach => join::detached(&settings, &typed.global, &args),
-        Command::Node(args) => join::foreground(&settings.with_agent(&args.agent)?, &typed.global),
+        Command::Node(args) => join::foreground(&settings.with_node(&args)?, &typed.global),
         Command::Down(args) => down::down(&settings, &args),
         Command::Image(command) => return block_on(Box::pin(images::run(command, &settings))),
         Command::Verb(cli::Verb::Play(args)) => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use api::names::dns1123_subdomain;
-use cli::{AgentArgs, Global, UpArgs};
+use cli::{AgentArgs, Global, NodeArgs, UpArgs};
 use network::{Family, Ranges};
 use serde::Deserialize;
 
@@ -18,6 +18,8 @@ use crate::foreground::absolute;
 
 /// Where the API listens unless told otherwise.
 const LISTEN: &str = "127.0.0.1:6443";
+/// Where a node is reached unless told otherwise, as upstream's.
+const KUBELET_PORT: u16 = 10250;
 /// Domain of Services unless told otherwise.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Where network plugins are unless told otherwise, as with other runtimes.
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) root: Option<PathBuf>,
     pub(crate) paths: Paths,
     pub(crate) listen: SocketAddr,
+    /// Where a node without an API server of its own is reached by the one it has; 0 is the kernel's choice.
+    pub(crate) kubelet_port: u16,
     /// The address others reach this node by, where that is known.
     pub(crate) node_ip: Option<IpAddr>,
     pub(crate) node_name: String,
@@ -107,6 +111,7 @@ impl Paths {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct File {
     listen: Option<String>,
+    kubelet_port: Option<u16>,
     node_name: Option<String>,
     bridge: Option<String>,
     pod_range: Option<String>,
@@ -155,6 +160,12 @@ impl Settings {
         self.with_agent(&args.agent)
     }
 
+    /// The same under the flags of `node`.
+    pub(crate) fn with_node(mut self, args: &NodeArgs) -> anyhow::Result<Settings> {
+        self.kubelet_port = args.kubelet_port.unwrap_or(self.kubelet_port);
+        self.with_agent(&args.agent)
+    }
+
     /// The same under the flags of whoever runs Pods.
     pub(crate) fn with_agent(mut self, args: &AgentArgs) -> anyhow::Result<Settings> {
         if let Some(dir) = &args.cni_conf_dir {
@@ -177,6 +188,7 @@ fn check(file: File, paths: Paths, root: Option<PathBuf>) -> anyhow::Result<Sett
     let agent = agent::Settings::check(&file)?;
     Ok(Settings {
         listen: listen(file.listen.as_deref().unwrap_or(LISTEN))?,
+        kubelet_port: file.kubelet_port.unwrap_or(KUBELET_PORT),
         node_ip: None,
         node_name: domain("nodeName", file.node_name.unwrap_or_else(host_name))?,
         bridge: file.bridge,

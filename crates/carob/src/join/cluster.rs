@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cli::Global;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -22,6 +24,8 @@ pub(super) struct Cluster {
     pub(super) service_ranges: Ranges,
     /// Where Pods reach the name server, if there is one.
     pub(super) dns: Option<IpAddr>,
+    /// The certificates, in PEM, of who signs for clients of the API, the API server among them.
+    pub(super) authority: String,
     /// The address by which this machine reaches the server, unless that is here.
     pub(super) towards: Option<IpAddr>,
 }
@@ -53,6 +57,7 @@ impl Cluster {
             pod_ranges: pod_ranges(client, settings).await?,
             service_ranges: service_ranges(client).await?,
             dns: dns(client).await?,
+            authority: authority(config)?,
             towards: towards(config).await?,
         })
     }
@@ -105,6 +110,24 @@ async fn dns(client: &kube::Client) -> anyhow::Result<Option<IpAddr>> {
     let spec = found.and_then(|service| service.spec);
     let address = spec.and_then(|spec| spec.cluster_ip);
     Ok(address.and_then(|address| address.parse().ok()))
+}
+
+/// The authority that the kubeconfig trusts, which signs for the API server as a client, too.
+fn authority(config: &kube::Config) -> anyhow::Result<String> {
+    let trusted = config.root_cert.iter().flatten();
+    let pem = trusted.map(|der| {
+        let text = STANDARD.encode(der);
+        let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+        let lines: String = lines.map(|line| format!("{line}\n")).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+    });
+    let pem: String = pem.collect();
+    if pem.is_empty() {
+        bail!(
+            "the kubeconfig names no certificate-authority, by which the API server would be known here"
+        );
+    }
+    Ok(pem)
 }
 
 /// The kernel tells by which address it would send; nothing is sent.

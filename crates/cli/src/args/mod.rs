@@ -170,6 +170,9 @@ pub struct NodeArgs {
     /// Go to the background, and return when the node is Ready
     #[arg(short, long)]
     pub detach: bool,
+    /// Port at which the API server reaches the node; 0 is the kernel's choice
+    #[arg(long, value_name = "PORT")]
+    pub kubelet_port: Option<u16>,
     /// What every node is told.
     #[command(flatten)]
     pub agent: AgentArgs,

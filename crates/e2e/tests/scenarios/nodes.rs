@@ -10,6 +10,8 @@ use e2e::user::{Program, User};
 use crate::exposed::own_port;
 use crate::restart::kill;
 use crate::services::until;
+use crate::shared::http_get;
+use crate::streams::forward;
 
 /// The engine, whose user this is, and the other node.
 struct Cluster {
@@ -213,6 +215,7 @@ pub(crate) fn join(outside: &Outside) -> anyhow::Result<()> {
     let cluster = cluster(outside)?;
     let played = joins(&cluster)
         .and_then(|()| pods_reach_each_other(&cluster))
+        .and_then(|()| is_talked_to(&cluster))
         .and_then(|()| survives_a_kill(&cluster))
         .and_then(|()| is_missed(&cluster))
         .and_then(|()| registers_again(&cluster));
@@ -294,6 +297,49 @@ fn pods_reach_each_other(cluster: &Cluster) -> anyhow::Result<()> {
         ensure!(said == format!("{to} {ip}"), "{from} {to}: {said}");
     }
     user.run(&["delete", "networkpolicy", "friends"]).map(drop)
+}
+
+/// Repeats what it is told, once.
+const ECHO: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: echo}
+spec:
+  nodeName: second
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers: [{name: app, image: "busybox:1.36", command: [cat], stdin: true, stdinOnce: true}]
+"#;
+
+/// What goes between a user and a Pod goes to the other node as well.
+fn is_talked_to(cluster: &Cluster) -> anyhow::Result<()> {
+    let user = &cluster.user;
+    let said = user.run(&["logs", "there"])?;
+    ensure!(said == "hello from second\n", "{said}");
+    let said = user.run(&["exec", "there", "--", "hostname"])?;
+    ensure!(said == "there\n", "{said}");
+    let said = user.pipe(&["exec", "-i", "there", "--", "wc", "-c"], "four")?;
+    ensure!(said.trim() == "4", "{said}");
+    let failed = user.fails(&["exec", "there", "--", "sh", "-c", "exit 7"])?;
+    ensure!(failed.code == 7, "{failed:?}");
+    user.apply(ECHO)?;
+    user.wait("echo", "Running", "1/1")?;
+    let said = user.pipe(&["attach", "-i", "echo"], "hello\n")?;
+    ensure!(said.contains("hello\n"), "{said}");
+    let file = cluster.node.root().join("page");
+    std::fs::write(&file, "a page\n")?;
+    let file = file.display().to_string();
+    user.run(&["cp", &file, "there:/tmp/page"])?;
+    let said = user.run(&["exec", "there", "--", "cat", "/tmp/page"])?;
+    ensure!(said == "a page\n", "{said}");
+    let (client, port) = forward(user, "pod/web-second", "8080")?;
+    let page = http_get("127.0.0.1", port, "/cgi-bin/who")?;
+    ensure!(page.contains("second "), "{page}");
+    drop(client);
+    until("its Pods' usage is known", || {
+        let top = user.command(&["top", "pod", "there"]).output()?;
+        Ok(top.status.success() && String::from_utf8_lossy(&top.stdout).contains("there"))
+    })
 }
 
 /// Killed, it finds its Pods again, with the certificate and the range it has.
