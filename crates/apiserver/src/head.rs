@@ -116,6 +116,21 @@ pub(crate) fn head(bytes: &[u8]) -> Option<Head> {
         .map(|l| l.metadata)
 }
 
+/// The node a stored Pod is bound to.
+pub(crate) fn node_of(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Bound {
+        spec: Place,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Place {
+        node_name: Option<String>,
+    }
+    let bound = serde_json::from_slice::<Bound>(bytes).ok()?;
+    bound.spec.node_name
+}
+
 /// The last part of a storage key.
 pub(crate) fn name_of(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or_default()

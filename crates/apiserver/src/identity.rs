@@ -1,7 +1,9 @@
 //! Who asks, and whether they may (spec kubectl-and-api §19.1, §19.4, §19.5).
 //!
-//! Until there is RBAC, the groups `system:masters` and `system:nodes` and the control plane's own users may do everything, and
+//! Until there is RBAC, the group `system:masters` and the control plane's own users may do everything, nodes what [`node`] says, and
 //! everyone may read health and version; the rest is forbidden.
+
+pub(crate) mod node;
 
 use std::collections::BTreeMap;
 
@@ -86,7 +88,7 @@ impl UserInfo {
     }
 
     pub(crate) fn may_do_everything(&self) -> bool {
-        let trusted = |group: &String| group == MASTERS || group == NODES;
+        let trusted = |group: &String| group == MASTERS;
         self.groups.iter().any(trusted) || COMPONENTS.contains(&self.name.as_str())
     }
 }
@@ -122,7 +124,8 @@ pub(crate) fn may_use(
         .iter()
         .any(|(g, resources)| *g == group && resources.contains(&resource));
     let self_review = verb == "create" && about_self && subresource.is_empty();
-    user.may_do_everything() || (self_review && !user.is_anonymous())
+    let as_node = user.as_node().is_some() && node::may_use(verb, group, resource, subresource);
+    user.may_do_everything() || as_node || (self_review && !user.is_anonymous())
 }
 
 /// Whether `user` may do this to a path that is no resource.
@@ -241,6 +244,58 @@ mod tests {
         ] {
             assert_eq!(denied(&u, method, target).as_deref(), Some(text));
         }
+    }
+
+    #[test]
+    fn nodes_may_report_and_read_and_no_more() {
+        let node = UserInfo::node("n");
+        for (method, target, may) in [
+            (Method::GET, "/api/v1/pods", true),
+            (Method::PATCH, "/api/v1/namespaces/a/pods/p/status", true),
+            (Method::PATCH, "/api/v1/namespaces/a/pods/p", false),
+            (Method::POST, "/api/v1/namespaces/a/pods/p/exec", false),
+            (Method::POST, "/api/v1/namespaces/a/pods/p/binding", false),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/serviceaccounts/d/token",
+                true,
+            ),
+            (Method::POST, "/api/v1/namespaces/a/secrets", false),
+            (Method::GET, "/apis/apps/v1/deployments", false),
+            (
+                Method::POST,
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+                true,
+            ),
+            (
+                Method::PUT,
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests/c/approval",
+                false,
+            ),
+            (Method::DELETE, "/api/v1/nodes", false),
+            (Method::GET, "/api/v1/nodes/m/proxy/pods", false),
+            (Method::GET, "/metrics", false),
+        ] {
+            let refused = denied(&node, method.clone(), target);
+            assert_eq!(refused.is_none(), may, "{method} {target}");
+        }
+        assert!(may_use(
+            &node,
+            "create",
+            "certificates.k8s.io",
+            "certificatesigningrequests",
+            "selfnodeclient"
+        ));
+        assert!(!may_use(
+            &node,
+            "create",
+            "certificates.k8s.io",
+            "certificatesigningrequests",
+            "nodeclient"
+        ));
+        // A name alone makes nobody a node.
+        let name = UserInfo::new("system:node:n", &[]);
+        assert!(denied(&name, Method::GET, "/api/v1/pods").is_some());
     }
 
     #[test]

@@ -89,8 +89,9 @@ impl Router {
         };
         let info = RequestInfo::parse(&parts.method, &parts.uri);
         identity::authorize(&user, &info)?;
-        let body = collect(&parts.method, body).await?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        identity::node::check(&self.inner, &user, &info, &query)?;
+        let body = collect(&parts.method, body).await?;
         let call = Call {
             parts,
             info,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Rest;
 use super::object::{self, meta, metadata_mut};
 use super::ownership::Books;
+use crate::identity::node;
 use crate::registry;
 use crate::respond::Body;
 
@@ -37,6 +38,10 @@ impl Rest {
         books: Books,
     ) -> Result<Response<Body>, StatusError> {
         self.check_identity(&mut object)?;
+        let name = meta(&object, "name");
+        if let Some(why) = node::stranger(&self.call.user, &self.target, name) {
+            return Err(status::forbidden(&self.group_resource(), name, why));
+        }
         if meta(&object, "name").is_empty() && meta(&object, "generateName").is_empty() {
             let error = Error::required(
                 &Path::new("metadata").child("name"),

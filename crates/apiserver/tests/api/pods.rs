@@ -442,3 +442,73 @@ async fn a_node_makes_only_stand_ins_of_its_static_pods() {
     let text = r#"pods "q" is forbidden: a mirror pod may not reference secrets"#;
     assert_eq!((refused.code, refused.message()), (403, text));
 }
+
+#[tokio::test]
+async fn a_node_touches_only_what_is_its_own() {
+    let server = Server::start().await;
+    let json = ("content-type", "application/json");
+    let patch = ("content-type", "application/merge-patch+json");
+    let n1 = |kind| {
+        [
+            kind,
+            ("impersonate-user", "system:node:n1"),
+            ("impersonate-group", "system:nodes"),
+        ]
+    };
+    pod(&server, "gives-the-account").await;
+    for node in ["n1", "n2"] {
+        let bound = json!({"metadata":{"name":node},"spec":{"nodeName":node,"containers":[{"name":"c","image":"i"}]}});
+        let made = server.ask("POST", PODS, bound).await;
+        assert_eq!(made.code, 201, "{made:?}");
+    }
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let csinodes = "/apis/storage.k8s.io/v1/csinodes";
+    for path in ["/api/v1/nodes", leases, csinodes] {
+        for (name, code) in [("n2", 403), ("n1", 201)] {
+            let mut body = named(name);
+            if path == csinodes {
+                body["spec"] = json!({"drivers": []});
+            }
+            let made = server.ask_as("POST", path, body, &n1(json)).await;
+            assert_eq!(made.code, code, "{path} {name}: {made:?}");
+        }
+        let labels = json!({"metadata": {"annotations": {"a": "b"}}});
+        for (name, code) in [("n2", 403), ("n1", 200)] {
+            let (one, body) = (format!("{path}/{name}"), labels.clone());
+            let changed = server.ask_as("PATCH", &one, body, &n1(patch)).await;
+            assert_eq!(changed.code, code, "{one}: {changed:?}");
+        }
+    }
+    let status = json!({"status": {"phase": "Running"}});
+    for (name, code) in [("n2", 403), ("n1", 200)] {
+        let path = format!("{PODS}/{name}/status");
+        let changed = server
+            .ask_as("PATCH", &path, status.clone(), &n1(patch))
+            .await;
+        assert_eq!(changed.code, code, "{name}: {changed:?}");
+        let whole = format!("{PODS}/{name}");
+        let changed = server
+            .ask_as("PATCH", &whole, named(name), &n1(patch))
+            .await;
+        assert_eq!(changed.code, 403, "{name}: {changed:?}");
+    }
+    let now = json!({"gracePeriodSeconds": 0});
+    for (name, code) in [("n2", 403), ("n1", 200)] {
+        let path = format!("{PODS}/{name}");
+        let gone = server.ask_as("DELETE", &path, now.clone(), &n1(json)).await;
+        assert_eq!(gone.code, code, "{name}: {gone:?}");
+    }
+    let secrets = "/api/v1/namespaces/default/secrets";
+    for (path, code) in [
+        (secrets.to_owned(), 403),
+        ("/api/v1/secrets".to_owned(), 403),
+        (format!("{secrets}?fieldSelector=metadata.name%3Ds"), 200),
+        (format!("{secrets}/s"), 404),
+        ("/apis/apps/v1/deployments".to_owned(), 403),
+        (PODS.to_owned(), 200),
+    ] {
+        let read = server.ask_as("GET", &path, json!({}), &n1(json)).await;
+        assert_eq!(read.code, code, "{path}: {read:?}");
+    }
+}
