@@ -3,12 +3,19 @@
 use std::path::PathBuf;
 
 use api::storage::CLAIM_PROTECTION;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Volume};
+use k8s_openapi::api::core::v1::{
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Volume,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
+use ports::volumes::NfsExport;
 
 use crate::drivers::volume::Asked;
 use crate::objects::{Kind, ObjectRef, Objects};
+use crate::sources;
+
+/// Annotation that said how a volume is mounted before there was a field.
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 /// What is behind a Pod's volume.
 pub(crate) enum Found<'v> {
@@ -18,6 +25,8 @@ pub(crate) enum Found<'v> {
     Behind(Box<Volume>),
     /// A directory of the node that is a volume of the cluster, and whether the Pod only reads it.
     Local(PathBuf, bool),
+    /// An export of a file server.
+    Nfs(NfsExport),
     /// One that a driver mounts.
     Driven(Asked<'v>),
 }
@@ -127,11 +136,27 @@ fn behind(name: &str, found: PersistentVolume, is_read_only: bool) -> Found<'sta
     if let Some(local) = spec.and_then(|s| s.local.as_ref()) {
         return Found::Local(local.path.clone().into(), is_read_only);
     }
+    if let Some(mut export) = spec.and_then(|s| s.nfs.as_ref()).map(sources::nfs) {
+        export.is_read_only |= is_read_only;
+        export.options = mount_options(&found.metadata, spec);
+        return Found::Nfs(export);
+    }
     Found::Behind(Box::new(Volume {
         name: name.to_owned(),
         host_path: spec.and_then(|s| s.host_path.clone()),
         ..Volume::default()
     }))
+}
+
+/// How a volume of the cluster is to be mounted; what the deprecated annotation says goes before the field.
+fn mount_options(meta: &ObjectMeta, spec: Option<&PersistentVolumeSpec>) -> Vec<String> {
+    let annotated = meta.annotations.as_ref();
+    match annotated.and_then(|all| all.get(MOUNT_OPTIONS)) {
+        Some(listed) => listed.split(',').map(str::to_owned).collect(),
+        None => spec
+            .and_then(|s| s.mount_options.clone())
+            .unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +207,49 @@ mod tests {
         assert_eq!(bound("c", None).err().as_deref(), Some(none));
     }
 
+    fn told(export: &NfsExport) -> String {
+        let NfsExport {
+            server,
+            path,
+            is_read_only,
+            options,
+        } = export;
+        let options = options.join(",");
+        format!("nfs {server}:{path}, read-only {is_read_only}, {options}")
+    }
+
+    #[test]
+    fn exports_are_mounted_as_the_volume_says() {
+        for (metadata, field, is_read_only, expected) in [
+            (json!({}), json!(null), false, "read-only false, "),
+            (json!({}), json!(null), true, "read-only true, "),
+            (
+                json!({}),
+                json!(["soft", "timeo=10"]),
+                false,
+                "read-only false, soft,timeo=10",
+            ),
+            (
+                json!({"annotations": {MOUNT_OPTIONS: "hard,vers=4"}}),
+                json!(["soft"]),
+                false,
+                "read-only false, hard,vers=4",
+            ),
+        ] {
+            for says_so in [false, true] {
+                let nfs = json!({"server": "s", "path": "/p", "readOnly": says_so});
+                let volume =
+                    json!({"metadata": metadata, "spec": {"nfs": nfs, "mountOptions": field}});
+                let volume = serde_json::from_value(volume).expect("a volume");
+                let Found::Nfs(export) = behind("data", volume, is_read_only) else {
+                    panic!("not an export")
+                };
+                let expected = expected.replace("false", &(is_read_only || says_so).to_string());
+                assert_eq!(told(&export), format!("nfs s:/p, {expected}"));
+            }
+        }
+    }
+
     #[test]
     fn block_devices_are_not_mounted() {
         let why = "volume data has volumeMode Block, but is specified in volumeMounts";
@@ -214,7 +282,11 @@ mod tests {
                 Ok(json!("driven")),
             ),
             (
-                json!({"claimRef": held, "nfs": {"server": "s", "path": "/p"}}),
+                json!({"claimRef": held, "nfs": {"server": "s", "path": "/p"}, "mountOptions": ["vers=4.1"]}),
+                Ok(json!("nfs s:/p, read-only true, vers=4.1")),
+            ),
+            (
+                json!({"claimRef": held, "rbd": {"image": "i", "monitors": []}}),
                 Ok(Value::Null),
             ),
             (
@@ -240,6 +312,7 @@ mod tests {
                 }
                 Found::Local(path, true) => json!(format!("local {}", path.display())),
                 Found::Driven(Asked::Claimed(_, true)) => json!("driven"),
+                Found::Nfs(export) => json!(told(&export)),
                 _ => panic!("a volume of no Pod's own"),
             });
             assert_eq!(found, expected.map_err(str::to_owned));

@@ -188,6 +188,7 @@ async fn place(
             let local = sources::local(source.pod, path, is_read_only);
             return ensured(agent, uid, name, &local).await;
         }
+        Found::Nfs(export) => return ensured(agent, uid, name, &VolumeSpec::Nfs(export)).await,
     };
     match sources::spec(own, source, read, tokens) {
         Ok(spec) => ensured(agent, uid, name, &spec).await,

@@ -9,13 +9,13 @@ use api::quantity::Quantity;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath, Pod,
-    ServiceAccount, ServiceAccountTokenProjection, Volume, VolumeProjection,
+    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath,
+    NFSVolumeSource, Pod, ServiceAccount, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
 use lifecycle::huge_pages;
-use ports::volumes::{File, HostPathKind, Medium, VolumeSpec};
+use ports::volumes::{File, HostPathKind, Medium, NfsExport, VolumeSpec};
 
 use crate::fields::Source;
 use crate::objects::{Content, Kind, ObjectRef, Objects};
@@ -231,6 +231,9 @@ pub(crate) fn spec(
     if let Some(host) = &volume.host_path {
         return host_path(host);
     }
+    if let Some(export) = &volume.nfs {
+        return Ok(VolumeSpec::Nfs(nfs(export)));
+    }
     let mut out = BTreeMap::new();
     if let Some(map) = &volume.config_map {
         let mode = map.default_mode.unwrap_or(DEFAULT_MODE);
@@ -284,6 +287,16 @@ pub(crate) fn local(pod: &Pod, path: PathBuf, is_read_only: bool) -> VolumeSpec 
         path,
         fs_group: security::fs_group(pod).filter(|_| !is_read_only),
         trusts_root: security::trusts_root(pod),
+    }
+}
+
+/// What of a file server is mounted. Its files are given to no group (upstream's plugin says `Managed: false`).
+pub(crate) fn nfs(source: &NFSVolumeSource) -> NfsExport {
+    NfsExport {
+        server: source.server.clone(),
+        path: source.path.clone(),
+        is_read_only: source.read_only == Some(true),
+        options: Vec::new(),
     }
 }
 

@@ -34,6 +34,8 @@ pub enum VolumeSpec {
         /// What is at the top of it says whether that was done before (`fsGroupChangePolicy: OnRootMismatch`).
         trusts_root: bool,
     },
+    /// An export of a file server (`nfs`).
+    Nfs(NfsExport),
     /// Files whose contents are known (configMap, secret, downwardAPI, projected), replaced as one by a `..data` link.
     Files {
         /// Relative path to contents.
@@ -43,6 +45,19 @@ pub enum VolumeSpec {
         /// Group that owns it (`fsGroup`).
         fs_group: Option<u32>,
     },
+}
+
+/// What of a file server is mounted, and how (`nfs`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NfsExport {
+    /// The server's name or address.
+    pub server: String,
+    /// The path it exports.
+    pub path: String,
+    /// Nobody writes to it from here.
+    pub is_read_only: bool,
+    /// As mount(8) takes them with `-o`.
+    pub options: Vec<String>,
 }
 
 /// What an empty directory is kept in (`emptyDir.medium`).
@@ -123,6 +138,12 @@ pub enum VolumeError {
     #[error("{reason}")]
     Escapes {
         /// Which path, and how.
+        reason: String,
+    },
+    /// A file server's export could not be mounted.
+    #[error("{reason}")]
+    Nfs {
+        /// What was tried, and what came of it.
         reason: String,
     },
     /// The kernel or the disk refused.

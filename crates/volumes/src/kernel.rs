@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ports::volumes::{Space, VolumeError};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
-use crate::io;
+use crate::{io, nfs};
 
 /// Mounts a tmpfs with mode 0777, kept off swap where the kernel knows how (6.4).
 pub(crate) fn mount_tmpfs(target: &Path, size: Option<u64>) -> Result<(), VolumeError> {
@@ -82,26 +83,76 @@ pub(crate) fn is_other_file_system(dir: &Path) -> bool {
         .is_some_and(|parent| device(dir) != device(parent))
 }
 
+/// Where something is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MountPoint {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+}
+
+/// What is mounted there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An export of a server, whose address is known by most kinds of NFS.
+    Nfs(Option<SocketAddr>),
+    Other,
+}
+
 /// Mount points below a directory (itself included), in the order in which they were mounted.
-pub(crate) fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, VolumeError> {
+pub(crate) fn mounts_below(dir: &Path) -> Result<Vec<MountPoint>, VolumeError> {
     let dir = dir
         .canonicalize()
         .map_err(io(|| format!("resolve {}", dir.display())))?;
-    let table =
-        std::fs::read("/proc/self/mountinfo").map_err(io(|| "read /proc/self/mountinfo".into()))?;
-    Ok(mount_points(&table)
-        .into_iter()
-        .filter(|point| point.starts_with(&dir))
-        .collect())
+    let mut points = mount_points(&table()?);
+    points.retain(|point| point.path.starts_with(&dir));
+    Ok(points)
 }
 
-/// The fifth field of each line, unescaped (proc_pid_mountinfo(5)).
-fn mount_points(table: &[u8]) -> Vec<PathBuf> {
-    table
-        .split(|b| *b == b'\n')
-        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
-        .map(|field| PathBuf::from(std::ffi::OsString::from_vec(unescape(field))))
-        .collect()
+/// Whether something is mounted on a directory. What is mounted there is not asked: its server may be gone.
+pub(crate) fn is_mounted(dir: &Path) -> Result<bool, VolumeError> {
+    let (Some(above), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Ok(false);
+    };
+    let above = above.canonicalize();
+    let above = above.map_err(io(|| format!("resolve {}", dir.display())))?;
+    let points = mount_points(&table()?);
+    Ok(points.iter().any(|point| point.path == above.join(name)))
+}
+
+fn table() -> Result<Vec<u8>, VolumeError> {
+    std::fs::read("/proc/self/mountinfo").map_err(io(|| "read /proc/self/mountinfo".into()))
+}
+
+/// What each line of a mount table tells (proc_pid_mountinfo(5)).
+fn mount_points(table: &[u8]) -> Vec<MountPoint> {
+    let lines = table.split(|b| *b == b'\n');
+    lines.filter_map(mount_point).collect()
+}
+
+/// The fifth field, unescaped; after a lone dash the kind of file system, its source and its options.
+fn mount_point(line: &[u8]) -> Option<MountPoint> {
+    let mut fields = line.split(|b| *b == b' ');
+    let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.nth(4)?)));
+    let mut last = fields.skip_while(|field| *field != b"-").skip(1);
+    let kind = match last.next() {
+        Some(b"nfs" | b"nfs4") => Kind::Nfs(last.nth(1).and_then(server)),
+        _ => Kind::Other,
+    };
+    Some(MountPoint { path, kind })
+}
+
+/// The server among the options of an export.
+fn server(options: &[u8]) -> Option<SocketAddr> {
+    let options = std::str::from_utf8(options).ok()?;
+    let value = |key| {
+        options
+            .split(',')
+            .find_map(|option| option.strip_prefix(key))
+    };
+    let port = value("port=").and_then(|port| port.parse().ok());
+    let port = port.filter(|port| *port > 0);
+    let address = value("addr=")?.parse().ok()?;
+    Some(SocketAddr::new(address, port.unwrap_or(nfs::PORT)))
 }
 
 /// `\040` is a space, and so on.
@@ -140,11 +191,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_are_unescaped() {
-        let table = b"36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 36 0:5 /x /mnt/a\\040b/c\\134d rw - tmpfs t rw\n";
-        assert_eq!(
-            mount_points(table),
-            [PathBuf::from("/mnt/a b"), PathBuf::from("/mnt/a b/c\\d")]
-        );
+    fn mount_points_are_read_and_unescaped() {
+        let table = b"36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 36 0:5 /x /mnt/a\\040b/c\\134d rw shared:1 - tmpfs t rw\n\
+            38 36 0:6 / /e rw shared:2 - nfs4 s:/p rw,vers=4.2,proto=tcp,port=0,clientaddr=10.0.0.2,addr=10.0.0.1\n\
+            39 36 0:7 / /f rw - nfs [fd00::1]:/p rw,vers=3,mountaddr=fd00::2,port=204,addr=fd00::1\n40 36 0:8 / /g rw - nfs4 s:/ rw\n";
+        let points: Vec<(String, Kind)> = mount_points(table)
+            .into_iter()
+            .map(|point| (point.path.display().to_string(), point.kind))
+            .collect();
+        let served = |address: &str| Kind::Nfs(Some(address.parse().unwrap()));
+        let expected = [
+            ("/mnt/a b", Kind::Other),
+            ("/mnt/a b/c\\d", Kind::Other),
+            ("/e", served("10.0.0.1:2049")),
+            ("/f", served("[fd00::1]:204")),
+            ("/g", Kind::Nfs(None)),
+        ];
+        let expected = expected.map(|(path, kind)| (path.to_owned(), kind));
+        assert_eq!(points, expected);
     }
 }

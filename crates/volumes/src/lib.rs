@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/pods/<uid>/volumes/kubernetes.io~empty-dir/<volume>
 //! <root>/pods/<uid>/volumes/kubernetes.io~{configmap,projected}/<volume>
+//! <root>/pods/<uid>/volumes/kubernetes.io~nfs/<volume>
 //! <root>/pods/<uid>/volume-subpaths/<volume>/<container>/<index>
 //! ```
 //!
@@ -17,6 +18,7 @@ mod files;
 mod host_path;
 mod kernel;
 mod layout;
+mod nfs;
 mod ownership;
 mod sub_path;
 mod teardown;
@@ -39,6 +41,7 @@ pub struct LocalVolumes {
     /// Where each volume is, by Pod UID and volume name: sub-paths of a host path start outside of the Pod's directory.
     places: Mutex<HashMap<String, HashMap<String, PathBuf>>>,
     drivers: drivers::Known,
+    asking: nfs::Asking,
 }
 
 impl LocalVolumes {
@@ -49,6 +52,7 @@ impl LocalVolumes {
             clock,
             places: Mutex::default(),
             drivers: drivers::Known::default(),
+            asking: nfs::Asking::default(),
         }
     }
 
@@ -91,6 +95,10 @@ impl Volumes for LocalVolumes {
             self.clock.now(),
         );
         let is_new = self.place(pod_uid, volume).is_none();
+        let export = match &spec {
+            VolumeSpec::Nfs(export) => Some(export.clone()),
+            _ => None,
+        };
         let place = blocking(move || {
             layout.pod(&uid)?;
             match &spec {
@@ -116,6 +124,7 @@ impl Volumes for LocalVolumes {
                     }
                     Ok(place)
                 }
+                VolumeSpec::Nfs(_) => layout.volume(&uid, "nfs", &name),
                 VolumeSpec::Files {
                     files,
                     memory,
@@ -133,6 +142,10 @@ impl Volumes for LocalVolumes {
             }
         })
         .await?;
+        let place = match export {
+            Some(export) => nfs::ensure(place, &export, &self.asking).await?,
+            None => place,
+        };
         self.remember(pod_uid, volume, &place);
         Ok(place)
     }

@@ -27,7 +27,10 @@ pub(crate) fn ensure(place: &Path, sub_path: &str, pin: &Path) -> Result<PathBuf
             return Ok(pin.to_owned());
         }
         // An older pin: the file was replaced meanwhile, as file volumes do.
-        while kernel::mounts_below(pin)?.iter().any(|point| point == pin) {
+        while kernel::mounts_below(pin)?
+            .iter()
+            .any(|point| point.path == pin)
+        {
             kernel::detach(pin)?;
         }
         remove_target(pin)?;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use ports::volumes::VolumeError;
 
-use crate::{io, kernel};
+use crate::kernel::Kind;
+use crate::{io, kernel, nfs};
 
 /// Removes the directory and everything mounted below it. A missing directory is fine.
 pub(crate) fn remove(dir: &Path) -> Result<(), VolumeError> {
@@ -14,11 +15,14 @@ pub(crate) fn remove(dir: &Path) -> Result<(), VolumeError> {
         Err(e) => return Err(io(|| format!("resolve {}", dir.display()))(e)),
     };
     for point in kernel::mounts_below(&dir)?.iter().rev() {
-        kernel::detach(point)?;
+        match point.kind {
+            Kind::Nfs(server) => nfs::release(&point.path, server)?,
+            Kind::Other => kernel::detach(&point.path)?,
+        }
     }
     if let Some(point) = kernel::mounts_below(&dir)?.first() {
         return Err(VolumeError::Io {
-            what: format!("{} is still mounted", point.display()),
+            what: format!("{} is still mounted", point.path.display()),
             source: std::io::ErrorKind::ResourceBusy.into(),
         });
     }

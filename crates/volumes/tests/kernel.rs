@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ports::clock::SystemClock;
-use ports::volumes::{File, HostPathKind, Medium, VolumeError, VolumeSpec, Volumes};
+use ports::volumes::{File, HostPathKind, Medium, NfsExport, VolumeError, VolumeSpec, Volumes};
 use volumes::LocalVolumes;
 
 fn files(data: &str) -> VolumeSpec {
@@ -238,4 +238,41 @@ async fn a_volume_of_huge_pages_has_pages_of_its_size() {
         "{said}"
     );
     volumes.teardown("odd").await.unwrap();
+}
+
+#[tokio::test]
+async fn exports_of_nobody_are_told_of_and_taken_down() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    // A port that was free a moment ago, and that nobody is given soon.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    for (options, expected) in [
+        (
+            format!("vers=4.2,port={}", address.port()),
+            format!("mount failed: 127.0.0.1:/x: {address} cannot be reached: Connection refused"),
+        ),
+        (
+            "hard,remount".to_owned(),
+            "mount failed: 127.0.0.1:/x: mount option \"remount\" is none of a volume".to_owned(),
+        ),
+    ] {
+        let export = VolumeSpec::Nfs(NfsExport {
+            server: "127.0.0.1".to_owned(),
+            path: "/x".to_owned(),
+            is_read_only: false,
+            options: vec![options],
+        });
+        let error = volumes.ensure("u", "v", &export).await.unwrap_err();
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(
+            volumes
+                .ensure_sub_path("u", "v", "a", "c", 0)
+                .await
+                .is_err()
+        );
+    }
+    volumes.teardown("u").await.unwrap();
+    assert_eq!(volumes.pods().await.unwrap(), Vec::<String>::new());
 }
