@@ -52,6 +52,14 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The binary that `CAROB_BIN` names, or else the release binary, built.
+pub(crate) fn engine() -> anyhow::Result<PathBuf> {
+    match std::env::var_os("CAROB_BIN") {
+        Some(binary) => Ok(binary.into()),
+        None => build_release(&[]),
+    }
+}
+
 /// Builds the release binary, and these packages beside it, and returns its path.
 pub(crate) fn build_release(beside: &[String]) -> anyhow::Result<PathBuf> {
     let mut build = cargo();

@@ -8,6 +8,7 @@ mod disklog;
 mod initramfs;
 mod kernel;
 mod machine;
+mod nfs;
 mod powercut;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ const DISK_BYTES: u64 = 2 << 30;
 const ENDED: &str = "vm: ended with ";
 
 /// What can be run; all of it without a name.
-const PARTS: [&str; 2] = ["runtime", "powercut"];
+const PARTS: [&str; 3] = ["runtime", "powercut", "nfs"];
 
 /// A test program and the name it has in the machine.
 struct Program {
@@ -63,6 +64,9 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     }
     if wanted("powercut") && !report(powercut::survive(&dir, &kernel)) {
         failed.push("powercut");
+    }
+    if wanted("nfs") && !report(nfs::share(&dir, &kernel)) {
+        failed.push("nfs");
     }
     if failed.is_empty() {
         Ok(())

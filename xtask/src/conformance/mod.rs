@@ -8,7 +8,6 @@ mod passing;
 mod report;
 mod suite;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -90,10 +89,7 @@ fn against_an_engine(
     minutes: u32,
 ) -> Result<Vec<Outcome>> {
     let tools = tools::build_all()?;
-    let carob = match std::env::var_os("CAROB_BIN") {
-        Some(binary) => PathBuf::from(binary),
-        None => run::build_release(&[])?,
-    };
+    let carob = run::engine()?;
     let named = std::env::var("CAROB_REGISTRY").ok();
     let filled = images::fill(named.as_deref(), &run::target_dir(), Some(&tools))?;
     let reports = run::target_dir().join("conformance");
