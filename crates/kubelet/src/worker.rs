@@ -32,6 +32,7 @@ use lifecycle::{Eviction, NodePolicy, Observed, Plan, Step, VolumesSeen, WorkerP
 use ports::runtime::{ContainerStatus, Id, RuntimeEvent, SandboxStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, View};
 use crate::mounting::SetUp;
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     /// `preStop` hooks that run.
     hooks: FuturesUnordered<BoxFuture<'static, Id>>,
     stops: FuturesUnordered<BoxFuture<'static, Id>>,
+    /// Cancelled when the Pod is to end.
+    ending: CancellationToken,
     probes: Probes,
     has_probes: bool,
     /// Something of it is limited that has to be measured.
@@ -200,6 +203,7 @@ impl Worker {
             replaces: false,
             hooks: FuturesUnordered::new(),
             stops: FuturesUnordered::new(),
+            ending: CancellationToken::new(),
             refresh: None,
             measuring: Measuring::default(),
             writing: None,
@@ -292,6 +296,9 @@ impl Worker {
         self.finished = plan.is_last(&self.seen);
         let memory = &mut self.seen.memory;
         memory.phase = memory.phase.max(plan.phase);
+        if memory.phase > WorkerPhase::Syncing {
+            self.ending.cancel();
+        }
         memory.restarts.extend(plan.restarts);
         memory.start_errors.extend(plan.start_errors);
         memory.owed.extend(plan.owed);

@@ -183,6 +183,10 @@ pub trait Volumes: Send + Sync {
     /// A private directory of the Pod for the agent's own files (hosts, resolv.conf, termination messages).
     async fn pod_dir(&self, pod_uid: &str) -> Result<PathBuf, VolumeError>;
 
+    /// Has processes of this Pod fail that wait for a file server, if that is gone and no other Pod waits for it that was not given up.
+    /// They may go on to wait for it again, so this is repeated until they have ended.
+    async fn give_up(&self, pod_uid: &str) -> Result<(), VolumeError>;
+
     /// Unmounts and removes everything of this Pod. Host paths themselves are left alone.
     async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError>;
 

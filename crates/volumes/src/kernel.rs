@@ -93,9 +93,16 @@ pub(crate) struct MountPoint {
 /// What is mounted there.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An export of a server, whose address is known by most kinds of NFS.
-    Nfs(Option<SocketAddr>),
+    Nfs(Served),
     Other,
+}
+
+/// An export of a file server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// What mounts of it have in common that wait for the server together.
+    pub(crate) device: String,
+    pub(crate) server: Option<SocketAddr>,
 }
 
 /// Mount points below a directory (itself included), in the order in which they were mounted.
@@ -103,9 +110,16 @@ pub(crate) fn mounts_below(dir: &Path) -> Result<Vec<MountPoint>, VolumeError> {
     let dir = dir
         .canonicalize()
         .map_err(io(|| format!("resolve {}", dir.display())))?;
-    let mut points = mount_points(&table()?);
+    let mut points = mounts()?;
     points.retain(|point| point.path.starts_with(&dir));
     Ok(points)
+}
+
+/// All mount points, in the order in which they were mounted.
+pub(crate) fn mounts() -> Result<Vec<MountPoint>, VolumeError> {
+    let table =
+        std::fs::read("/proc/self/mountinfo").map_err(io(|| "read /proc/self/mountinfo".into()))?;
+    Ok(mount_points(&table))
 }
 
 /// Whether something is mounted on a directory. What is mounted there is not asked: its server may be gone.
@@ -115,12 +129,8 @@ pub(crate) fn is_mounted(dir: &Path) -> Result<bool, VolumeError> {
     };
     let above = above.canonicalize();
     let above = above.map_err(io(|| format!("resolve {}", dir.display())))?;
-    let points = mount_points(&table()?);
+    let points = mounts()?;
     Ok(points.iter().any(|point| point.path == above.join(name)))
-}
-
-fn table() -> Result<Vec<u8>, VolumeError> {
-    std::fs::read("/proc/self/mountinfo").map_err(io(|| "read /proc/self/mountinfo".into()))
 }
 
 /// What each line of a mount table tells (proc_pid_mountinfo(5)).
@@ -129,13 +139,17 @@ fn mount_points(table: &[u8]) -> Vec<MountPoint> {
     lines.filter_map(mount_point).collect()
 }
 
-/// The fifth field, unescaped; after a lone dash the kind of file system, its source and its options.
+/// The third field, and the fifth, unescaped; after a lone dash the kind of file system, its source and its options.
 fn mount_point(line: &[u8]) -> Option<MountPoint> {
     let mut fields = line.split(|b| *b == b' ');
-    let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.nth(4)?)));
+    let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
+    let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.nth(1)?)));
     let mut last = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = match last.next() {
-        Some(b"nfs" | b"nfs4") => Kind::Nfs(last.nth(1).and_then(server)),
+        Some(b"nfs" | b"nfs4") => Kind::Nfs(Served {
+            device,
+            server: last.nth(1).and_then(server),
+        }),
         _ => Kind::Other,
     };
     Some(MountPoint { path, kind })
@@ -199,13 +213,18 @@ mod tests {
             .into_iter()
             .map(|point| (point.path.display().to_string(), point.kind))
             .collect();
-        let served = |address: &str| Kind::Nfs(Some(address.parse().unwrap()));
+        let served = |device: &str, address: Option<&str>| {
+            Kind::Nfs(Served {
+                device: device.to_owned(),
+                server: address.map(|address| address.parse().unwrap()),
+            })
+        };
         let expected = [
             ("/mnt/a b", Kind::Other),
             ("/mnt/a b/c\\d", Kind::Other),
-            ("/e", served("10.0.0.1:2049")),
-            ("/f", served("[fd00::1]:204")),
-            ("/g", Kind::Nfs(None)),
+            ("/e", served("0:6", Some("10.0.0.1:2049"))),
+            ("/f", served("0:7", Some("[fd00::1]:204"))),
+            ("/g", served("0:8", None)),
         ];
         let expected = expected.map(|(path, kind)| (path.to_owned(), kind));
         assert_eq!(points, expected);

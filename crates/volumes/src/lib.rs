@@ -23,7 +23,7 @@ mod ownership;
 mod sub_path;
 mod teardown;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,6 +42,8 @@ pub struct LocalVolumes {
     places: Mutex<HashMap<String, HashMap<String, PathBuf>>>,
     drivers: drivers::Known,
     asking: nfs::Asking,
+    /// Directories of Pods whose processes do not end.
+    given_up: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl LocalVolumes {
@@ -53,6 +55,7 @@ impl LocalVolumes {
             places: Mutex::default(),
             drivers: drivers::Known::default(),
             asking: nfs::Asking::default(),
+            given_up: Mutex::default(),
         }
     }
 
@@ -172,8 +175,22 @@ impl Volumes for LocalVolumes {
         blocking(move || layout.pod(&uid)).await
     }
 
+    async fn give_up(&self, pod_uid: &str) -> Result<(), VolumeError> {
+        let dir = self.layout.pod_path(pod_uid)?;
+        let given_up = {
+            let mut dirs = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+            dirs.insert(dir.clone());
+            dirs.clone()
+        };
+        blocking(move || nfs::fail(&dir, &given_up)).await
+    }
+
     async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
         let dir = self.layout.pod_path(pod_uid)?;
+        self.given_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&dir);
         self.places
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

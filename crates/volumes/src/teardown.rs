@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ports::volumes::VolumeError;
 
-use crate::kernel::Kind;
+use crate::kernel::{Kind, MountPoint};
 use crate::{io, kernel, nfs};
 
 /// Removes the directory and everything mounted below it. A missing directory is fine.
@@ -14,9 +14,13 @@ pub(crate) fn remove(dir: &Path) -> Result<(), VolumeError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(|| format!("resolve {}", dir.display()))(e)),
     };
-    for point in kernel::mounts_below(&dir)?.iter().rev() {
-        match point.kind {
-            Kind::Nfs(server) => nfs::release(&point.path, server)?,
+    let mounts = kernel::mounts()?;
+    let (below, elsewhere): (Vec<&MountPoint>, Vec<&MountPoint>) = mounts
+        .iter()
+        .partition(|point| point.path.starts_with(&dir));
+    for point in below.into_iter().rev() {
+        match &point.kind {
+            Kind::Nfs(served) => nfs::release(&point.path, served, &elsewhere)?,
             Kind::Other => kernel::detach(&point.path)?,
         }
     }

@@ -15,6 +15,9 @@ use crate::pull;
 /// Least time between the stop signal and SIGKILL, also when a stop that failed is tried again.
 const LEAST: Duration = Duration::from_secs(LEAST_STOP_SECONDS.unsigned_abs());
 
+/// What has not ended so long after SIGKILL may wait for a file server that is gone.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
 impl Worker {
     /// Of these steps, takes those that stop runs whose `postStart` hook failed.
     pub(super) fn take_back(&mut self, steps: Vec<Step>) {
@@ -88,20 +91,43 @@ impl Worker {
         let agent = self.agent.clone();
         let grace = Duration::from_secs(stop.grace_seconds.max(0).unsigned_abs());
         let pod = self.pod.clone();
+        let began = Instant::now();
+        let waits = self.give_up(began + grace + STUCK_AFTER);
         self.stops.push(Box::pin(async move {
-            let began = Instant::now();
             let left = || grace.saturating_sub(began.elapsed()).max(LEAST);
-            while let Err(error) = agent.runtime.stop_container(&stop.id, left()).await {
-                if matches!(error, RuntimeError::NotFound { .. }) {
-                    break;
+            let stopped = async {
+                while let Err(error) = agent.runtime.stop_container(&stop.id, left()).await {
+                    if matches!(error, RuntimeError::NotFound { .. }) {
+                        break;
+                    }
+                    agent
+                        .recorder
+                        .record(&pod, lifecycle::events::kill_failed(&pull::chain(&error)));
+                    tokio::time::sleep(super::AGAIN).await;
                 }
-                agent
-                    .recorder
-                    .record(&pod, lifecycle::events::kill_failed(&pull::chain(&error)));
-                tokio::time::sleep(super::AGAIN).await;
+            };
+            tokio::select! {
+                () = stopped => {}
+                () = waits => {}
             }
             stop.id
         }));
+    }
+
+    /// From `at` on, once the Pod is to end: has processes fail that wait for a file server that is gone. They cannot be killed, and the
+    /// kernel tells nobody that they wait. It never ends by itself.
+    fn give_up(&self, at: Instant) -> impl Future<Output = ()> + Send + use<> {
+        let (agent, uid, ending) = (self.agent.clone(), self.uid.clone(), self.ending.clone());
+        async move {
+            tokio::time::sleep_until(at).await;
+            ending.cancelled().await;
+            loop {
+                if let Err(error) = agent.volumes.give_up(&uid).await {
+                    tracing::warn!(pod = uid, %error, "giving up a file server");
+                }
+                tokio::time::sleep(super::AGAIN).await;
+            }
+        }
     }
 
     /// A container was stopped, or was not there to be stopped.

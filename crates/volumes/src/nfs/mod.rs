@@ -28,7 +28,7 @@ use client::{Refusal, Request};
 use options::Options;
 
 pub(crate) use options::PORT;
-pub(crate) use release::release;
+pub(crate) use release::{fail, release};
 
 /// How long a name may take to be resolved, and a server to be met.
 const MEETING: Duration = Duration::from_secs(10);

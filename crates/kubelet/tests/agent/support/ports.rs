@@ -659,6 +659,10 @@ impl Volumes for FakeVolumes {
         Ok(dir)
     }
 
+    async fn give_up(&self, _pod_uid: &str) -> Result<(), VolumeError> {
+        Ok(())
+    }
+
     async fn teardown(&self, pod_uid: &str) -> Result<(), VolumeError> {
         let _ = std::fs::remove_dir_all(self.root.join("pods").join(pod_uid));
         Ok(())
