@@ -113,6 +113,8 @@ pub(crate) struct Worker {
     /// Runs that were found running when this worker began.
     adopted: BTreeSet<Id>,
     refresh: Option<BoxFuture<'static, SetUp>>,
+    /// Something has changed since the refresh under way began.
+    refreshes_again: bool,
     measuring: Measuring,
     writing: Option<BoxFuture<'static, Written>>,
     /// What the API holds.
@@ -205,6 +207,7 @@ impl Worker {
             stops: FuturesUnordered::new(),
             ending: CancellationToken::new(),
             refresh: None,
+            refreshes_again: false,
             measuring: Measuring::default(),
             writing: None,
             stored,
@@ -247,7 +250,7 @@ impl Worker {
             if self.finished && self.current.is_none() && self.stops.is_empty() {
                 break;
             }
-            let event = self.wait().await;
+            let event = self.next_event().await;
             if !self.take(event).await {
                 return;
             }
@@ -364,6 +367,18 @@ impl Worker {
             }
             Some(Step::DeletePod) => true,
             _ => false,
+        }
+    }
+
+    /// The next event that may ask for something to be done. Until then volumes follow what they are made from: no plan and no status
+    /// depends on that, and an edit that many Pods mount makes neither.
+    async fn next_event(&mut self) -> Event {
+        loop {
+            match self.wait().await {
+                Event::VolumeObject if self.is_mounted() => self.start_refresh(),
+                Event::Refreshed(setup) => self.refreshed(setup),
+                event => return event,
+            }
         }
     }
 

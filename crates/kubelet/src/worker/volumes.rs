@@ -35,9 +35,7 @@ impl Worker {
     }
 
     pub(super) fn volume_object_changed(&mut self) {
-        if self.is_mounted() {
-            self.start_refresh();
-        } else if matches!(self.seen.volumes, VolumesSeen::Failed { .. }) {
+        if matches!(self.seen.volumes, VolumesSeen::Failed { .. }) {
             // The next look sets them up.
             self.seen.volumes = VolumesSeen::Pending;
         }
@@ -55,8 +53,10 @@ impl Worker {
         self.is_mounted() && self.seen.memory.phase == WorkerPhase::Syncing
     }
 
+    /// Begins to bring volumes up to date, one time after another: what replaces files removes those it has replaced.
     pub(super) fn start_refresh(&mut self) {
-        if self.is_kept_up_to_date() {
+        self.refreshes_again = self.refresh.is_some();
+        if self.is_kept_up_to_date() && !self.refreshes_again {
             self.refresh = Some(self.set_up_volumes(Before {
                 paths: self.mounted.paths.clone(),
                 objects: Objects::held_by(&self.volume_objects),
@@ -89,6 +89,9 @@ impl Worker {
                 .tokens
                 .values_mut()
                 .for_each(|t| t.refresh_at = t.refresh_at.max(later));
+        }
+        if self.refreshes_again {
+            self.start_refresh();
         }
     }
 
