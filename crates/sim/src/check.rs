@@ -61,7 +61,7 @@ struct Known {
 }
 
 /// What a container did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Past {
     runs: u32,
     attempts: BTreeSet<u32>,

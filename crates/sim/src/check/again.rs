@@ -269,12 +269,23 @@ fn begin(
         .filter_map(|m| newest(machine, &uid, m.name()));
     let newest = newest.map(|c| c.id.clone()).collect();
     known.restart_all = Some(RestartAll { records, newest });
-    let has_waited = sources.iter().any(|source| {
+    let mut waits = |source: &String, is_counted: bool| {
         let is_edited = known.edited.contains(source) || known.resized.contains(source);
         let past = known.containers.entry(source.clone()).or_default();
-        past.waits_no_more(is_edited, passed, now).is_none()
-    });
-    ensure(has_waited, || {
+        match is_counted {
+            true => past.waits_no_more(is_edited, passed, now),
+            false => past.clone().waits_no_more(is_edited, passed, now),
+        }
+    };
+    let waited = sources
+        .iter()
+        .filter(|source| waits(source, false).is_none());
+    let waited: Vec<&String> = waited.collect();
+    // Of several nobody sees whose rule it was: when it was decided, the others may not have waited yet, and so need not wait longer now.
+    if let [source] = waited[..] {
+        waits(source, true);
+    }
+    ensure(!waited.is_empty(), || {
         format!("11: {sources:?} restart all in their back-off")
     })
 }
