@@ -115,9 +115,12 @@ spec:
     user.wait("guesser", "ErrImagePull", "0/1")?;
     pod("late", "Never", "none")?;
     user.wait("late", "ErrImageNeverPull", "0/1")?;
+    // States are told before Events are.
+    user.wait_event("Normal Pulled second: ")?;
     let told = user.run(&["describe", "pod", "second"])?;
     let words = "already present on machine and can be accessed by the pod";
     ensure!(told.contains(words), "{told}");
+    user.wait_event("Warning Failed guesser: Failed to pull image")?;
     let told = user.run(&["describe", "pod", "guesser"])?;
     ensure!(told.contains("Failed to pull image"), "{told}");
     Ok(())
