@@ -10,9 +10,9 @@ use nat::Family;
 use ports::network::NetworkError;
 use rustix::io::Errno;
 
-use crate::netlink::{Notices, Part, Refused, Socket};
+use crate::netlink::{Notices, Part, Received, Refused, Socket};
 use crate::nft::barrier::{self, Barrier};
-use crate::{Inner, Network, blocking, kernel, lock};
+use crate::{Inner, Network, blocking, kernel, lock, setup};
 
 /// Opens ways for the Pods of a bridge through every chain that would drop their packets; those that are open stay.
 pub(crate) fn open(
@@ -98,6 +98,7 @@ impl Network {
 impl Firewalls {
     /// Keeps the ways of Pods open as chains come and lose rules. Never returns unless the kernel tells nothing more.
     pub async fn run(mut self) {
+        let own = setup::tables(&self.network.bridge);
         loop {
             let (network, netfilter) = (self.network.clone(), self.netfilter.clone());
             let opened = blocking(move || {
@@ -107,7 +108,8 @@ impl Firewalls {
             if let Err(error) = opened.await {
                 tracing::warn!(%error, "Pods may not get through the machine's firewall");
             }
-            if let Err(error) = self.notices.next(barrier::concerns).await {
+            let concerns = |notice: &Received<'_>| barrier::concerns(notice, &own);
+            if let Err(error) = self.notices.next(concerns).await {
                 tracing::error!(%error, "the machine's firewall cannot be followed");
                 return;
             }

@@ -273,11 +273,7 @@ pub(crate) fn tear_down(bridge: &str, route: &mut Socket) -> Result<(), NetworkE
     }
     let mut netfilter =
         Socket::open(Part::Netfilter).map_err(|error| kernel("open a netfilter socket", error))?;
-    for table in [
-        bridge.to_owned(),
-        services_table(bridge),
-        policies_table(bridge),
-    ] {
+    for table in tables(bridge) {
         remove_tables(&mut netfilter, &table)?;
     }
     firewalls::close(&mut netfilter, bridge)
@@ -292,6 +288,15 @@ pub(crate) fn remove_tables(netfilter: &mut Socket, name: &str) -> Result<(), Ne
         }
     }
     Ok(())
+}
+
+/// All firewall tables of the engine that has this bridge.
+pub(crate) fn tables(bridge: &str) -> [String; 3] {
+    [
+        bridge.to_owned(),
+        services_table(bridge),
+        policies_table(bridge),
+    ]
 }
 
 /// The firewall table of services, of the engine that has this bridge.

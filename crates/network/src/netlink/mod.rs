@@ -10,7 +10,8 @@ mod notices;
 mod socket;
 
 pub(crate) use message::{
-    Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, find,
+    Attributes, Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
+    Received, find,
 };
 pub(crate) use notices::Notices;
 pub(crate) use socket::{Part, Refused, Socket};

@@ -8,7 +8,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 
-use super::message::received;
+use super::message::{Received, received};
 
 /// The group of those who hear of nf_tables (`NFNLGRP_NFTABLES`), as a bit.
 const FIREWALL: u32 = 1 << 6;
@@ -35,8 +35,8 @@ impl Notices {
         Ok(Notices(fd))
     }
 
-    /// Returns when there was a message of a type that is `wanted`, or when more happened than there was room for.
-    pub(crate) async fn next(&mut self, wanted: impl Fn(u16) -> bool) -> io::Result<()> {
+    /// Returns when there was a message that is `wanted`, or when more happened than there was room for.
+    pub(crate) async fn next(&mut self, wanted: impl Fn(&Received<'_>) -> bool) -> io::Result<()> {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let mut ready = self.0.readable().await?;
@@ -44,7 +44,7 @@ impl Notices {
             loop {
                 match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
                     Ok((length, _)) => {
-                        heard |= received(&buffer[..length]).any(|notice| wanted(notice.kind));
+                        heard |= received(&buffer[..length]).any(|notice| wanted(&notice));
                     }
                     Err(Errno::NOBUFS) => heard = true,
                     Err(Errno::INTR) => {}

@@ -3,7 +3,7 @@
 //! A packet that one table accepts still meets the chains of all others, and one that drops is enough. So these rules are in a chain of
 //! somebody else's, as there is no other way; they come last, so that whatever its owner decided holds.
 
-use crate::netlink::{Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, find, netfilter};
+use crate::netlink::{Message, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, Received, find, netfilter};
 
 use super::expression::{
     Connection, KNOWN, Meta, REDIRECTED, accept, connection, extension, is, name,
@@ -15,6 +15,11 @@ use super::{
 
 const GET_CHAIN: u16 = netfilter(NF_TABLES, 4);
 const GET_RULE: u16 = netfilter(NF_TABLES, 7);
+
+/// The table of a chain or rule (`NFTA_CHAIN_TABLE`, `NFTA_RULE_TABLE`).
+const TABLE: u16 = 1;
+/// Where a chain is entered (`NFTA_CHAIN_HOOK`); others have none.
+const HOOK: u16 = 4;
 
 /// A chain of somebody else's that packets enter where they are passed on, or where they are for this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +39,18 @@ pub(crate) fn chains() -> Message {
     Message::bare("list chains", GET_CHAIN, NLM_F_DUMP, &header)
 }
 
-/// Whether a notice may mean that a chain has become a barrier, or has lost a rule.
-pub(crate) fn concerns(kind: u16) -> bool {
-    [NEW_CHAIN, DELETE_RULE].contains(&kind)
+/// Whether a notice may mean that a chain has become a barrier, or has lost a rule. Tables that are `known` have none.
+pub(crate) fn concerns(notice: &Received<'_>, known: &[String]) -> bool {
+    let attributes = notice.body.get(4..).unwrap_or_default();
+    let is_about = match notice.kind {
+        NEW_CHAIN => find(attributes, HOOK).is_some(),
+        DELETE_RULE => true,
+        _ => false,
+    };
+    is_about
+        && !find(attributes, TABLE)
+            .and_then(text)
+            .is_some_and(|table| known.contains(&table))
 }
 
 impl Barrier {
@@ -53,14 +67,14 @@ impl Barrier {
         };
         let attributes = body.get(4..).filter(|_| is_known)?;
         let of = |kind| find(attributes, kind);
-        let hook = find(of(4)?, 1).and_then(number)?;
+        let hook = find(of(HOOK)?, 1).and_then(number)?;
         let filters = of(7).and_then(text).is_some_and(|kind| kind == "filter");
         if !filters || ![FORWARD.number, INPUT.number].contains(&hook) {
             return None;
         }
         Some(Barrier {
             family,
-            table: text(of(1)?)?,
+            table: text(of(TABLE)?)?,
             chain: text(of(3)?)?,
             hook,
             is_closed: of(5).and_then(number) == Some(DROP),
@@ -70,7 +84,7 @@ impl Barrier {
     /// Asks for its rules.
     pub(crate) fn rules(&self) -> Message {
         self.request("list rules", GET_RULE, NLM_F_DUMP)
-            .attr_str(1, &self.table)
+            .attr_str(TABLE, &self.table)
             .attr_str(2, &self.chain)
     }
 
@@ -85,7 +99,7 @@ impl Barrier {
         messages.extend(self.passages().into_iter().map(|passage| {
             let what = format!("let Pods through chain {}", self.chain);
             self.request(&what, NEW_RULE, NLM_F_CREATE | NLM_F_APPEND)
-                .attr_str(1, &self.table)
+                .attr_str(TABLE, &self.table)
                 .attr_str(2, &self.chain)
                 .nest(4, |m| passage.fill(m, bridge))
                 .attr(7, &mark(bridge))
@@ -100,7 +114,7 @@ impl Barrier {
 
     fn delete(&self, rule: u64) -> Message {
         self.request("remove a rule that let Pods through", DELETE_RULE, 0)
-            .attr_str(1, &self.table)
+            .attr_str(TABLE, &self.table)
             .attr_str(2, &self.chain)
             .attr(3, &rule.to_be_bytes())
     }
@@ -198,4 +212,53 @@ fn number(payload: &[u8]) -> Option<u32> {
 fn text(payload: &[u8]) -> Option<String> {
     let text = payload.split(|byte| *byte == 0).next()?;
     String::from_utf8(text.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELETE_CHAIN: u16 = netfilter(NF_TABLES, 5);
+
+    const NETLINK_HEADER: usize = 16;
+
+    fn heard((kind, message): (u16, Message)) -> bool {
+        let known = ["cb0".to_owned(), "cb0-services".to_owned()];
+        let notice = Received {
+            kind,
+            sequence: 0,
+            body: &message.encode(0)[NETLINK_HEADER..],
+        };
+        concerns(&notice, &known)
+    }
+
+    fn notice(kind: u16, table: &str) -> (u16, Message) {
+        let message = Message::bare("", kind, 0, &[NFPROTO_INET, 0, 0, 0]);
+        (kind, message.attr_str(TABLE, table).attr_str(3, "forward"))
+    }
+
+    fn hooked((kind, message): (u16, Message)) -> (u16, Message) {
+        let hook = |m: Message| m.attr_be32(1, FORWARD.number);
+        (kind, message.nest(HOOK, hook))
+    }
+
+    #[test]
+    fn only_hooks_and_lost_rules_of_others_concern() {
+        assert!(heard(hooked(notice(NEW_CHAIN, "filter"))));
+        assert!(heard(notice(DELETE_RULE, "filter")));
+        assert!(
+            heard(notice(DELETE_RULE, "cb1-services")),
+            "another engine's"
+        );
+
+        assert!(
+            !heard(notice(NEW_CHAIN, "filter")),
+            "nothing comes there by itself"
+        );
+        assert!(!heard(hooked(notice(DELETE_CHAIN, "filter"))));
+        assert!(!heard(notice(NEW_RULE, "filter")));
+        assert!(!heard(hooked(notice(NEW_CHAIN, "cb0"))));
+        assert!(!heard(notice(NEW_CHAIN, "cb0-services")));
+        assert!(!heard(notice(DELETE_RULE, "cb0-services")));
+    }
 }

@@ -1,7 +1,8 @@
 //! Firewall rules as nf_tables messages (linux/netfilter/nf_tables.h); pure builders.
 //!
 //! A change is one batch, carried out whole or not at all. Each engine has tables of its own, named after its bridge; in those of others it
-//! adds nothing but ways for Pods through chains that would drop their packets ([`barrier`]). There is one of a name for each family of the Pod network, with the same chains and maps.
+//! adds nothing but ways for Pods through chains that would drop their packets ([`barrier`]). There is one of a name for each family of the
+//! Pod network, with the same chains and maps.
 
 pub(crate) mod barrier;
 pub(crate) mod guests;
