@@ -1,10 +1,9 @@
 //! Certificates that are signed for others: subject, key and other names as the request has them, the usages as they were asked for, and
 //! no authority (upstream's permissive signing policy). They are put together in DER, as subjects may name several organizations.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pem::{EncodeConfig, LineEnding, Pem};
 use ports::certificates::{Asked, Authority, CertificateError, Terms};
 use rcgen::{KeyPair, SigningKey};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -189,11 +188,10 @@ impl Authority for Signer {
         request::check(text)?;
         let contents = request::contents(text)?;
         let certificate = self.certificate(&request::parse(&contents)?, terms)?;
-        let encoded = STANDARD.encode(certificate);
-        let lines = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy);
-        let lines: String = lines.map(|line| format!("{line}\n")).collect();
-        Ok(format!(
-            "-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n"
+        let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+        Ok(pem::encode_config(
+            &Pem::new("CERTIFICATE", certificate),
+            lines,
         ))
     }
 
@@ -354,10 +352,7 @@ mod tests {
                 &der(BITS, &[&[0], theirs.signature_value.data.as_ref()]),
             ],
         );
-        let forged = format!(
-            "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
-            STANDARD.encode(forged)
-        );
+        let forged = pem::encode(&Pem::new("CERTIFICATE REQUEST", forged));
         let refused = signer.sign(forged.as_bytes(), terms(&[])).unwrap_err();
         assert_eq!(refused, CertificateError::Signature);
     }

@@ -3,14 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cli::Global;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use network::Ranges;
+use pem::Pem;
 use tokio::net::UdpSocket;
 
 use crate::effects::network_config;
@@ -115,19 +114,15 @@ async fn dns(client: &kube::Client) -> anyhow::Result<Option<IpAddr>> {
 /// The authority that the kubeconfig trusts, which signs for the API server as a client, too.
 fn authority(config: &kube::Config) -> anyhow::Result<String> {
     let trusted = config.root_cert.iter().flatten();
-    let pem = trusted.map(|der| {
-        let text = STANDARD.encode(der);
-        let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
-        let lines: String = lines.map(|line| format!("{line}\n")).collect();
-        format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
-    });
-    let pem: String = pem.collect();
-    if pem.is_empty() {
+    let trusted: Vec<Pem> = trusted
+        .map(|der| Pem::new("CERTIFICATE", der.as_slice()))
+        .collect();
+    if trusted.is_empty() {
         bail!(
             "the kubeconfig names no certificate-authority, by which the API server would be known here"
         );
     }
-    Ok(pem)
+    Ok(pem::encode_many(&trusted))
 }
 
 /// The kernel tells by which address it would send; nothing is sent.
