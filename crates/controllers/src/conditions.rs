@@ -1,5 +1,6 @@
 //! Keeps new Pods away from nodes under pressure, and all that do not tolerate it from those that are not ready or of which nothing is
-//! heard: a node's conditions become taints, and go with them (upstream's node lifecycle controller). What else a node's taints are is nobody's business here.
+//! heard: a node's conditions become taints, and go with them (upstream's node lifecycle controller). What else a node's taints are is
+//! nobody's business here.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,9 @@
 //! The controllers every cluster has: Deployments, ReplicaSets and Jobs have the Pods they ask for, and as many as autoscalers find they
-//! need; which addresses the Pods of a node
-//! have; what a namespace is given when it is made, and its end; what disruption budgets allow; who is behind a Service, and which has
-//! the address of the node; who has to leave a node, and that one under pressure, or of which
-//! nothing is heard, gets no more; which Pods nobody looks after any
-//! more; which claims have which volumes, and which of these are attached to which nodes; what is used of quotas; which objects have
-//! lost their owners; and which requests for certificates are approved, signed and over.
+//! need; which addresses the Pods of a node have; what a namespace is given when it is made, and its end; what disruption budgets allow;
+//! who is behind a Service, and which has the address of the node; who has to leave a node, and that one under pressure, or of which
+//! nothing is heard, gets no more; which Pods nobody looks after any more; which claims have which volumes, and which of these are attached
+//! to which nodes; what is used of quotas; which objects have lost their owners; and which requests for certificates are approved, signed
+//! and over.
 //!
 //! Each controller is a file and a task; all of them know the Kubernetes API only, are driven by watches, and can be stopped and
 //! started at any time: what they do is always derived from what is there.

@@ -95,7 +95,7 @@ impl<E> Wanted<E> {
 }
 
 /// A Service with no more of its status than what balancers say. Users may write there what cannot be read, conditions without a time,
-/// and one such Service would keep a watch from all others.
+/// and such a Service would be served by nobody.
 pub type FoundService = Object<ServiceSpec, Balanced>;
 
 /// What balancers say of a Service.

@@ -310,15 +310,14 @@ fn usage(node: &str, summary: &Value, pods: &[&Value]) -> Usage {
             .as_u64()
             .unwrap_or_default(),
     };
-    let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
     let all = list(&summary["pods"]);
     let measured = pods.iter().filter_map(|pod| {
         let is_it = |known: &&Value| {
             let place = &known["podRef"];
             place["namespace"] == meta(pod, "namespace") && place["name"] == meta(pod, "name")
         };
-        let containers = list(&all.iter().find(is_it)?["containers"]);
-        let containers = containers.iter().map(|c| {
+        let containers = list(&all.clone().find(is_it)?["containers"]);
+        let containers = containers.map(|c| {
             let name = c["name"].as_str().unwrap_or_default();
             (name.to_owned(), used(c))
         });
@@ -335,6 +334,14 @@ fn usage(node: &str, summary: &Value, pods: &[&Value]) -> Usage {
         node: used(&summary["node"]),
         pods: measured.collect::<BTreeMap<_, _>>(),
     }
+}
+
+fn list(value: &Value) -> std::slice::Iter<'_, Value> {
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
 }
 
 #[cfg(test)]
