@@ -75,7 +75,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let config = json!({"metadata": {"name": NAME}, "data": {"text": "0"}});
     let config = serde_json::from_value(config)?;
     configs.create(&PostParams::default(), &config).await?;
-    let volumes = engine.root().join("state/kubelet/pods");
+    let volumes = engine.root().join("state/kubelet/files/plain");
     let mut mounts = Mounts::new()?;
     println!(
         "{:52}{:>10}{:>10}{:>10}",
@@ -87,8 +87,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         let made = stream::iter(missing).map(|number| pod(&pods, number, &args.image));
         let uids: Vec<String> = made.buffered(AT_ONCE).try_collect().await?;
         for uid in uids {
-            let volume = format!("{uid}/volumes/kubernetes.io~configmap/{NAME}");
-            mounts.follow(&volumes.join(volume))?;
+            mounts.follow(&volumes.join(uid).join(NAME))?;
         }
         let mut times = Vec::new();
         for _ in 0..args.edits {

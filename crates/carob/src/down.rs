@@ -55,9 +55,9 @@ pub(crate) async fn clear(settings: &Settings) -> anyhow::Result<()> {
     }
     effects
         .volumes
-        .remove_staged()
+        .remove()
         .await
-        .context("remove what drivers have mounted")?;
+        .context("remove where volumes were kept")?;
     effects.runtime.remove_cgroups()?;
     effects
         .network

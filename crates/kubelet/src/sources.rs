@@ -220,9 +220,9 @@ pub(crate) fn spec(
 ) -> Result<VolumeSpec, String> {
     let pod = source.pod;
     let fs_group = security::fs_group(pod);
-    let files = |files, memory| VolumeSpec::Files {
+    let files = |files, is_secret| VolumeSpec::Files {
         files,
-        memory,
+        is_secret,
         fs_group,
     };
     if let Some(empty) = &volume.empty_dir {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 /// One volume, its references already resolved to bytes: the effect knows no ConfigMaps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum VolumeSpec {
     /// An empty directory that lives as long as the Pod.
     EmptyDir {
@@ -40,15 +40,15 @@ pub enum VolumeSpec {
     Files {
         /// Relative path to contents.
         files: BTreeMap<String, File>,
-        /// Keep it in memory (secrets and tokens).
-        memory: bool,
+        /// No swap device may see them (secrets and tokens).
+        is_secret: bool,
         /// Group that owns it (`fsGroup`).
         fs_group: Option<u32>,
     },
 }
 
 /// What of a file server is mounted, and how (`nfs`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NfsExport {
     /// The server's name or address.
     pub server: String,
@@ -61,7 +61,7 @@ pub struct NfsExport {
 }
 
 /// What an empty directory is kept in (`emptyDir.medium`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Medium {
     /// The node's disk.
     Disk,
@@ -75,7 +75,7 @@ pub enum Medium {
 }
 
 /// A file of a [`VolumeSpec::Files`] volume.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct File {
     /// Contents.
     pub data: Vec<u8>,
@@ -92,7 +92,7 @@ impl std::fmt::Debug for File {
 }
 
 /// `hostPath.type` (spec/pod-lifecycle 10.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostPathKind {
     /// No check.
     Unset,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ports::volumes::{Medium, VolumeError};
 
+use crate::kernel::Tmpfs;
 use crate::layout::make_dir;
 use crate::{kernel, ownership};
 
@@ -20,7 +21,12 @@ pub(crate) fn ensure(
         Medium::Disk => absent,
         _ if kernel::is_other_file_system(dir) => false,
         Medium::Memory => {
-            kernel::mount_tmpfs(dir, size_limit)?;
+            let tmpfs = Tmpfs {
+                mode: 0o777,
+                size: size_limit,
+                may_swap: false,
+            };
+            kernel::mount_tmpfs(dir, tmpfs)?;
             true
         }
         Medium::HugePages { page_bytes } => {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use ports::volumes::{File, VolumeError};
 
 use crate::layout::make_dir;
-use crate::{io, kernel, ownership};
+use crate::{io, ownership};
 
 const DATA: &str = "..data";
 const DATA_TMP: &str = "..data_tmp";
@@ -26,15 +26,11 @@ const DATA_TMP: &str = "..data_tmp";
 pub(crate) fn ensure(
     dir: &Path,
     files: &BTreeMap<String, File>,
-    memory: bool,
     fs_group: Option<u32>,
     now: Timestamp,
 ) -> Result<PathBuf, VolumeError> {
     files.keys().try_for_each(|path| check(path))?;
     make_dir(dir, 0o777)?;
-    if memory && !kernel::is_other_file_system(dir) {
-        kernel::mount_tmpfs(dir, None)?;
-    }
     let old = std::fs::read_link(dir.join(DATA)).ok();
     if old
         .as_ref()

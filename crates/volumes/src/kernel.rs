@@ -9,29 +9,40 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ports::volumes::{Space, VolumeError};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
 use crate::{io, nfs};
 
-/// Mounts a tmpfs with mode 0777, kept off swap where the kernel knows how (6.4).
-pub(crate) fn mount_tmpfs(target: &Path, size: Option<u64>) -> Result<(), VolumeError> {
+/// A file system in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tmpfs {
+    /// Of its top.
+    pub(crate) mode: u32,
+    /// Most bytes it may hold; half of the machine's if there is no limit.
+    pub(crate) size: Option<u64>,
+    /// Whether what is in it may be written to a swap device. Kernels before 6.4 cannot be told.
+    pub(crate) may_swap: bool,
+}
+
+/// Mounts a file system in memory.
+pub(crate) fn mount_tmpfs(target: &Path, tmpfs: Tmpfs) -> Result<(), VolumeError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let size = size
-        .map(|bytes| format!(",size={bytes}"))
-        .unwrap_or_default();
+    let size = tmpfs.size.map(|bytes| format!(",size={bytes}"));
+    let size = size.unwrap_or_default();
     let try_with = |extra: &str| {
-        let options = CString::new(format!("mode=0777{size}{extra}")).unwrap_or_default();
+        let options = format!("mode={:04o}{size}{extra}", tmpfs.mode);
+        let options = CString::new(options).unwrap_or_default();
         mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
     };
-    try_with(",noswap")
-        .or_else(|e| {
-            if e == rustix::io::Errno::INVAL {
-                try_with("")
-            } else {
-                Err(e)
-            }
-        })
-        .map_err(|e| io(|| format!("mount tmpfs on {}", target.display()))(e.into()))
+    let mounted = match tmpfs.may_swap {
+        true => try_with(""),
+        false => match try_with(",noswap") {
+            Err(Errno::INVAL) => try_with(""),
+            mounted => mounted,
+        },
+    };
+    mounted.map_err(|e| io(|| format!("mount tmpfs on {}", target.display()))(e.into()))
 }
 
 /// What the file system has that a directory is on, or will be.

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <root>/pods/<uid>/volumes/kubernetes.io~empty-dir/<volume>
-//! <root>/pods/<uid>/volumes/kubernetes.io~{configmap,projected}/<volume>
 //! <root>/pods/<uid>/volumes/kubernetes.io~nfs/<volume>
 //! <root>/pods/<uid>/volume-subpaths/<volume>/<container>/<index>
 //! ```
+//!
+//! Files whose contents are known are in memory, below `<root>/files` ([`memory`]).
 //!
 //! Contents come as bytes; which ConfigMap they are from is the node agent's business. Nothing runs in the background: each call
 //! does its work on a blocking thread and returns. Invariants: a path given by a user is resolved without leaving its volume, and
@@ -18,13 +19,15 @@ mod files;
 mod host_path;
 mod kernel;
 mod layout;
+mod memory;
 mod nfs;
 mod ownership;
+mod places;
 mod sub_path;
 mod teardown;
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -33,13 +36,15 @@ use ports::volumes::{HostPathKind, Space, VolumeError, VolumeSpec, Volumes};
 
 pub use crate::directories::LocalDirectories;
 use crate::layout::Layout;
+use crate::memory::Memory;
+use crate::places::Places;
 
 /// Volumes below one directory of this machine. Needs root for mounts and ownership.
 pub struct LocalVolumes {
     layout: Layout,
+    memory: Arc<Memory>,
     clock: Arc<dyn Clock>,
-    /// Where each volume is, by Pod UID and volume name: sub-paths of a host path start outside of the Pod's directory.
-    places: Mutex<HashMap<String, HashMap<String, PathBuf>>>,
+    places: Places,
     drivers: drivers::Known,
     asking: nfs::Asking,
     /// Directories of Pods whose processes do not end.
@@ -49,36 +54,30 @@ pub struct LocalVolumes {
 impl LocalVolumes {
     /// Keeps Pods' directories below `root` (upstream's `/var/lib/kubelet`). `clock` names the versions of file volumes.
     pub fn new(root: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        let root = root.into();
         LocalVolumes {
-            layout: Layout::new(root.into()),
+            memory: Arc::new(Memory::new(root.join("files"))),
+            layout: Layout::new(root),
             clock,
-            places: Mutex::default(),
+            places: Places::default(),
             drivers: drivers::Known::default(),
             asking: nfs::Asking::default(),
             given_up: Mutex::default(),
         }
     }
 
-    /// Unmounts and removes what drivers have brought to the node, without asking them: for an engine that goes for good.
+    /// Unmounts and removes what is no single Pod's: what drivers have brought to the node, without asking them, and where files are kept.
+    /// For an engine that goes for good.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub async fn remove_staged(&self) -> Result<(), VolumeError> {
-        let staged = self.layout.staged().to_owned();
-        blocking(move || teardown::remove(&staged)).await
-    }
-
-    fn remember(&self, pod_uid: &str, volume: &str, place: &Path) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places
-            .entry(pod_uid.to_owned())
-            .or_default()
-            .insert(volume.to_owned(), place.to_owned());
-    }
-
-    fn place(&self, pod_uid: &str, volume: &str) -> Option<PathBuf> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.get(pod_uid)?.get(volume).cloned()
+    pub async fn remove(&self) -> Result<(), VolumeError> {
+        let (staged, memory) = (self.layout.staged().to_owned(), self.memory.clone());
+        blocking(move || {
+            teardown::remove(&staged)?;
+            memory.remove()
+        })
+        .await
     }
 }
 
@@ -90,14 +89,19 @@ impl Volumes for LocalVolumes {
         volume: &str,
         spec: &VolumeSpec,
     ) -> Result<PathBuf, VolumeError> {
-        let (layout, uid, name, spec, now) = (
+        let files = self.places.files(spec);
+        if let Some(place) = self.places.with(pod_uid, volume, files) {
+            return Ok(place);
+        }
+        let (layout, memory, uid, name, spec, now) = (
             self.layout.clone(),
+            self.memory.clone(),
             pod_uid.to_owned(),
             volume.to_owned(),
             spec.clone(),
             self.clock.now(),
         );
-        let is_new = self.place(pod_uid, volume).is_none();
+        let is_new = self.places.find(pod_uid, volume).is_none();
         let export = match &spec {
             VolumeSpec::Nfs(export) => Some(export.clone()),
             _ => None,
@@ -130,18 +134,14 @@ impl Volumes for LocalVolumes {
                 VolumeSpec::Nfs(_) => layout.volume(&uid, "nfs", &name),
                 VolumeSpec::Files {
                     files,
-                    memory,
+                    is_secret,
                     fs_group,
-                } => {
-                    let plugin = if *memory { "projected" } else { "configmap" };
-                    files::ensure(
-                        &layout.volume(&uid, plugin, &name)?,
-                        files,
-                        *memory,
-                        *fs_group,
-                        now,
-                    )
-                }
+                } => files::ensure(
+                    &memory.volume(&uid, &name, *is_secret)?,
+                    files,
+                    *fs_group,
+                    now,
+                ),
             }
         })
         .await?;
@@ -149,7 +149,7 @@ impl Volumes for LocalVolumes {
             Some(export) => nfs::ensure(place, &export, &self.asking).await?,
             None => place,
         };
-        self.remember(pod_uid, volume, &place);
+        self.places.remember(pod_uid, volume, place.clone(), files);
         Ok(place)
     }
 
@@ -161,10 +161,13 @@ impl Volumes for LocalVolumes {
         container: &str,
         index: usize,
     ) -> Result<PathBuf, VolumeError> {
-        let place = self.place(pod_uid, volume).ok_or_else(|| VolumeError::Io {
-            what: format!("volume {volume:?} is not set up"),
-            source: std::io::ErrorKind::NotFound.into(),
-        })?;
+        let place = self
+            .places
+            .find(pod_uid, volume)
+            .ok_or_else(|| VolumeError::Io {
+                what: format!("volume {volume:?} is not set up"),
+                source: std::io::ErrorKind::NotFound.into(),
+            })?;
         let pin = self.layout.sub_path(pod_uid, volume, container, index)?;
         let sub_path = sub_path.to_owned();
         blocking(move || sub_path::ensure(&place, &sub_path, &pin)).await
@@ -191,11 +194,14 @@ impl Volumes for LocalVolumes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&dir);
-        self.places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(pod_uid);
-        blocking(move || teardown::remove(&dir)).await
+        self.places.forget(pod_uid);
+        let (memory, uid) = (self.memory.clone(), pod_uid.to_owned());
+        blocking(move || {
+            // By its directory the Pod is known until nothing of it is left.
+            memory.forget(&uid)?;
+            teardown::remove(&dir)
+        })
+        .await
     }
 
     async fn pods(&self) -> Result<Vec<String>, VolumeError> {

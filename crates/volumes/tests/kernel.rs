@@ -18,7 +18,7 @@ fn files(data: &str) -> VolumeSpec {
     let files = BTreeMap::from([("k".to_owned(), file.clone()), ("d/f".to_owned(), file)]);
     VolumeSpec::Files {
         files,
-        memory: true,
+        is_secret: true,
         fs_group: Some(77),
     }
 }
@@ -86,6 +86,8 @@ async fn volumes_are_made_updated_and_taken_down() {
     volumes.teardown("u").await.unwrap();
     volumes.teardown("u").await.unwrap();
     assert!(volumes.pods().await.unwrap().is_empty());
+    assert!(!made.parent().unwrap().exists());
+    volumes.remove().await.unwrap();
     assert!(outside.path().join("kept").exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(root.path().to_str().unwrap()));

@@ -7,11 +7,12 @@ use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ports::clock::SystemClock;
 use ports::volumes::{File, VolumeSpec, Volumes};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use volumes::LocalVolumes;
 
 /// Names a version may have files of.
@@ -40,7 +41,7 @@ fn spec((number, (names, length)): (usize, &Version)) -> VolumeSpec {
     let files = names.keys().map(|name| ((*name).to_owned(), file.clone()));
     VolumeSpec::Files {
         files: files.collect(),
-        memory: false,
+        is_secret: false,
         fs_group: None,
     }
 }
@@ -76,35 +77,51 @@ fn look(volume: &Path, versions: &[Version]) -> Result<(), String> {
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(testkit::cases(2_000, 16))]
-
-    #[test]
-    fn one_look_sees_one_version(versions in versions()) {
-        // In memory: it is many cases, and links are replaced there as on a disk.
-        let root = tempfile::tempdir_in("/dev/shm").expect("a directory");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
-        let bring = |version| runtime.block_on(volumes.ensure("u", "v", &spec(version))).expect("a volume");
+#[test]
+fn one_look_sees_one_version() {
+    let root = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let mut runner = TestRunner::new(testkit::cases(2_000, 16));
+    let ran = runner.run(&versions(), |versions| {
+        let bring = |version| {
+            let done = runtime.block_on(volumes.ensure("u", "v", &spec(version)));
+            done.expect("a volume")
+        };
         let volume = bring((0, &versions[0]));
-        let (over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
-        let wrong = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| loop {
-                // Whatever was there before the end was looked at.
-                let last = over.load(Ordering::Acquire);
-                let looked = look(&volume, &versions);
-                looks.fetch_add(1, Ordering::Relaxed);
-                if last || looked.is_err() {
-                    return looked.err();
-                }
-            });
+        let wrong = looked_at(&volume, &versions, || {
             for version in versions.iter().enumerate().skip(1) {
                 bring(version);
             }
-            over.store(true, Ordering::Release);
-            reader.join().expect("the reader")
         });
+        runtime.block_on(volumes.teardown("u")).expect("an end");
         prop_assert_eq!(wrong, None);
-        prop_assert!(looks.into_inner() > 0);
+        Ok(())
+    });
+    runtime.block_on(volumes.remove()).expect("nothing is left");
+    if let Err(failed) = ran {
+        panic!("{failed}");
     }
+}
+
+/// Looks at a volume again and again while something is done, and once after that; what was wrong.
+fn looked_at(volume: &Path, versions: &[Version], done: impl FnOnce()) -> Option<String> {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            loop {
+                // Whatever was there before the end was looked at.
+                let last = over.load(Ordering::Acquire);
+                let looked = look(volume, versions);
+                if last || looked.is_err() {
+                    return looked.err();
+                }
+            }
+        });
+        done();
+        over.store(true, Ordering::Release);
+        reader.join().expect("the reader")
+    })
 }

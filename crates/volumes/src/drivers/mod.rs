@@ -100,7 +100,7 @@ impl Drivers for LocalVolumes {
     ) -> Result<PathBuf, DriverError> {
         let turn = self.drivers.turn(&volume.driver, &volume.handle);
         let _turn = turn.lock().await;
-        if let Some(target) = self.place(pod_uid, name) {
+        if let Some(target) = self.places.find(pod_uid, name) {
             return Ok(target);
         }
         let endpoint = self.drivers.endpoint(&volume.driver);
@@ -116,7 +116,8 @@ impl Drivers for LocalVolumes {
             nodes,
         };
         request.carry_out().await?;
-        self.remember(pod_uid, name, &request.pods.target);
+        self.places
+            .remember(pod_uid, name, request.pods.target.clone(), None);
         Ok(request.pods.target)
     }
 
