@@ -106,6 +106,32 @@ fn one_look_sees_one_version() {
     }
 }
 
+#[test]
+fn ten_thousand_updates_are_seen_whole() {
+    let root = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let every = NAMES.into_iter().map(|name| (name, ())).collect();
+    let versions = vec![(every, 64); 10_000];
+    let bring = |version| {
+        let done = runtime.block_on(volumes.ensure("u", "v", &spec(version)));
+        done.expect("a volume")
+    };
+    let volume = bring((0, &versions[0]));
+    let wrong = looked_at(&volume, &versions, || {
+        for version in versions.iter().enumerate().skip(1) {
+            bring(version);
+        }
+    });
+    let last = fs::read_to_string(volume.join("d/e"));
+    runtime.block_on(volumes.teardown("u")).expect("an end");
+    runtime.block_on(volumes.remove()).expect("nothing is left");
+    assert_eq!(wrong, None);
+    assert_eq!(last.expect("the last version"), text(9_999, 64));
+}
+
 /// Looks at a volume again and again while something is done, and once after that; what was wrong.
 fn looked_at(volume: &Path, versions: &[Version], done: impl FnOnce()) -> Option<String> {
     let over = AtomicBool::new(false);
