@@ -1,7 +1,7 @@
 //! An engine killed with SIGKILL at moments of chance, over a workload of twenty Pods with init containers and sidecars.
 //!
-//! Whatever the moment: no Pod that was accepted is lost, no init container and no container runs twice, and no exit code and no
-//! line of a log is lost. Every Pod that has come to its end is looked at ([`workload`]), deleted and followed by another, so that
+//! Whatever the moment: no Pod that was accepted is lost, no init container and no container runs twice, no exit code, no
+//! line of a log and nothing in a volume is lost, and nothing is mounted twice. Every Pod that has come to its end is looked at ([`workload`]), deleted and followed by another, so that
 //! at any moment Pods are at all stages of their lives.
 //!
 //! `--moments N` kills N times (30 unless told), `--seed S` repeats the chances of an earlier run; what the machine makes of them
@@ -9,9 +9,10 @@
 
 mod workload;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use e2e::client::Api;
 use e2e::engine::{Engine, Outside};
 use e2e::foreground::Foreground;
@@ -111,6 +112,7 @@ async fn kill_again_and_again(
         let mut victim = Foreground::start(engine)?;
         let served = tokio::time::timeout(delay, serve(&mut victim, workload)).await;
         victim.kill().await?;
+        mounted_once(engine)?;
         if let Ok(ended) = served {
             let when = format!(
                 "before kill {kill}, at most {} ms after the start",
@@ -118,6 +120,18 @@ async fn kill_again_and_again(
             );
             ended.context(when)?;
         }
+    }
+    Ok(())
+}
+
+/// That nothing of the engine's is mounted on top of something else of its own.
+fn mounted_once(engine: &Engine) -> anyhow::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+    let root = engine.root().display().to_string();
+    let mut places = BTreeSet::new();
+    for place in mounts.lines().filter_map(|mount| mount.split(' ').nth(4)) {
+        let is_own = place.starts_with(&root);
+        ensure!(!is_own || places.insert(place), "{place} is mounted twice");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Twenty Pods at any time, each with two init containers, a sidecar and an app that ends with a code of its own, and the proof
-//! that each has lived exactly one life.
+//! that each has lived exactly one life. They have volumes of every kind the node makes, and what is in one of them is edited all the time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,12 @@ pub(crate) const IMAGE: &str = "busybox:1.36";
 /// Where the Pods are.
 pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 const AT_A_TIME: usize = 20;
+const CONFIGS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Of an app that does not find in a volume what was put there.
+const LOST: i32 = 101;
+/// Of an app that sees two versions of a ConfigMap at once.
+const TORN: i32 = 102;
 
 /// Whether Pods that have come to their end are followed by others.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +58,7 @@ pub(crate) struct Workload {
     lives: BTreeMap<String, Life>,
     begun: usize,
     ended: usize,
+    edits: usize,
 }
 
 impl Workload {
@@ -63,6 +70,7 @@ impl Workload {
             lives: BTreeMap::new(),
             begun: 0,
             ended: 0,
+            edits: 0,
         }
     }
 
@@ -73,6 +81,7 @@ impl Workload {
 
     /// Looks at all Pods, proves the ends of those that have ended, deletes them and begins others.
     pub(crate) async fn step(&mut self, api: &Api, begin: Begin) -> anyhow::Result<Seen> {
+        self.edit(api).await?;
         if begin == Begin::More {
             self.want_more()?;
         }
@@ -96,6 +105,17 @@ impl Workload {
                 .to_owned(),
             pods: self.lives.len(),
         })
+    }
+
+    /// Edits what all Pods mount; it has two values, which are always the same.
+    async fn edit(&mut self, api: &Api) -> anyhow::Result<()> {
+        self.edits += 1;
+        let value = self.edits.to_string();
+        let config = json!({"metadata": {"name": "config"}, "data": {"a": value, "b": value}});
+        match api.patch(&format!("{CONFIGS}/config"), &config).await {
+            Err(error) if is_gone(&error) => api.create(CONFIGS, &config).await.map(drop),
+            done => done.map(drop),
+        }
     }
 
     fn want_more(&mut self) -> anyhow::Result<()> {
@@ -161,7 +181,7 @@ impl Stage {
     }
 }
 
-/// It was deleted before, by a request whose answer was lost, and has gone since it was listed.
+/// There is no such object: it was not made yet, or was deleted by a request whose answer was lost.
 fn is_gone(error: &anyhow::Error) -> bool {
     let kube = error.downcast_ref::<kube::Error>();
     matches!(kube, Some(kube::Error::Api(status)) if status.code == 404)
@@ -170,15 +190,28 @@ fn is_gone(error: &anyhow::Error) -> bool {
 fn manifest(name: &str, life: &Life, record: &Path) -> Value {
     let container = |name: &str, script: String| {
         json!({"name": name, "image": IMAGE, "imagePullPolicy": "Never",
-            "command": ["sh", "-c", format!("echo {name} >> /record/starts; {script}")],
-            "volumeMounts": [{"name": "record", "mountPath": "/record"}]})
+        "command": ["sh", "-c", format!("echo {name} >> /record/starts; {script}")],
+        "volumeMounts": [
+            {"name": "record", "mountPath": "/record"},
+            {"name": "memory", "mountPath": "/memory"},
+            {"name": "disk", "mountPath": "/sub", "subPath": "a/b"},
+            {"name": "config", "mountPath": "/config"},
+        ]})
     };
-    let count = |until: String| {
-        format!("i=0; while {until}; do i=$((i+1)); echo line $i; sleep 0.05; done")
+    let count = |until: String, each: String| {
+        format!("i=0; while {until}; do i=$((i+1)); echo line $i; {each} sleep 0.05; done")
     };
+    let found = format!("[ \"$(cat /memory/one /sub/two)\" = 12 ] || exit {LOST}; ");
+    // A version may be removed while it is read.
+    let whole = format!(
+        "cd -P /config/..data && a=$(cat a 2>/dev/null) && b=$(cat b 2>/dev/null) && [ $a != $b ] && exit {TORN};"
+    );
     let mut sidecar = container(
         "side",
-        format!("trap 'exit 0' TERM; {}", count("true".into())),
+        format!(
+            "trap 'exit 0' TERM; {}",
+            count("true".into(), String::new())
+        ),
     );
     sidecar["restartPolicy"] = json!("Always");
     json!({
@@ -186,15 +219,24 @@ fn manifest(name: &str, life: &Life, record: &Path) -> Value {
         "spec": {
             "restartPolicy": "Never", "terminationGracePeriodSeconds": 2,
             "automountServiceAccountToken": false, "enableServiceLinks": false,
-            "volumes": [{"name": "record", "hostPath": {"path": record}}],
+            "volumes": [
+                {"name": "record", "hostPath": {"path": record}},
+                {"name": "memory", "emptyDir": {"medium": "Memory"}},
+                {"name": "disk", "emptyDir": {}},
+                {"name": "config", "configMap": {"name": "config"}},
+            ],
             "initContainers": [
-                container("one", "sleep 0.1".into()),
+                container("one", "printf 1 > /memory/one; sleep 0.1".into()),
                 sidecar,
-                container("two", "true".into()),
+                container("two", "printf 2 > /sub/two".into()),
             ],
             "containers": [container(
                 "app",
-                format!("{}; exit {}", count(format!("[ $i -lt {} ]", life.lines)), life.code),
+                format!(
+                    "{found}{}; exit {}",
+                    count(format!("[ $i -lt {} ]", life.lines), whole),
+                    life.code
+                ),
             )],
         },
     })
