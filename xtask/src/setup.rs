@@ -1,6 +1,9 @@
 //! Installs what a test or demo needs and a fresh Debian machine lacks.
 
+use std::path::Path;
 use std::process::Command;
+
+use anyhow::Context;
 
 use crate::run;
 
@@ -49,22 +52,50 @@ pub(crate) fn install_packages(names: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     eprintln!("installing Debian packages: {}", missing.join(" "));
-    let apt = |arguments: &[&str]| {
-        // Services of the packages (nginx, the registry) are not wanted: only their programs.
-        let mut command = Command::new("apt-get");
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("RUNLEVEL", "1")
-            .args(["-qq", "-o=Dpkg::Use-Pty=0"])
-            .args(arguments);
-        command
-    };
     run::command(&mut apt(&["update"]))?;
     run::command(
         apt(&["install", "--yes", "--no-install-recommends"])
             .args(missing)
             .stdout(std::process::Stdio::null()),
     )
+}
+
+/// Downloads packages, and what they depend on that is not installed, into a directory. Nothing is installed.
+pub(crate) fn download_packages(names: &[&str], to: &Path) -> anyhow::Result<()> {
+    eprintln!("downloading Debian packages: {}", names.join(" "));
+    std::fs::create_dir_all(to.join("partial"))
+        .with_context(|| format!("make {}", to.display()))?;
+    run::command(&mut apt(&["update"]))?;
+    let mut cache = std::ffi::OsString::from("-o=Dir::Cache::archives=");
+    cache.push(std::path::absolute(to)?);
+    run::command(
+        apt(&["install", "--yes", "--no-install-recommends"])
+            .args(["--download-only", "--reinstall"])
+            .args(["-o=APT::Sandbox::User=root".as_ref(), cache.as_os_str()])
+            .args(names)
+            .stdout(std::process::Stdio::null()),
+    )
+}
+
+/// The package of some version that a package without one stands for.
+pub(crate) fn newest(meta_package: &str) -> anyhow::Result<String> {
+    let text = run::output(Command::new("apt-cache").args(["depends", meta_package]))?;
+    let found = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "));
+    let found = found.with_context(|| format!("apt knows no package {meta_package}"))?;
+    Ok(found.to_owned())
+}
+
+fn apt(arguments: &[&str]) -> Command {
+    // Services of the packages (nginx, the registry) are not wanted: only their programs.
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1")
+        .args(["-qq", "-o=Dpkg::Use-Pty=0"])
+        .args(arguments);
+    command
 }
 
 fn is_installed(package: &str) -> bool {

@@ -4,6 +4,8 @@
 //! loopback under the path a mirror is asked for: `library/busybox` for docker.io, `e2e-test-images/agnhost` for
 //! registry.k8s.io. Nothing is built or pushed twice while nothing changes.
 
+mod databases;
+mod packages;
 mod push;
 mod recipes;
 mod server;

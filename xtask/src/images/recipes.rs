@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::tree::Tree;
-use super::upstream;
+use super::{databases, upstream};
 use crate::tools::Tools;
 
 /// An image to be: root file system, run-time defaults, and repositories (as a registry has them) with tags.
@@ -23,10 +23,10 @@ pub(super) struct Recipe {
 
 pub(super) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbin:x:2:2:bin:/bin:/bin/false\n\
+pub(super) const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbin:x:2:2:bin:/bin:/bin/false\n\
     www-data:x:33:33:www-data:/var/www:/bin/false\nnginx:x:101:101:nginx:/nonexistent:/bin/false\n\
     nobody:x:65534:65534:nobody:/home:/bin/false\n";
-const GROUP: &str = "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nusers:x:100:\nnginx:x:101:\nnobody:x:65534:\n";
+pub(super) const GROUP: &str = "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nusers:x:100:\nnginx:x:101:\nnobody:x:65534:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
 
 /// BusyBox 1.35 fails when one name of the search list does not exist; the original succeeds when any does.
@@ -42,6 +42,7 @@ pub(super) fn all(cache: &Path, tools: Option<&Tools>) -> Result<Vec<Recipe>> {
     if let Some(tools) = tools {
         recipes.push(debian(cache)?);
         recipes.push(openssl(&busybox()?)?);
+        recipes.extend(databases::all(&busybox()?, cache)?);
         recipes.extend(upstream::all(&busybox()?, cache, tools)?);
     }
     Ok(recipes)
@@ -66,7 +67,7 @@ pub(super) fn small() -> Result<Vec<Recipe>> {
 }
 
 /// Debian's dynamic BusyBox: the static one crashes on names. Its `nc` is OpenBSD's, as `-z` and `-k` are used.
-fn busybox() -> Result<Tree> {
+pub(super) fn busybox() -> Result<Tree> {
     let program = found("busybox")?;
     let listed = Command::new(&program)
         .arg("--list")
@@ -244,6 +245,7 @@ fn debian(cache: &Path) -> Result<Recipe> {
     let mut tree = Tree::default();
     tree.import(
         &root,
+        "",
         &[
             "dev",
             "proc",

@@ -56,18 +56,29 @@ fn programs_find_their_libraries() {
             "nginx version: nginx/",
         ),
         ("pause", "sh -n /pause && echo it reads", "it reads\n"),
+        ("redis", "redis-server --version", "Redis server v="),
+        (
+            "postgres",
+            "psql --version && postgres --version",
+            "psql (PostgreSQL) ",
+        ),
     ];
-    for recipe in recipes::small().unwrap() {
+    let cache = run::target_dir().join("images");
+    let databases = databases::all(&recipes::busybox().unwrap(), &cache).unwrap();
+    for recipe in recipes::small().unwrap().into_iter().chain(databases) {
         let (_, script, expected) = rows.iter().find(|(name, ..)| *name == recipe.name).unwrap();
         let root = directory.join(recipe.name);
         let (layer, _) = recipe.tree.layer().unwrap();
         tar::Archive::new(flate2::read::GzDecoder::new(layer.as_slice()))
             .unpack(&root)
             .unwrap();
-        let output = Command::new("chroot")
+        let environment = recipe.config["Env"].as_array().unwrap().iter();
+        let environment = environment.filter_map(Value::as_str);
+        let output = Command::new("/usr/sbin/chroot")
             .arg(&root)
             .args(["/bin/sh", "-c", script])
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env_clear()
+            .envs(environment.filter_map(|variable| variable.split_once('=')))
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

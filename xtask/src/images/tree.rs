@@ -76,12 +76,27 @@ impl Tree {
             &fs::canonicalize(from).with_context(|| format!("find {}", from.display()))?,
             0o755,
         );
-        let output = Command::new("ldd").arg(from).output().context("run ldd")?;
+        self.libraries(&[from.to_owned()], Path::new("/"))
+    }
+
+    /// Puts the libraries that the dynamic linker finds for programs or plugins, below `root` or else on this machine.
+    pub(super) fn libraries(&mut self, of: &[PathBuf], root: &Path) -> Result<&mut Self> {
+        let mut ldd = Command::new("ldd");
+        if root != Path::new("/") {
+            let places = library_directories().map(|d| root.join(&d[1..]));
+            ldd.env("LD_LIBRARY_PATH", std::env::join_paths(places)?);
+        }
+        let output = ldd.args(of).output().context("run ldd")?;
         let text = String::from_utf8(output.stdout).context("read ldd's output")?;
-        for library in text.lines().filter_map(library) {
+        if let Some(missing) = text.lines().find(|line| line.ends_with("=> not found")) {
+            bail!("a library is not installed: {}", missing.trim());
+        }
+        for library in text.lines().filter_map(library).map(Path::new) {
+            let path = library.strip_prefix(root).unwrap_or(library).to_str();
             self.copy(
-                library,
-                &fs::canonicalize(library).with_context(|| format!("find {library}"))?,
+                path.context("a library whose name is not UTF-8")?,
+                &fs::canonicalize(library)
+                    .with_context(|| format!("find {}", library.display()))?,
                 0o755,
             );
         }
@@ -90,17 +105,22 @@ impl Tree {
 
     /// Puts a library that is only found at run time where this machine has it.
     pub(super) fn library(&mut self, name: &str) -> Result<&mut Self> {
-        let places = ["/lib", "/usr/lib"]
-            .map(|d| format!("{d}/{}-linux-gnu/{name}", std::env::consts::ARCH));
+        let places = library_directories().map(|directory| format!("{directory}/{name}"));
         match places.iter().find(|p| Path::new(p).exists()) {
             Some(place) => Ok(self.copy(place, &fs::canonicalize(place)?, 0o644)),
             None => bail!("{name} is not installed"),
         }
     }
 
-    /// Takes over a directory of this machine, except device nodes and what `skip` names.
-    pub(super) fn import(&mut self, root: &Path, skip: &[&str]) -> Result<&mut Self> {
-        let mut todo = vec![root.to_owned()];
+    /// Takes over what is in a directory below `root` (all of it: `""`), except device nodes, the files `skip` names, and what
+    /// is in the directories it names.
+    pub(super) fn import(
+        &mut self,
+        root: &Path,
+        directory: &str,
+        skip: &[&str],
+    ) -> Result<&mut Self> {
+        let mut todo = vec![root.join(directory)];
         while let Some(directory) = todo.pop() {
             for entry in
                 fs::read_dir(&directory).with_context(|| format!("list {}", directory.display()))?
@@ -112,11 +132,14 @@ impl Tree {
                     .context("a name that is not UTF-8")?
                     .to_owned();
                 let metadata = fs::symlink_metadata(&path)?;
+                let is_skipped = skip.contains(&name.as_str());
                 let what = if metadata.is_dir() {
-                    if !skip.contains(&name.as_str()) {
+                    if !is_skipped {
                         todo.push(path.clone());
                     }
                     What::Directory
+                } else if is_skipped {
+                    continue;
                 } else if metadata.is_symlink() {
                     What::Link(
                         fs::read_link(&path)?
@@ -130,14 +153,7 @@ impl Tree {
                     continue;
                 };
                 let owner = (u64::from(metadata.uid()), u64::from(metadata.gid()));
-                self.nodes.insert(
-                    name,
-                    Node {
-                        what,
-                        mode: metadata.permissions().mode() & 0o7777,
-                        owner,
-                    },
-                );
+                self.insert(&name, what, metadata.permissions().mode() & 0o7777, owner);
             }
         }
         Ok(self)
@@ -200,12 +216,16 @@ impl Tree {
     }
 }
 
-/// The path in a line of `ldd`: `libc.so.6 => /lib/…/libc.so.6 (0x…)` or `/lib64/ld-linux-x86-64.so.2 (0x…)`.
+/// Where Debian has libraries.
+fn library_directories() -> [String; 2] {
+    ["/lib", "/usr/lib"].map(|d| format!("{d}/{}-linux-gnu", std::env::consts::ARCH))
+}
+
+/// The path in a line of `ldd`: `libc.so.6 => /lib/…/libc.so.6 (0x…)` or `/lib64/ld-linux-x86-64.so.2 (0x…)`. The lines that
+/// name the programs, when there are several, are not indented.
 fn library(line: &str) -> Option<&str> {
-    let right = line
-        .split_once("=> ")
-        .map_or(line, |(_, right)| right)
-        .trim();
+    let line = line.strip_prefix('\t')?;
+    let right = line.split_once("=> ").map_or(line, |(_, right)| right);
     let path = right.split(' ').next()?;
     path.starts_with('/').then_some(path)
 }

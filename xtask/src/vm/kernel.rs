@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use super::initramfs::Archive;
-use crate::run;
+use crate::{run, setup};
 
 /// Depends on the package of the newest kernel.
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
@@ -27,7 +27,7 @@ pub(super) fn unpack(dir: &Path) -> anyhow::Result<Kernel> {
         let fresh = dir.join("kernel.new");
         let _ = std::fs::remove_dir_all(&fresh);
         std::fs::create_dir(&fresh)?;
-        let package = newest_package()?;
+        let package = setup::newest(META_PACKAGE)?;
         eprintln!("downloading {package}");
         run::command(Command::new("apt-get").current_dir(&fresh).args([
             "-qq",
@@ -54,14 +54,6 @@ pub(super) fn unpack(dir: &Path) -> anyhow::Result<Kernel> {
         image: image.context("the package has no kernel")?,
         modules,
     })
-}
-
-fn newest_package() -> anyhow::Result<String> {
-    let text = run::output(Command::new("apt-cache").args(["depends", META_PACKAGE]))?;
-    let found = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "));
-    Ok(found.context("no cloud kernel is known to apt")?.to_owned())
 }
 
 fn only_file(dir: &Path, extension: &str) -> anyhow::Result<PathBuf> {
