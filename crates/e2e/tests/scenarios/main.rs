@@ -5,6 +5,7 @@ mod autoscaling;
 mod bad_input;
 mod certificates;
 mod daemons;
+mod data_tier;
 mod debug;
 mod disruption;
 mod dns;
@@ -75,6 +76,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         proxies::SCENARIOS,
         services::SCENARIOS,
         dns::SCENARIOS,
+        data_tier::SCENARIOS,
         exposed::SCENARIOS,
         shared::SCENARIOS,
         private::SCENARIOS,
