@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use e2e::user::User;
 
 use crate::Scenario;
+use crate::data_tier::says_that_it_waits;
 
 pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("dns::services_have_names", services_have_names),
@@ -248,12 +249,7 @@ spec:
 "#,
     )?;
     user.wait("myapp-pod", "Init:0/1", "0/1")?;
-    let mut logs = user.start(&["logs", "-f", "myapp-pod", "-c", "init-myservice"])?;
-    let mut lines = logs.stdout()?.lines();
-    let waits = lines
-        .by_ref()
-        .find(|line| matches!(line, Ok(line) if line.starts_with("waiting")));
-    waits.context("it waits as long as there is no Service")??;
+    says_that_it_waits(user, "myapp-pod", "init-myservice")?;
     let service =
         "{apiVersion: v1, kind: Service, metadata: {name: myservice}, spec: {ports: [{port: 80}]}}";
     user.apply(service)?;
