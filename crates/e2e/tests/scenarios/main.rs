@@ -4,6 +4,7 @@
 mod autoscaling;
 mod bad_input;
 mod certificates;
+mod configuration;
 mod daemons;
 mod data_tier;
 mod debug;
@@ -19,6 +20,7 @@ mod hooks;
 mod init;
 mod jobs;
 mod limits;
+mod mounts;
 mod namespaces;
 mod nodes;
 mod plugins;
@@ -86,6 +88,8 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         limits::SCENARIOS,
         security::SCENARIOS,
         volumes::SCENARIOS,
+        configuration::SCENARIOS,
+        mounts::SCENARIOS,
         resize::SCENARIOS,
         running::SCENARIOS,
         files::SCENARIOS,
