@@ -42,6 +42,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("nodeserver", Role::Services),
     ("cli", Role::Commands),
     ("carob", Role::Binary),
+    ("lan", Role::Beside),
     ("testdriver", Role::Beside),
     ("testkit", Role::Beside),
     ("sim", Role::Beside),

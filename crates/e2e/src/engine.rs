@@ -156,14 +156,10 @@ impl Engine {
 
     /// A program where the engine is.
     pub fn here(&self, program: impl AsRef<OsStr>) -> Command {
-        let Some(namespace) = &self.namespace else {
-            return Command::new(program);
-        };
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/run/netns/{namespace}"))
-            .arg(program);
-        command
+        match &self.namespace {
+            Some(namespace) => lan::command_in(namespace, program),
+            None => Command::new(program),
+        }
     }
 
     /// `carob up` with this root, at a port of the kernel's choice unless told otherwise, not yet started.

@@ -10,6 +10,5 @@ pub mod engine;
 pub mod figures;
 pub mod foreground;
 pub mod golden;
-pub mod lan;
 pub mod provisioner;
 pub mod user;

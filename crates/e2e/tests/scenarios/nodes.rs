@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use e2e::engine::{Engine, Outside};
-use e2e::lan::Lan;
 use e2e::user::{Program, User};
+use lan::Lan;
 
 use crate::exposed::own_port;
 use crate::restart::kill;

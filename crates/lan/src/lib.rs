@@ -1,5 +1,6 @@
 //! A second machine's network: a namespace on the other end of a cable, on which images can be had.
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
@@ -26,10 +27,10 @@ impl Lan {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let lan = Lan {
-            name: format!("e2e{process}m{number}"),
+            name: format!("lan{process}m{number}"),
             prefix: format!("10.254.{}", (process + number) % 250),
         };
-        let (name, here) = (&lan.name, lan.here());
+        let (name, here) = (&lan.name, end_here(&lan.name));
         let address = |host: u8| format!("{}.{host}/24", lan.prefix);
         for arguments in [
             format!("netns add {name}"),
@@ -78,26 +79,37 @@ impl Lan {
     /// Unplugs the cable, or plugs it in again.
     pub fn plug(&self, is_in: bool) -> anyhow::Result<()> {
         let state = if is_in { "up" } else { "down" };
-        ip(&format!("link set {} {state}", self.here()))
-    }
-
-    fn here(&self) -> String {
-        format!("{}h", self.name)
+        ip(&format!("link set {} {state}", end_here(&self.name)))
     }
 }
 
 impl Drop for Lan {
     fn drop(&mut self) {
-        // The cable goes with the namespace, but only when nothing is in it any more.
-        for arguments in [
-            format!("link delete {}", self.here()),
-            format!("netns delete {}", self.name),
-        ] {
-            if let Err(error) = ip(&arguments) {
-                eprintln!("{error:#}");
-            }
+        if let Err(error) = remove(&self.name) {
+            eprintln!("{error:#}");
         }
     }
+}
+
+/// Removes a namespace and its cable, such as those of a process that was killed.
+pub fn remove(namespace: &str) -> anyhow::Result<()> {
+    // The cable goes with the namespace, but only when nothing is in it any more.
+    ip(&format!("link delete {}", end_here(namespace)))
+        .and(ip(&format!("netns delete {namespace}")))
+}
+
+/// Has a program run in a namespace.
+pub fn command_in(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg(program);
+    command
+}
+
+/// The cable's end here.
+fn end_here(namespace: &str) -> String {
+    format!("{namespace}h")
 }
 
 fn relay(client: &TcpStream, server: &str) -> io::Result<()> {
