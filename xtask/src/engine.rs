@@ -12,25 +12,64 @@ use crate::run;
 pub(crate) struct Engine {
     pub(crate) carob: PathBuf,
     pub(crate) root: PathBuf,
+    /// The network namespace it is in, if it is in one of its own.
+    namespace: Option<String>,
 }
 
 impl Engine {
     /// An engine with an empty root at `target/NAME`. What an interrupted command left there is taken down first.
     pub(crate) fn fresh(carob: PathBuf, name: &str) -> anyhow::Result<Self> {
+        let engine = Self::clear(carob, name)?;
+        fs::create_dir_all(&engine.root).context("make the engine's directory")?;
+        Ok(engine)
+    }
+
+    /// Takes down what an interrupted command left at `target/NAME`, and the network that was in.
+    pub(crate) fn clear(carob: PathBuf, name: &str) -> anyhow::Result<Self> {
         let engine = Self {
             carob,
             root: run::target_dir().join(name),
+            namespace: None,
         };
-        if engine.root.exists() {
-            engine.remove()?;
+        if !engine.root.exists() {
+            return Ok(engine);
         }
-        fs::create_dir_all(&engine.root).context("make the engine's directory")?;
+        let namespace = fs::read_to_string(engine.root.join("namespace"));
+        engine.remove()?;
+        if let Ok(namespace) = namespace
+            && Path::new("/run/netns").join(&namespace).exists()
+        {
+            lan::remove(&namespace)?;
+        }
         Ok(engine)
     }
 
     /// Starts it, and returns when its node is Ready.
     pub(crate) fn up(&self) -> anyhow::Result<()> {
-        self.carob(&["up", "-d", "--listen", "127.0.0.1:0"])
+        self.up_at("127.0.0.1:0")
+    }
+
+    /// Starts it to listen at this address.
+    pub(crate) fn up_at(&self, address: &str) -> anyhow::Result<()> {
+        self.carob(&["up", "-d", "--listen", address])
+    }
+
+    /// Starts a node of the cluster that this kubeconfig leads to instead.
+    pub(crate) fn join(&self, kubeconfig: &Path) -> anyhow::Result<()> {
+        let kubeconfig = kubeconfig.display().to_string();
+        self.carob(&["node", "-d", "--kubeconfig", &kubeconfig])
+    }
+
+    /// Has it be in this network namespace.
+    pub(crate) fn move_to(&mut self, namespace: &str) -> anyhow::Result<()> {
+        fs::write(self.root.join("namespace"), namespace).context("note the namespace")?;
+        self.namespace = Some(namespace.to_owned());
+        Ok(())
+    }
+
+    /// Writes its settings file.
+    pub(crate) fn settings(&self, lines: &str) -> anyhow::Result<()> {
+        fs::write(self.root.join("config.yaml"), lines).context("write the settings")
     }
 
     /// Lets the registry at `address` answer for every other.
@@ -75,7 +114,10 @@ impl Engine {
 
     /// `carob` with this root, yet to be started.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.carob);
+        let mut command = match &self.namespace {
+            Some(namespace) => lan::command_in(namespace, &self.carob),
+            None => Command::new(&self.carob),
+        };
         command.arg("--root").arg(&self.root).args(arguments);
         command
     }

@@ -27,8 +27,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build [PACKAGE...]
                    build the release binary, and packages beside it, and say where it is
   images           serve stand-in images from a registry on loopback, or fill --registry HOST:PORT
-  conformance [LABEL-FILTER | --fast]
-                   run upstream's end-to-end suite against an engine; --fast: what is known to pass, and quickly
+  conformance [--nodes 2] [LABEL-FILTER | --fast]
+                   run upstream's end-to-end suite against an engine, or one and a second node; --fast: what is known
+                   to pass, and quickly
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
   vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, powercut

@@ -4,6 +4,7 @@
 //! engine of this work tree (`CAROB_BIN` names another binary, `CAROB_REGISTRY` a registry that serves already). What passes is
 //! kept in `conformance/passing.tsv`; a spec in there that fails makes the command fail.
 
+mod cluster;
 mod passing;
 mod report;
 mod suite;
@@ -12,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::engine::Engine;
 use crate::{images, run, setup, tools};
+use cluster::{Cluster, MOST_NODES};
 use passing::Passing;
 use report::{End, Outcome};
 use suite::Choice;
@@ -31,23 +32,31 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
 }
 
-/// `cargo xtask conformance [LABEL-FILTER | --fast]`.
+/// `cargo xtask conformance [--nodes 2] [LABEL-FILTER | --fast]`.
 pub(crate) fn command(arguments: &[String]) -> Result<()> {
-    match arguments {
-        [flag] if flag == "--fast" => fast(&mut Tally::default()),
-        [] => full(DEFAULT_FILTER),
-        [filter] if !filter.starts_with('-') => full(filter),
-        _ => bail!("usage: cargo xtask conformance [LABEL-FILTER | --fast]"),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (nodes, rest) = match &*arguments {
+        ["--nodes", nodes, rest @ ..] => (nodes.parse().unwrap_or(0), rest),
+        rest => (1, rest),
+    };
+    match rest {
+        ["--fast"] if arguments.len() == 1 => fast(&mut Tally::default()),
+        [] if (1..=MOST_NODES).contains(&nodes) => full(DEFAULT_FILTER, nodes),
+        [filter] if !filter.starts_with('-') && (1..=MOST_NODES).contains(&nodes) => {
+            full(filter, nodes)
+        }
+        _ => bail!("usage: cargo xtask conformance [--nodes 1|2] [LABEL-FILTER | --fast]"),
     }
 }
 
 /// Runs what the filter chooses, and adds what passed to the list.
-fn full(filter: &str) -> Result<()> {
+fn full(filter: &str, nodes: u8) -> Result<()> {
     setup::install()?;
-    let outcomes = against_an_engine(&tools::suite()?, &Choice::Labels(filter), 120)?;
+    let outcomes = against_a_cluster(&tools::suite()?, &Choice::Labels(filter), nodes, 120)?;
     let mut passing = Passing::read()?;
-    let broken = count(&outcomes, |name| passing.contains(name));
-    println!("{} new in conformance/passing.tsv", passing.take(&outcomes));
+    let broken = count(&outcomes, |name| passing.contains(name, nodes));
+    let new = passing.take(&outcomes, nodes);
+    println!("{new} new in conformance/passing.tsv");
     passing.write()?;
     if broken > 0 {
         bail!("{broken} specs failed that passed before");
@@ -64,14 +73,20 @@ pub(crate) fn fast(tally: &mut Tally) -> Result<()> {
     setup::install()?;
     let suite = tools::suite()?;
     let passing = Passing::read()?;
-    let names = passing.faster_than(FAST);
-    let expected = names.len() as u64;
-    let outcomes = against_an_engine(&suite, &Choice::Names(names), 15)?;
-    tally.passed = outcomes.iter().filter(|o| o.end == End::Passed).count() as u64;
-    // One that did not run at all has not passed either.
-    tally.failed = (expected - tally.passed.min(expected)).max(count(&outcomes, |_| true));
-    if tally.failed > 0 {
-        bail!("{} of {expected} fast specs did not pass", tally.failed);
+    for nodes in 1..=MOST_NODES {
+        let names = passing.faster_than(FAST, nodes);
+        if names.is_empty() {
+            continue;
+        }
+        let expected = names.len() as u64;
+        let outcomes = against_a_cluster(&suite, &Choice::Names(names), nodes, 15)?;
+        let passed = outcomes.iter().filter(|o| o.end == End::Passed).count() as u64;
+        tally.passed += passed;
+        // One that did not run at all has not passed either.
+        tally.failed = (expected - passed.min(expected)).max(count(&outcomes, |_| true));
+        if tally.failed > 0 {
+            bail!("{} of {expected} fast specs did not pass", tally.failed);
+        }
     }
     Ok(())
 }
@@ -82,10 +97,11 @@ fn count(outcomes: &[Outcome], is_wanted: impl Fn(&str) -> bool) -> u64 {
     failed.filter(|o| is_wanted(&o.name)).count() as u64
 }
 
-/// Starts an engine, runs the suite, takes the engine down, and prints what became of the specs.
-fn against_an_engine(
+/// Starts an engine and what other nodes are asked for, runs the suite, takes all down, and prints what became of the specs.
+fn against_a_cluster(
     suite: &tools::Suite,
     choice: &Choice<'_>,
+    nodes: u8,
     minutes: u32,
 ) -> Result<Vec<Outcome>> {
     let tools = tools::build_all()?;
@@ -93,24 +109,15 @@ fn against_an_engine(
     let named = std::env::var("CAROB_REGISTRY").ok();
     let filled = images::fill(named.as_deref(), &run::target_dir(), Some(&tools))?;
     let reports = run::target_dir().join("conformance");
-    let engine = Engine::fresh(carob, "conformance-engine")?;
+    let cluster = Cluster::fresh(&carob, nodes, &filled.address)?;
     let started = Instant::now();
-    let ran = engine
-        .mirror(&filled.address)
-        .and_then(|()| engine.up())
-        .and_then(|()| {
-            suite::run(
-                suite,
-                &tools,
-                choice,
-                minutes,
-                &engine.kubeconfig(),
-                &reports,
-            )
-        });
+    let kubeconfig = cluster.kubeconfig();
+    let ran = cluster
+        .up()
+        .and_then(|()| suite::run(suite, &tools, choice, minutes, &kubeconfig, &reports));
     // The engine's own words, for specs that failed.
-    let kept = std::fs::copy(engine.log(), reports.join("engine.log"));
-    engine.remove()?;
+    let kept = cluster.keep_logs(&reports);
+    cluster.remove()?;
     let outcomes = ran?;
     kept?;
     summary(&outcomes, started);
