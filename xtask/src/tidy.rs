@@ -53,6 +53,7 @@ const LAYERS: &[(&str, Role)] = &[
     ("bench-podstart", Role::Beside),
     ("bench-services", Role::Beside),
     ("bench-volumes", Role::Beside),
+    ("bench-workloads", Role::Beside),
 ];
 
 /// What words and rules must never reach, directly or not: they decide without waiting, files or the kernel.

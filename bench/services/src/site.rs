@@ -9,10 +9,9 @@ use e2e::engine::Engine;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, Config};
 use serde_json::json;
 
 use crate::{at, peer};
@@ -42,7 +41,7 @@ impl<'e> Site<'e> {
         image: &str,
         servers: usize,
     ) -> anyhow::Result<Site<'e>> {
-        let client = client(engine).await?;
+        let client = e2e::client::connect(&engine.kubeconfig()).await?;
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
         let own = std::env::current_exe()?;
         let names = (0..servers).map(|number| format!("server-{number}"));
@@ -180,12 +179,6 @@ impl<'e> Site<'e> {
 
 fn name(number: usize) -> String {
     format!("bench-{number}")
-}
-
-async fn client(engine: &Engine) -> anyhow::Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(engine.kubeconfig())?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
 }
 
 /// How long it takes to be connected; `None` if that is refused.

@@ -13,10 +13,9 @@ use e2e::engine::{Engine, Outside};
 use e2e::figures;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, Config};
 use serde_json::json;
 
 use crate::mounts::Mounts;
@@ -69,7 +68,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         registry: args.registry.clone(),
     };
     let engine = Engine::start(&outside)?;
-    let client = client(&engine).await?;
+    let client = e2e::client::connect(&engine.kubeconfig()).await?;
     let configs: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let pods: Api<Pod> = Api::default_namespaced(client);
     let config = json!({"metadata": {"name": NAME}, "data": {"text": "0"}});
@@ -130,10 +129,4 @@ async fn pod(pods: &Api<Pod>, number: usize, image: &str) -> anyhow::Result<Stri
     let running = await_condition(pods.clone(), &name, conditions::is_pod_running());
     tokio::time::timeout(PATIENCE, running).await??;
     made.metadata.uid.context("a Pod without a UID")
-}
-
-async fn client(engine: &Engine) -> anyhow::Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(engine.kubeconfig())?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
 }

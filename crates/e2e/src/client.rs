@@ -7,6 +7,15 @@ use futures::AsyncBufReadExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
+/// A client of kube's as the kubeconfig file says; nothing is sent yet.
+pub async fn connect(path: &Path) -> anyhow::Result<kube::Client> {
+    let kubeconfig =
+        Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
 /// Talks to one server as its kubeconfig says.
 #[derive(Clone)]
 pub struct Api {
@@ -16,13 +25,8 @@ pub struct Api {
 impl Api {
     /// Connects as the kubeconfig file says; nothing is sent yet.
     pub async fn from_kubeconfig(path: &Path) -> anyhow::Result<Api> {
-        let kubeconfig =
-            Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
-        let config =
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Api {
-            client: kube::Client::try_from(config)?,
-        })
+        let client = connect(path).await?;
+        Ok(Api { client })
     }
 
     /// GET of a path; any refusal is an error.
