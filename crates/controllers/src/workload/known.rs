@@ -17,6 +17,8 @@ pub(super) struct Known<K> {
     doomed: BTreeSet<String>,
     /// Of those made here, which a list has not shown: it may be older than they are, or they may be gone.
     unseen: BTreeSet<Key>,
+    /// Written here while a list is being read, which may be older; `None` while none is.
+    meanwhile: Option<BTreeMap<Key, Arc<K>>>,
 }
 
 impl<K> Default for Known<K> {
@@ -26,27 +28,27 @@ impl<K> Default for Known<K> {
             made: BTreeMap::new(),
             doomed: BTreeSet::new(),
             unseen: BTreeSet::new(),
+            meanwhile: None,
         }
     }
 }
 
 impl<K: Resource + Clone> Known<K> {
     /// Takes in an event; what was known of an object before comes back as `old`.
-    pub(super) fn hear(&mut self, mut event: Event<K>) -> Heard<Arc<K>> {
-        if let Event::Apply(object) | Event::InitApply(object) = &mut event {
-            self.keep_newer(object);
+    pub(super) fn hear(&mut self, event: Event<K>) -> Heard<Arc<K>> {
+        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &event
+            && !self.is_of_predecessor(object)
+        {
+            self.made.remove(&key_of(object));
         }
-        match &event {
-            Event::Apply(object) | Event::InitApply(object) => {
-                self.made.remove(&key_of(object));
-            }
-            Event::Delete(object) => {
-                self.made.remove(&key_of(object));
-                if let Some(uid) = &object.meta().uid {
-                    self.doomed.remove(uid);
-                }
-            }
-            Event::Init | Event::InitDone => {}
+        if let Event::Delete(object) = &event
+            && let Some(uid) = &object.meta().uid
+        {
+            self.doomed.remove(uid);
+        }
+        let event = self.without_older(event);
+        if matches!(event, Event::Init) {
+            self.meanwhile = Some(BTreeMap::new());
         }
         let is_done = matches!(event, Event::InitDone);
         let doomed = &self.doomed;
@@ -54,43 +56,88 @@ impl<K: Resource + Clone> Known<K> {
             .mirror
             .hear(event, |object| Arc::new(marked(object, doomed)));
         if is_done {
-            for (key, object) in &self.made {
-                self.mirror.wrote(key.clone(), object.clone());
-                self.unseen.insert(key.clone());
-            }
-            let there: BTreeSet<&String> = self
-                .iter()
-                .filter_map(|(_, object)| object.meta().uid.as_ref())
-                .collect();
-            let still = self
-                .doomed
-                .iter()
-                .filter(|uid| there.contains(uid))
-                .cloned();
-            self.doomed = still.collect();
+            self.make_up_for_list();
         }
         heard
     }
 
-    /// Leaves an object as it was written here, where news of it are older.
-    fn keep_newer(&self, object: &mut K) {
-        if let Some(known) = self.mirror.get(&key_of(object))
-            && known.meta().uid == object.meta().uid
-            && revision_of(&**known) > revision_of(object)
-        {
-            *object = K::clone(known);
+    /// Has what was written here outlast a list that is older.
+    fn make_up_for_list(&mut self) {
+        for (key, object) in self.meanwhile.take().into_iter().flatten() {
+            let listed = self.mirror.get(&key);
+            if listed.is_some_and(|listed| revision_of(&**listed) <= revision_of(&*object)) {
+                self.mirror.wrote(key, object);
+            }
+        }
+        self.made.retain(|key, object| {
+            let listed = self.mirror.get(key);
+            listed.is_none_or(|listed| revision_of(&**listed) < revision_of(&**object))
+        });
+        for (key, object) in &self.made {
+            self.mirror.wrote(key.clone(), object.clone());
+            self.unseen.insert(key.clone());
+        }
+        let uid_of = |object: &K| object.meta().uid.clone();
+        let there: BTreeSet<String> = self.iter().filter_map(|(_, o)| uid_of(o)).collect();
+        self.doomed.retain(|uid| there.contains(uid));
+        let is_doomed = |o: &K| uid_of(o).is_some_and(|uid| self.doomed.contains(&uid));
+        let doomed = self.iter().filter(|(_, o)| is_doomed(o));
+        let doomed: Vec<_> = doomed
+            .map(|(key, o)| (key.clone(), Arc::new(marked(o.clone(), &self.doomed))))
+            .collect();
+        for (key, object) in doomed {
+            self.mirror.wrote(key, object);
         }
     }
 
-    /// Takes in an object as it was written here.
-    pub(super) fn wrote(&mut self, mut object: K) {
-        self.keep_newer(&mut object);
-        let key = key_of(&object);
-        let object = Arc::new(marked(object, &self.doomed));
-        if !self.mirror.has(&key) {
-            self.made.insert(key.clone(), object.clone());
+    /// Keeps an object as it is here now.
+    fn keep(&mut self, key: Key, object: Arc<K>) {
+        if let Some(made) = self.made.get_mut(&key) {
+            made.clone_from(&object);
+        }
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.insert(key.clone(), object.clone());
         }
         self.mirror.wrote(key, object);
+    }
+
+    /// Leaves what is known as it was written here, where news are older.
+    fn without_older(&self, event: Event<K>) -> Event<K> {
+        match event {
+            Event::Apply(object) => Event::Apply(self.newer(object)),
+            Event::InitApply(object) => Event::InitApply(self.newer(object)),
+            Event::Delete(object) if self.is_of_predecessor(&object) => {
+                Event::Apply(self.newer(object))
+            }
+            other => other,
+        }
+    }
+
+    /// The object, or what is known under its name if that is newer.
+    fn newer(&self, object: K) -> K {
+        match self.mirror.get(&key_of(&object)) {
+            Some(known) if revision_of(&**known) > revision_of(&object) => K::clone(known),
+            _ => object,
+        }
+    }
+
+    /// Whether news are of an object that was there before the one that is known under its name.
+    fn is_of_predecessor(&self, object: &K) -> bool {
+        self.mirror.get(&key_of(object)).is_some_and(|known| {
+            known.meta().uid != object.meta().uid && revision_of(&**known) > revision_of(object)
+        })
+    }
+
+    /// Takes in an object as it was written here.
+    pub(super) fn wrote(&mut self, object: K) {
+        let object = self.newer(object);
+        let key = key_of(&object);
+        let object = Arc::new(marked(object, &self.doomed));
+        let known = self.mirror.get(&key);
+        if known.is_none_or(|known| known.meta().uid != object.meta().uid) {
+            self.made.insert(key.clone(), object.clone());
+        }
+        self.keep(key, object);
     }
 
     /// Takes in that an object was deleted here: it goes, or waits for its finalizers.
@@ -101,7 +148,7 @@ impl<K: Resource + Clone> Known<K> {
         if object.meta().uid.as_ref() == Some(&uid) {
             self.doomed.insert(uid);
             let object = marked(K::clone(object), &self.doomed);
-            self.mirror.wrote(key, Arc::new(object));
+            self.keep(key, Arc::new(object));
         }
     }
 

@@ -13,6 +13,8 @@ mod jobs;
 mod kinds;
 mod known;
 mod outcome;
+#[cfg(test)]
+mod properties;
 mod replicas;
 mod revisions;
 mod stateful;
@@ -174,6 +176,14 @@ impl Keeper {
         for id in hear(&mut self.world) {
             self.due.insert(id, now);
         }
+        self.rest();
+    }
+
+    /// While no work is under way nothing can tell of what has gone.
+    fn rest(&mut self) {
+        if self.busy.is_empty() {
+            self.world.forget_gone();
+        }
     }
 
     /// Whether an object can be planned for: it is not being worked on, and what there is has been listed.
@@ -271,9 +281,7 @@ impl Keeper {
         for written in outcome.written {
             written(&mut self.world);
         }
-        if self.busy.is_empty() {
-            self.world.forget_gone();
-        }
+        self.rest();
         for news in outcome.news {
             self.hands.tell(news);
         }

@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) pods: Known<Pod>,
     /// UIDs of what has gone while work was under way, which may still tell of having made it.
     gone: BTreeSet<String>,
+    /// A list has been read while work was under way: what that made may have gone before.
+    has_listed: bool,
     /// Pods have been listed while Jobs were known.
     has_looked: bool,
 }
@@ -122,7 +124,10 @@ impl World {
         }
         let (key, old) = match K::known_mut(self).hear(event) {
             Heard::Nothing => return Vec::new(),
-            Heard::All { .. } => return self.all(),
+            Heard::All { .. } => {
+                self.has_listed = true;
+                return self.all();
+            }
             Heard::One { key, old, .. } => (key, old),
         };
         let now = K::known(self).get(&key);
@@ -167,14 +172,22 @@ impl World {
     /// Takes in what was written here: not what is gone by now, nor what is older than what is known.
     pub(super) fn wrote<K: Kept>(&mut self, object: K) {
         let uid = object.meta().uid.as_ref();
-        if uid.is_none_or(|uid| !self.gone.contains(uid)) {
-            K::known_mut(self).wrote(object);
+        if uid.is_some_and(|uid| self.gone.contains(uid)) {
+            return;
+        }
+        let key = key_of(&object);
+        let doubtful = self.has_listed;
+        let known = K::known_mut(self);
+        known.wrote(object);
+        if doubtful {
+            known.doubt(key);
         }
     }
 
     /// Forgets what has gone: no work is under way.
     pub(super) fn forget_gone(&mut self) {
         self.gone.clear();
+        self.has_listed = false;
     }
 
     /// The controller of an object, if it is there.
