@@ -9,6 +9,7 @@ mod object;
 mod pressure;
 mod runs;
 mod sizes;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::scenario::Run;
 
 pub(crate) use pressure::{Lack, SOFT};
 pub(crate) use sizes::fits;
+pub(crate) use workloads::{KINDS, kind_of};
 
 /// What is known of one Pod, by UID; it stays known when the Pod is gone.
 #[derive(Debug, Default)]
@@ -102,6 +104,7 @@ pub(crate) struct Checks {
     stops_fail: bool,
     lacked: BTreeSet<Lack>,
     node: Node,
+    workloads: workloads::Workloads,
     runs: u64,
 }
 
@@ -174,6 +177,11 @@ impl Checks {
         }
     }
 
+    /// Whether there has been such a Pod.
+    pub(crate) fn knows(&self, uid: &str) -> bool {
+        self.pods.contains_key(uid)
+    }
+
     /// A Pod's name, for people.
     pub(crate) fn name(&self, uid: &str) -> String {
         let name = self.pods.get(uid).and_then(|k| k.pod.metadata.name.clone());
@@ -205,7 +213,7 @@ impl Checks {
             .get(uid)
             .and_then(|known| known.containers.get(container))
             .map_or(0, |past| past.runs);
-        let Some(runs) = scripts.get(&(self.name(uid), container.to_owned())) else {
+        let Some(runs) = scripts.get(&(self.script(uid), container.to_owned())) else {
             return forever;
         };
         let index = usize::try_from(before).unwrap_or(usize::MAX);

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
 use ports::store::{
     Change, Durability, Entry, Revision, RevisionedStore, StoreError, Unchanged, Watch, Write,
 };
 use store::Store;
 
+use crate::check;
 use crate::world::{Holder, World};
 
 /// A store that is committed to as if by a function call: while its thread works, nothing else does and no time passes.
@@ -59,6 +61,11 @@ impl RevisionedStore for Disk {
             self.world.note((key, entry.mod_revision, told));
             if key.starts_with(PODS) {
                 self.check(entry, is_deletion);
+            } else if let Some(kind) = check::kind_of(key) {
+                let mut state = self.world.lock();
+                let object = serde_json::from_slice(&entry.value).unwrap_or_default();
+                let found = state.checks.workload_stored(kind, object, is_deletion);
+                self.world.found(&mut state, found);
             } else if key.starts_with(NODES)
                 && let Ok(node) = serde_json::from_slice(&entry.value)
             {
@@ -84,8 +91,10 @@ impl Disk {
         let now = ports::clock::Clock::now(&*self.world.clock);
         let mut state = self.world.lock();
         let state = &mut *state;
-        match serde_json::from_slice(&entry.value) {
+        match serde_json::from_slice::<Pod>(&entry.value) {
             Ok(pod) => {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                let is_new = !state.checks.knows(&uid);
                 let (line, found) = if is_deletion {
                     state.checks.removed(pod, &state.machine, passed)
                 } else {
@@ -95,6 +104,10 @@ impl Disk {
                     self.world.trace_in(state, line);
                 }
                 self.world.found(state, found);
+                if is_new {
+                    let found = state.checks.pod_made(&uid, passed);
+                    self.world.found(state, found);
+                }
             }
             Err(error) => self
                 .world

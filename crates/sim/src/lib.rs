@@ -7,6 +7,8 @@
 //! engine dies. An engine that died begins again on the same store and the same machine ([`life`]).
 //!
 //! After each step of the machine and each commit the invariants of the lifecycle specification (§16) are checked ([`check`]).
+//! Half of the seeds have workloads beside Pods ([`check`] says what must hold of them): never more Pods than may be, nobody else's
+//! deleted, in the end as many as were asked for, and none without its owner.
 //! In the end nothing may be left of any Pod. Checked are 1 to 3, 5 to 9, 11 to 31, 33 (what runs is told in the end), 35,
 //! 37, 39 and 41, and of evictions and sizes that nobody is evicted or refused for nothing, that no image goes that somebody needs, and that
 //! what was asked for comes to be or is said to wait. Not checked here: 4, 10, 32 and 40 are properties of single rules (tests of `lifecycle`), 34 and 36 of the server (tests

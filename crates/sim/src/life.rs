@@ -163,11 +163,8 @@ impl Engine {
         let config = controllers::Config {
             ca_pem: engine.api.ca_certificate().to_owned(),
         };
-        let controllers = controllers::Controllers::new(
-            client("system:kube-controller-manager"),
-            world.clock.clone(),
-            config,
-        );
+        let controllers =
+            controllers::Controllers::new(client(wire::CONTROLLERS), world.clock.clone(), config);
         engine.tasks.spawn(scheduler);
         engine.tasks.spawn(controllers.run(engine.shutdown.clone()));
         Ok(engine)

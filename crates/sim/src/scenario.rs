@@ -1,6 +1,7 @@
 //! What a seed stands for: Pods, what their containers do, what the user does, and what goes wrong when.
 
 mod later;
+mod workloads;
 
 pub(crate) use later::LOADED;
 
@@ -61,6 +62,16 @@ pub(crate) enum Act {
         pod: String,
         sizes: Value,
     },
+    /// Makes a workload of a kind.
+    CreateWorkload(&'static str, Box<Value>),
+    /// Patches one.
+    EditWorkload(&'static str, String, Value),
+    /// Deletes one, with a policy for what it owns.
+    DeleteWorkload(&'static str, String, &'static str),
+    /// Deletes a Pod of the workload of this name.
+    DeleteOneOf(String),
+    /// Makes a Pod that the workload of this name selects, and that has another controller.
+    CreateStranger(String),
     /// Asks for the end of one.
     EndDebug {
         pod: String,
@@ -146,6 +157,7 @@ impl Scenario {
         scenario.draw_troubles(&mut dice);
         scenario.draw_stray(&mut dice);
         scenario.draw_later(seed);
+        scenario.draw_workloads(seed);
         scenario.acts.sort_by_key(|(at, _)| *at);
         scenario.mishaps.sort_by_key(|(at, _)| *at);
         scenario

@@ -1,6 +1,8 @@
 //! What happens from outside: the user's acts, mishaps, and in the end the calm, after which everything has to come to rest and
 //! to go when it is told to.
 
+mod workloads;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +152,13 @@ async fn perform(world: &World, client: &Client, act: &Act) -> Result<(), kube::
                 .await
                 .map(drop)
         }
+        Act::CreateWorkload(kind, object) => workloads::create(client, kind, object).await,
+        Act::EditWorkload(kind, name, patch) => workloads::edit(client, kind, name, patch).await,
+        Act::DeleteWorkload(kind, name, policy) => {
+            workloads::delete(client, kind, name, policy).await
+        }
+        Act::DeleteOneOf(of) => workloads::delete_one(client, of).await,
+        Act::CreateStranger(of) => workloads::create_stranger(client, of).await,
         Act::EndDebug { pod, container } => {
             let old = pods.get(pod).await?.metadata.annotations;
             let old = old.as_ref().and_then(|all| all.get(api::asks::STOP));
@@ -169,6 +178,7 @@ async fn leave(world: &World, client: &Client) {
     let give_up = tokio::time::Instant::now() + GONE_AFTER;
     world.trace("user: deletes everything".to_owned());
     loop {
+        workloads::leave(client).await;
         if let Ok(left) = pods.list(&ListParams::default()).await {
             let left = left.items.into_iter();
             for pod in left.filter(|p| p.metadata.deletion_timestamp.is_none()) {

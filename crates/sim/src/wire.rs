@@ -15,6 +15,9 @@ use tower::Service;
 
 use crate::world::{Holder, World};
 
+/// The user that controllers are.
+pub(crate) const CONTROLLERS: &str = "system:kube-controller-manager";
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client's connection.
@@ -23,6 +26,8 @@ pub(crate) struct Wire {
     world: Arc<World>,
     holder: Holder,
     router: Router,
+    /// It is the controllers'.
+    is_controllers: bool,
 }
 
 /// A client of `user`, for the components of the engine.
@@ -35,6 +40,7 @@ pub(crate) fn client(
     let wire = Wire {
         world: world.clone(),
         holder,
+        is_controllers: user.name == CONTROLLERS,
         router: router.with_user(user),
     };
     kube::Client::new(wire, "default")
@@ -61,6 +67,9 @@ impl Wire {
         let query = request.uri().query().unwrap_or_default();
         let is_watch = query.contains("watch=true");
         let is_agents = self.holder.agent.is_some() && request.uri().path() == "/api/v1/pods";
+        let makes_pods =
+            request.method() == Method::POST && request.uri().path().ends_with("/pods");
+        let doomed = self.is_controllers.then(|| deleted_pod(&request)).flatten();
         let line = format!("{} {}", request.method(), request.uri());
         let of_status = self.holder.agent.and_then(|_| pod_of_status(&request));
         // Taken before the request, so that no cut is missed.
@@ -71,6 +80,11 @@ impl Wire {
             self.world.spend(3).await;
         }
         self.refuse(is_read, &line)?;
+        if let Some(pod) = doomed {
+            let mut state = self.world.lock();
+            let found = state.checks.pod_deleted_by_controllers(&pod);
+            self.world.found(&mut state, found);
+        }
         let response = self.router.call(request).await?;
         self.world.note((&line, response.status().as_u16()));
         if let Some(pod) = of_status.filter(|_| response.status().is_success()) {
@@ -86,6 +100,10 @@ impl Wire {
         self.world.step(self.holder).await;
         if is_lost {
             self.world.trace(format!("answer lost: {line}"));
+            if makes_pods {
+                let passed = self.world.clock.passed();
+                self.world.lock().checks.making_unanswered(passed);
+            }
             return Err(reset());
         }
         if is_agents && is_watch && response.status().is_success() {
@@ -119,6 +137,15 @@ fn pod_of_status(request: &Request<ClientBody>) -> Option<String> {
     }
     let of_pod = request.uri().path().strip_suffix("/status")?;
     let (_, pod) = of_pod.rsplit_once("/pods/")?;
+    Some(pod.to_owned())
+}
+
+/// The Pod that a request deletes.
+fn deleted_pod(request: &Request<ClientBody>) -> Option<String> {
+    if request.method() != Method::DELETE {
+        return None;
+    }
+    let (_, pod) = request.uri().path().rsplit_once("/pods/")?;
     Some(pod.to_owned())
 }
 

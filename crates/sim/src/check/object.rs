@@ -108,6 +108,7 @@ impl Checks {
     /// What is wrong with the Pods that are left when all is quiet.
     pub(crate) fn settled(&self, machine: &Machine, passed: Duration) -> Result<(), String> {
         self.node_settled()?;
+        self.workloads_settled()?;
         for (uid, known) in self.pods.iter().filter(|(_, k)| !k.is_gone) {
             let name = known.pod.metadata.name.as_deref().unwrap_or_default();
             let phase = phase(&known.pod);
@@ -149,6 +150,7 @@ impl Checks {
                 summary(&known.pod)
             ));
         }
+        self.no_workload_left()?;
         let named = |uid: &str| self.name(uid);
         if let Some(made) = machine.containers.values().next() {
             let of = named(&made.status.pod_uid);
