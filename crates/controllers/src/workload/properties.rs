@@ -44,8 +44,8 @@ enum Happens {
 fn happens() -> impl Strategy<Value = Happens> {
     let (name, is_own) = (0..4u8, prop::bool::weighted(0.7));
     prop_oneof![
-        4 => (name.clone(), is_own.clone()).prop_map(|(name, is_own)| Happens::Make { name, is_own }),
-        3 => (name.clone(), is_own.clone()).prop_map(|(name, is_own)| Happens::Change { name, is_own }),
+        4 => (name.clone(), is_own).prop_map(|(name, is_own)| Happens::Make { name, is_own }),
+        3 => (name.clone(), is_own).prop_map(|(name, is_own)| Happens::Change { name, is_own }),
         3 => (name, is_own, any::<bool>()).prop_map(|(name, is_own, is_held)| Happens::Delete { name, is_own, is_held }),
         6 => any::<usize>().prop_map(Happens::Answer),
         8 => Just(Happens::Tell),
@@ -57,7 +57,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 /// What was written, and what the server says to it.
 #[derive(Debug)]
 enum Answer {
-    Wrote(Pod),
+    Wrote(Box<Pod>),
     Doomed(Key, String),
 }
 
@@ -130,7 +130,7 @@ impl Site {
         self.there.insert(informer::key_of(&pod), pod.clone());
         self.events.push_back(Event::Apply(pod.clone()));
         if is_own {
-            self.answers.push(Answer::Wrote(pod));
+            self.answers.push(Answer::Wrote(Box::new(pod)));
         }
     }
 
@@ -159,8 +159,8 @@ impl Site {
             Answer::Wrote(pod) => {
                 let uid = pod.metadata.uid.clone().unwrap();
                 let least = self.written.entry(uid).or_default();
-                *least = (*least).max(revision_of(&pod));
-                self.world.wrote(pod);
+                *least = (*least).max(revision_of(&*pod));
+                self.world.wrote(*pod);
             }
             Answer::Doomed(key, uid) => {
                 self.doomed.push(uid.clone());
