@@ -39,6 +39,8 @@ pub(super) enum Done {
     Resized(Resized),
     TornDown(Result<(), String>),
     Deleted(Result<bool, kube::Error>),
+    /// What the step needs has gone since the plan was made.
+    Outdated,
 }
 
 impl Worker {
@@ -84,8 +86,8 @@ impl Worker {
                     Done::ContainerRemoved(id, result)
                 }))
             }
-            Step::Start(start) => self.begin_start(start),
-            Step::Allocate => self.begin_allocation(),
+            Step::Start(start) => Some(self.begin_start(start)),
+            Step::Allocate => Some(self.begin_allocation()),
             Step::Resize(resize) => Some(self.begin_resize(resize)),
             Step::TearDown => Some(self.tear_down()),
             // What stands for it is nothing the worker has made.
@@ -94,6 +96,12 @@ impl Worker {
             }
             Step::DeletePod => Some(self.delete_pod()),
         };
+    }
+
+    /// Does nothing more of the plan; the next look, which follows at once, makes another.
+    pub(super) fn give_up_plan(&mut self) -> BoxFuture<'static, Done> {
+        self.queue.clear();
+        futures::future::ready(Done::Outdated).boxed()
     }
 
     /// Removes the links to the logs of some runs.
@@ -123,7 +131,7 @@ impl Worker {
         })
     }
 
-    fn begin_start(&mut self, start: lifecycle::Start) -> Option<BoxFuture<'static, Done>> {
+    fn begin_start(&mut self, start: lifecycle::Start) -> BoxFuture<'static, Done> {
         let ready = self
             .records
             .sandboxes
@@ -133,9 +141,7 @@ impl Worker {
             .max_by_key(|s| s.metadata.attempt)
             .map(|s| (s.id.clone(), self.pass_gate(s)))
         else {
-            // It was lost since the plan was made; the next look makes another.
-            self.queue.clear();
-            return None;
+            return self.give_up_plan();
         };
         self.seen.memory.begin(&start, self.agent.now());
         let pod = self.pod.clone();
@@ -165,11 +171,9 @@ impl Worker {
             target,
         };
         let started = passed.then(|()| container::start(job));
-        Some(
-            started
-                .map(|outcome| Done::Started(Box::new(outcome)))
-                .boxed(),
-        )
+        started
+            .map(|outcome| Done::Started(Box::new(outcome)))
+            .boxed()
     }
 
     /// Ends when what the Pod may receive and send is settled, at once for one on the node's network.
@@ -261,6 +265,7 @@ impl Worker {
                 self.try_later();
                 self.relist().await;
             }
+            Done::Outdated => {}
             Done::SandboxStopped(id, result) => match result {
                 Ok(()) => self.records.sandbox_stopped(&id),
                 Err(RuntimeError::NotFound { .. }) => self.records.remove_sandbox(&id),

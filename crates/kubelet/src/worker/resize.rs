@@ -130,22 +130,24 @@ impl Worker {
     }
 
     /// Notes what was granted where a later engine finds it.
-    pub(super) fn begin_allocation(&mut self) -> Option<BoxFuture<'static, Done>> {
+    pub(super) fn begin_allocation(&mut self) -> BoxFuture<'static, Done> {
         let sandboxes = self.records.sandboxes.iter();
         let newest = sandboxes
             .filter(|s| s.state == SandboxState::Ready)
             .max_by_key(|s| s.metadata.attempt);
-        // Without either, the next look knows what to do.
-        let sandbox = newest?.id.clone();
-        let granted = self.seen.memory.resizing.pending.clone()?;
+        let granted = self.seen.memory.resizing.pending.clone();
+        let (Some(newest), Some(granted)) = (newest, granted) else {
+            return self.give_up_plan();
+        };
+        let sandbox = newest.id.clone();
         let runtime = self.agent.runtime.clone();
-        Some(Box::pin(async move {
+        Box::pin(async move {
             let note = [granted.wanted.note()].into();
             let noted = runtime
                 .update_sandbox_resources(&sandbox, Resources::default(), note)
                 .await;
             Done::Allocated(Box::new(granted), noted)
-        }))
+        })
     }
 
     /// What was granted is noted, and from now on it is the Pod's.

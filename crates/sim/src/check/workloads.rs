@@ -213,9 +213,6 @@ impl Checks {
                 format!("{name} was deleted and is still there")
             })?;
             self.is_owned(controller(&workload.object["metadata"]), &name)?;
-            if self.has_lost_sandbox(text(&workload.object["metadata"]["name"])) {
-                continue;
-            }
             let active = self.active_of(uid).count();
             let (status, spec) = (&workload.object["status"], &workload.object["spec"]);
             let say = |what: &str| format!("{name} {what}: {active} Pods, {spec}, {status}");
@@ -257,12 +254,6 @@ impl Checks {
             self.is_owned(controller_of(&known.pod).unwrap_or_default(), name)?;
         }
         Ok(())
-    }
-
-    /// Whether a Pod of this workload, or of its set, has lost a sandbox: when it works again is not judged here.
-    fn has_lost_sandbox(&self, of: &str) -> bool {
-        let mut there = self.pods.iter().filter(|(_, known)| is_active(known));
-        there.any(|(uid, known)| known.sandbox_deaths > 0 && of.starts_with(&self.script(uid)))
     }
 
     /// Whether the controller of something, if it is a workload, is there.
