@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: tests that take a kernel of their own, in a virtual machine with cgroup v2 alone.
+//! `cargo xtask vm`: tests that take a kernel of their own, in a virtual machine with cgroup v2 alone, and a disk with quotas.
 //!
 //! Debian's cloud kernel is downloaded and unpacked, never installed, and booted from an initramfs made on the fly: busybox, the
 //! static test programs, an `init` script. Everything is seen and decided on the serial console: `init` says how each program
@@ -25,22 +25,49 @@ use machine::{Heard, Machine};
 const PACKAGES: [&str; 4] = ["busybox", "e2fsprogs", "libc-bin", "qemu-system-x86"];
 /// The machine's tests, emulated, take some minutes; ten thousand processes are among them.
 const TESTS_WITHIN: Duration = Duration::from_secs(1200);
-/// What the tests need of the kernel.
-const MODULES: [&str; 6] = [
-    "overlay",
-    "bridge",
-    "veth",
-    "nf_tables",
-    "virtio_pci",
-    "virtio_blk",
-];
+/// The runtime's, with every controller on cgroup v2. They have a disk, because the ids of this kernel's tmpfs cannot be mapped.
+const RUNTIME: Suite = Suite {
+    package: "runtime",
+    only: None,
+    modules: &[
+        "overlay",
+        "bridge",
+        "veth",
+        "nf_tables",
+        "virtio_pci",
+        "virtio_blk",
+    ],
+    format: &[],
+    mount: "defaults",
+};
+/// Those of volumes that are about the disk.
+const VOLUMES: Suite = Suite {
+    package: "volumes",
+    only: Some("quotas"),
+    modules: &["virtio_pci", "virtio_blk", "quota_v2"],
+    format: &["-O", "project,quota", "-E", "quotatype=prjquota"],
+    mount: "prjquota",
+};
 /// Size of the tests' disk, bytes; it is sparse.
 const DISK_BYTES: u64 = 2 << 30;
 /// How `init` announces a program's end.
 const ENDED: &str = "vm: ended with ";
 
 /// What can be run; all of it without a name.
-const PARTS: [&str; 3] = ["runtime", "powercut", "nfs"];
+const PARTS: [&str; 4] = ["runtime", "volumes", "powercut", "nfs"];
+
+/// Tests of a package, on a disk.
+struct Suite {
+    package: &'static str,
+    /// The one program of it that is meant.
+    only: Option<&'static str>,
+    /// What they need of the kernel.
+    modules: &'static [&'static str],
+    /// How the disk is formatted.
+    format: &'static [&'static str],
+    /// Options it is mounted with.
+    mount: &'static str,
+}
 
 /// A test program and the name it has in the machine.
 struct Program {
@@ -59,8 +86,10 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).context("make the machine's directory")?;
     let kernel = kernel::unpack(&dir)?;
     let mut failed = Vec::new();
-    if wanted("runtime") && !report(runtime(&dir, &kernel)) {
-        failed.push("runtime");
+    for suite in [RUNTIME, VOLUMES] {
+        if wanted(suite.package) && !report(test(&dir, &kernel, &suite)) {
+            failed.push(suite.package);
+        }
     }
     if wanted("powercut") && !report(powercut::survive(&dir, &kernel)) {
         failed.push("powercut");
@@ -82,24 +111,28 @@ fn report(outcome: anyhow::Result<()>) -> bool {
     outcome.is_ok()
 }
 
-/// The runtime's tests, with every controller on cgroup v2.
-fn runtime(dir: &Path, kernel: &kernel::Kernel) -> anyhow::Result<()> {
-    let programs = test_programs("runtime")?;
+/// Runs tests in a machine.
+fn test(dir: &Path, kernel: &kernel::Kernel, suite: &Suite) -> anyhow::Result<()> {
+    let package = suite.package;
+    let mut programs = test_programs(package)?;
+    programs.retain(|program| suite.only.is_none_or(|only| program.name == only));
     let mut archive = Archive::with_busybox()?;
-    kernel.add_modules(&mut archive, &MODULES)?;
-    // A disk, because the ids of this kernel's tmpfs cannot be mapped.
-    let mut steps =
-        "mount -t ext4 /dev/vda /data\nmkdir /data/tmp\nexport TMPDIR=/data/tmp\n".to_owned();
+    kernel.add_modules(&mut archive, suite.modules)?;
+    let mut steps = format!(
+        "mount -t ext4 -o {} /dev/vda /data\nmkdir /data/tmp\nexport TMPDIR=/data/tmp\n",
+        suite.mount
+    );
     for Program { name, path } in &programs {
         archive.program(&format!("tests/{name}"), path)?;
         // Harnesses run one test at a time where tests share the machine; libtest is told to.
         steps += &format!("echo 'vm: {name}'; /tests/{name} --test-threads=1; echo '{ENDED}'$?\n");
     }
     archive.init(&steps)?;
-    let initramfs = archive.write(&dir.join("runtime.cpio"))?;
-    let disk = dir.join("runtime.img");
+    let initramfs = archive.write(&dir.join(format!("{package}.cpio")))?;
+    let disk = dir.join(format!("{package}.img"));
     std::fs::File::create(&disk)?.set_len(DISK_BYTES)?;
-    run::command(Command::new("mkfs.ext4").arg("-q").arg(&disk))?;
+    let mut format = Command::new("mkfs.ext4");
+    run::command(format.arg("-q").args(suite.format).arg(&disk))?;
     let disk = [
         "-drive".to_owned(),
         format!("file={},format=raw,if=virtio", disk.display()),

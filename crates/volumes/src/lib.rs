@@ -23,6 +23,7 @@ mod memory;
 mod nfs;
 mod ownership;
 mod places;
+mod quota;
 mod sub_path;
 mod teardown;
 
@@ -199,6 +200,7 @@ impl Volumes for LocalVolumes {
         blocking(move || {
             // By its directory the Pod is known until nothing of it is left.
             memory.forget(&uid)?;
+            empty_dir::release(&dir.join("volumes/kubernetes.io~empty-dir"))?;
             teardown::remove(&dir)
         })
         .await
