@@ -32,7 +32,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    to pass, and quickly
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
-  vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, powercut
+  vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, volumes,
+                   powercut, nfs
 ";
 
 fn main() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File as Handle};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +13,8 @@ use ports::clock::SystemClock;
 use ports::volumes::{File, VolumeSpec, Volumes};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use volumes::LocalVolumes;
 
 /// Names a version may have files of.
@@ -77,30 +79,57 @@ fn look(volume: &Path, versions: &[Version]) -> Result<(), String> {
     Ok(())
 }
 
+/// Volumes of a node, one of which is brought from version to version.
+struct Node {
+    _root: TempDir,
+    runtime: Runtime,
+    volumes: LocalVolumes,
+}
+
+impl Node {
+    fn new() -> Node {
+        let root = tempfile::tempdir().expect("a directory");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        Node {
+            volumes: LocalVolumes::new(root.path(), Arc::new(SystemClock)),
+            runtime: runtime.build().expect("a runtime"),
+            _root: root,
+        }
+    }
+
+    fn bring(&self, version: (usize, &Version)) -> PathBuf {
+        let spec = spec(version);
+        let done = self.volumes.ensure("u", "v", &spec);
+        self.runtime.block_on(done).expect("a volume")
+    }
+
+    fn end_pod(&self) {
+        let done = self.volumes.teardown("u");
+        self.runtime.block_on(done).expect("an end");
+    }
+
+    fn remove(&self) {
+        let done = self.volumes.remove();
+        self.runtime.block_on(done).expect("nothing is left");
+    }
+}
+
 #[test]
 fn one_look_sees_one_version() {
-    let root = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let node = Node::new();
     let mut runner = TestRunner::new(testkit::cases(2_000, 16));
     let ran = runner.run(&versions(), |versions| {
-        let bring = |version| {
-            let done = runtime.block_on(volumes.ensure("u", "v", &spec(version)));
-            done.expect("a volume")
-        };
-        let volume = bring((0, &versions[0]));
+        let volume = node.bring((0, &versions[0]));
         let wrong = looked_at(&volume, &versions, || {
             for version in versions.iter().enumerate().skip(1) {
-                bring(version);
+                node.bring(version);
             }
         });
-        runtime.block_on(volumes.teardown("u")).expect("an end");
+        node.end_pod();
         prop_assert_eq!(wrong, None);
         Ok(())
     });
-    runtime.block_on(volumes.remove()).expect("nothing is left");
+    node.remove();
     if let Err(failed) = ran {
         panic!("{failed}");
     }
@@ -108,26 +137,18 @@ fn one_look_sees_one_version() {
 
 #[test]
 fn ten_thousand_updates_are_seen_whole() {
-    let root = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let node = Node::new();
     let every = NAMES.into_iter().map(|name| (name, ())).collect();
     let versions = vec![(every, 64); 10_000];
-    let bring = |version| {
-        let done = runtime.block_on(volumes.ensure("u", "v", &spec(version)));
-        done.expect("a volume")
-    };
-    let volume = bring((0, &versions[0]));
+    let volume = node.bring((0, &versions[0]));
     let wrong = looked_at(&volume, &versions, || {
         for version in versions.iter().enumerate().skip(1) {
-            bring(version);
+            node.bring(version);
         }
     });
     let last = fs::read_to_string(volume.join("d/e"));
-    runtime.block_on(volumes.teardown("u")).expect("an end");
-    runtime.block_on(volumes.remove()).expect("nothing is left");
+    node.end_pod();
+    node.remove();
     assert_eq!(wrong, None);
     assert_eq!(last.expect("the last version"), text(9_999, 64));
 }
