@@ -6,14 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use informer::{Watch, watch_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    ApiResource, DeleteParams, DynamicObject, ListParams, ObjectList, Patch, PatchParams,
+    PostParams, Preconditions,
 };
+use kube::core::PartialObjectMeta;
 use kube::core::discovery::{Scope, verbs};
 use kube::discovery::Discovery;
 use kube::runtime::watcher::Event;
@@ -21,28 +24,33 @@ use kube::{Api, Client, ResourceExt};
 use ports::clock::Clock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+/// How long an error holds up the end of a namespace.
+const AGAIN: Duration = Duration::from_secs(1);
 const FINALIZER: &str = "kubernetes";
+
+#[cfg(test)]
+mod tests;
 
 /// Ends namespaces until `shutdown`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     let mut events: Watch<Namespace> = watch_all(&client);
-    let mut ending: BTreeMap<String, tokio::task::AbortHandle> = BTreeMap::new();
-    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut ending: BTreeMap<String, AbortOnDropHandle<()>> = BTreeMap::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             event = events.next() => match event {
                 Some(Ok(Event::InitApply(ns) | Event::Apply(ns))) if must_end(&ns) => {
-                    let name = ns.name_any();
-                    if ending.get(&name).is_none_or(tokio::task::AbortHandle::is_finished) {
-                        ending.insert(name, tasks.spawn(end(client.clone(), clock.clone(), ns)));
-                    }
+                    let uid = ns.uid().unwrap_or_default();
+                    ending.entry(uid).or_insert_with(|| {
+                        AbortOnDropHandle::new(tokio::spawn(end(client.clone(), clock.clone(), ns)))
+                    });
                 }
                 Some(Ok(Event::Delete(ns))) => {
-                    ending.remove(&ns.name_any());
+                    ending.remove(&ns.uid().unwrap_or_default());
                 }
+                Some(Ok(Event::InitDone)) => ending.retain(|_, task| !task.is_finished()),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => tracing::warn!(%error, "watching namespaces"),
                 None => return,
@@ -60,17 +68,17 @@ fn must_end(namespace: &Namespace) -> bool {
     namespace.metadata.deletion_timestamp.is_some() && finalizers.iter().any(|f| f == FINALIZER)
 }
 
-/// Empties a namespace and lets it go.
+/// Empties a namespace and lets it go. What errors hold up is tried again; one of the same name that comes after it is left alone.
 async fn end(client: Client, clock: Arc<dyn Clock>, namespace: Namespace) {
     let name = namespace.name_any();
     let mut told = None;
     loop {
-        match empty(&client, &name).await {
-            Ok(remaining) if remaining.is_empty() => break,
+        match proceed(&client, &namespace).await {
+            Ok(remaining) if remaining.is_empty() => return,
             Ok(remaining) => {
                 let message = describe(&remaining);
                 if told.as_ref() != Some(&message) {
-                    if let Err(error) = report(&client, &name, &message, clock.now()).await {
+                    if let Err(error) = report(&client, &namespace, &message, clock.now()).await {
                         tracing::warn!(%error, namespace = name, "reporting what is left of a namespace");
                     }
                     told = Some(message);
@@ -78,14 +86,31 @@ async fn end(client: Client, clock: Arc<dyn Clock>, namespace: Namespace) {
                 wait_for_change(&client, &name, &remaining).await;
             }
             Err(error) => {
-                tracing::warn!(%error, namespace = name, "emptying a namespace");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tracing::warn!(%error, namespace = name, "ending a namespace");
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }
-    if let Err(error) = finalize(&client, namespace).await {
-        tracing::warn!(%error, namespace = name, "removing the finalizer of a namespace");
+}
+
+/// Deletes what is in a namespace and removes the finalizer when there is nothing any more. Returns what is left, which is nothing when
+/// the namespace has gone.
+async fn proceed(client: &Client, namespace: &Namespace) -> Result<Vec<Remaining>, kube::Error> {
+    if current(client, namespace).await?.is_none() {
+        return Ok(Vec::new());
     }
+    let remaining = empty(client, namespace).await?;
+    if remaining.is_empty() {
+        finalize(client, namespace).await?;
+    }
+    Ok(remaining)
+}
+
+/// The namespace as it is now; `None` when it has gone, whatever there may be of its name.
+async fn current(client: &Client, namespace: &Namespace) -> Result<Option<Namespace>, kube::Error> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let found = api.get_opt(&namespace.name_any()).await?;
+    Ok(found.filter(|found| found.metadata.uid == namespace.metadata.uid))
 }
 
 /// What is left of a kind.
@@ -98,7 +123,7 @@ struct Remaining {
 
 /// Deletes what is in the namespace and returns what is still there. Pods go first: until they have ended, nothing is taken from them
 /// that they may be guarded by or need (KEP-5080).
-async fn empty(client: &Client, namespace: &str) -> Result<Vec<Remaining>, kube::Error> {
+async fn empty(client: &Client, namespace: &Namespace) -> Result<Vec<Remaining>, kube::Error> {
     let discovery = Discovery::new(client.clone()).run_aggregated().await?;
     let groups = discovery.groups();
     let mut kinds: Vec<_> = groups.flat_map(|g| g.recommended_resources()).collect();
@@ -111,10 +136,7 @@ async fn empty(client: &Client, namespace: &str) -> Result<Vec<Remaining>, kube:
         if capabilities.scope != Scope::Namespaced || !deletable {
             continue;
         }
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-        let as_collection = capabilities.supports_operation(verbs::DELETE_COLLECTION);
-        delete_all(&api, as_collection).await?;
-        let left = api.list_metadata(&ListParams::default()).await?;
+        let left = clear(client, namespace, &resource).await?;
         if left.items.is_empty() {
             continue;
         }
@@ -131,29 +153,39 @@ async fn empty(client: &Client, namespace: &str) -> Result<Vec<Remaining>, kube:
     Ok(remaining)
 }
 
-async fn delete_all(api: &Api<DynamicObject>, as_collection: bool) -> Result<(), kube::Error> {
-    let background = DeleteParams::background();
-    let list = api.list_metadata(&ListParams::default()).await?;
-    if list
-        .items
-        .iter()
-        .all(|o| o.metadata.deletion_timestamp.is_some())
-    {
-        return Ok(());
-    }
-    if as_collection {
-        return api
-            .delete_collection(&background, &ListParams::default())
-            .await
-            .map(drop);
-    }
-    for object in list.items {
-        match api.delete(&object.name_any(), &background).await {
-            Err(kube::Error::Api(e)) if e.code == 404 => {}
-            other => other.map(drop)?,
+/// Deletes what there is of a kind, and returns what takes its time.
+///
+/// While the namespace is seen after the list, what was listed is its own; and what is deleted is what was listed, by UID. So one of the
+/// same name loses nothing, even if somebody else has let the namespace go meanwhile.
+async fn clear(
+    client: &Client,
+    namespace: &Namespace,
+    resource: &ApiResource,
+) -> Result<ObjectList<PartialObjectMeta<DynamicObject>>, kube::Error> {
+    let name = namespace.name_any();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name, resource);
+    loop {
+        let mut list = api.list_metadata(&ListParams::default()).await?;
+        let is_leaving = |o: &PartialObjectMeta<_>| o.metadata.deletion_timestamp.is_some();
+        if list.items.iter().all(is_leaving) {
+            return Ok(list);
+        }
+        if current(client, namespace).await?.is_none() {
+            list.items.clear();
+            return Ok(list);
+        }
+        for object in list.items.into_iter().filter(|o| !is_leaving(o)) {
+            let only_this = Preconditions {
+                uid: object.uid(),
+                resource_version: None,
+            };
+            let background = DeleteParams::background().preconditions(only_this);
+            match api.delete(&object.name_any(), &background).await {
+                Err(kube::Error::Api(e)) if e.code == 404 => {}
+                other => other.map(drop)?,
+            }
         }
     }
-    Ok(())
 }
 
 /// Returns when one of the remaining kinds changed.
@@ -178,7 +210,10 @@ async fn wait_for_change(client: &Client, namespace: &str, remaining: &[Remainin
                         }
                     }
                 }
-                Err(error) => tracing::debug!(%error, "watching what is left of a namespace"),
+                Err(error) => {
+                    tracing::debug!(%error, "watching what is left of a namespace");
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         });
     }
@@ -206,7 +241,7 @@ fn describe(remaining: &[Remaining]) -> String {
 /// Writes the conditions `kubectl describe namespace` shows of a namespace that does not end at once.
 async fn report(
     client: &Client,
-    name: &str,
+    namespace: &Namespace,
     message: &str,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
@@ -244,24 +279,25 @@ async fn report(
             "All content-preserving finalizers finished",
         ),
     ];
-    let patch = serde_json::json!({"status": {"conditions": conditions}});
+    let patch = serde_json::json!({"metadata": {"uid": namespace.metadata.uid}, "status": {"conditions": conditions}});
     let api: Api<Namespace> = Api::all(client.clone());
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .map(drop)
+    api.patch_status(
+        &namespace.name_any(),
+        &PatchParams::default(),
+        &Patch::Merge(&patch),
+    )
+    .await
+    .map(drop)
 }
 
 /// Removes the finalizer from the namespace as it is now.
-async fn finalize(client: &Client, namespace: Namespace) -> Result<(), kube::Error> {
+async fn finalize(client: &Client, namespace: &Namespace) -> Result<(), kube::Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let name = namespace.name_any();
     loop {
-        let Some(mut current) = api.get_opt(&name).await? else {
+        let Some(mut current) = current(client, namespace).await? else {
             return Ok(());
         };
-        if current.metadata.uid != namespace.metadata.uid {
-            return Ok(());
-        }
         if let Some(finalizers) = current.spec.as_mut().and_then(|s| s.finalizers.as_mut()) {
             finalizers.retain(|f| f != FINALIZER);
         }
