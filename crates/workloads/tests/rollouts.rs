@@ -1,5 +1,5 @@
-//! Deployments, ReplicaSets and Pods together, whatever happens to them in whatever order: bounds hold at each step, and in the end there
-//! is what was asked for.
+//! Deployments, ReplicaSets and Pods together, whatever happens to them in whatever order: bounds hold at each step, ReplicaSets of others
+//! are left alone, and in the end there is what was asked for.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,12 @@ enum Happens {
     Ends(usize),
     /// Somebody deletes a Pod.
     Deleted(usize),
+    /// A ReplicaSet of another controller comes, whose labels are selected, too, and which is to have so many Pods.
+    Foreign(i32),
+    /// Somebody takes the owner from a ReplicaSet.
+    Orphaned(usize),
+    /// Somebody changes the labels of a ReplicaSet, so that it is not selected any more.
+    Strays(usize),
     /// Time passes.
     Seconds(i64),
 }
@@ -55,6 +61,9 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<usize>().prop_map(Happens::Fails),
         8 => any::<usize>().prop_map(Happens::Ends),
         1 => any::<usize>().prop_map(Happens::Deleted),
+        1 => (0..5).prop_map(Happens::Foreign),
+        1 => any::<usize>().prop_map(Happens::Orphaned),
+        1 => any::<usize>().prop_map(Happens::Strays),
         2 => (1..900i64).prop_map(Happens::Seconds),
     ]
 }
@@ -63,6 +72,8 @@ struct Cluster {
     now: Timestamp,
     deployment: Deployment,
     sets: BTreeMap<String, ReplicaSet>,
+    /// ReplicaSets of others, and those that were let go.
+    foreign: BTreeMap<String, ReplicaSet>,
     pods: BTreeMap<String, Pod>,
     made: u32,
 }
@@ -82,6 +93,7 @@ impl Cluster {
             now: Timestamp::new(1000, 0).unwrap(),
             deployment: serde_json::from_value(deployment).unwrap(),
             sets: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             pods: BTreeMap::new(),
             made: 0,
         }
@@ -172,8 +184,40 @@ impl Cluster {
                         .deletion_timestamp = Some(now);
                 }
             }
+            Happens::Foreign(replicas) => self.meet(replicas),
+            Happens::Orphaned(index) => {
+                if let Some(name) = Self::choose(&self.sets, index) {
+                    self.sets.get_mut(&name).unwrap().metadata.owner_references = None;
+                    self.note_stray(&name);
+                }
+            }
+            Happens::Strays(index) => {
+                if let Some(name) = Self::choose(&self.sets, index) {
+                    let labels = [("app".to_owned(), "other".to_owned())];
+                    self.sets.get_mut(&name).unwrap().metadata.labels = Some(labels.into());
+                    self.note_stray(&name);
+                }
+            }
             Happens::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
         }
+    }
+
+    /// A ReplicaSet of the Deployment that had this one's name before.
+    fn meet(&mut self, replicas: i32) {
+        let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "0"}]}});
+        let set = json!({
+            "metadata": {"generateName": "web-", "labels": {"app": "web"}},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+        });
+        let mut set: ReplicaSet = serde_json::from_value(set).unwrap();
+        let before = ObjectMeta {
+            uid: Some("before".into()),
+            ..self.deployment.metadata.clone()
+        };
+        set.metadata.owner_references =
+            Some(vec![owner::reference("apps/v1", "Deployment", &before)]);
+        let name = self.stamp(&mut set.metadata);
+        self.foreign.insert(name, set);
     }
 
     fn leaving(&self) -> impl Iterator<Item = String> {
@@ -207,7 +251,7 @@ impl Cluster {
         let mut failure = None;
         let mut did_something = false;
         loop {
-            let sets: Vec<&ReplicaSet> = self.sets.values().collect();
+            let sets: Vec<&ReplicaSet> = self.sets.values().chain(self.foreign.values()).collect();
             let has_pods = |uid: &str| {
                 let of = |p: &&Pod| owner::controller_of(&p.metadata).is_some_and(|o| o.uid == uid);
                 self.pods.values().filter(of).any(|pod| !pod::is_over(pod))
@@ -239,7 +283,7 @@ impl Cluster {
             deployment::Step::Create(set) => {
                 let mut set = *set;
                 let name = set.metadata.name.clone().unwrap();
-                if self.sets.contains_key(&name) {
+                if self.sets.contains_key(&name) || self.foreign.contains_key(&name) {
                     let status = self.deployment.status.as_ref();
                     let before = status.and_then(|s| s.collision_count);
                     return Some(Failure::Collision(before.unwrap_or(0)));
@@ -249,22 +293,68 @@ impl Cluster {
             }
             deployment::Step::Update { mut set, .. } => {
                 let name = set.metadata.name.clone().unwrap();
+                assert!(self.owns(&name), "{name} of another is changed");
                 if self.sets[&name].spec != set.spec {
                     set.metadata.generation = set.metadata.generation.map(|g| g + 1);
                 }
                 self.sets.insert(name, *set);
             }
-            deployment::Step::Delete { set, .. } => {
+            deployment::Step::Delete { set, uid } => {
+                assert!(self.owns(&set), "{set} of another is deleted");
+                assert_eq!(self.sets[&set].metadata.uid.as_ref(), Some(&uid));
                 let gone = self.sets.remove(&set).unwrap();
                 assert_eq!(replicaset::replicas(&gone), 0, "a set with Pods is deleted");
-                let uid = gone.metadata.uid.unwrap();
-                let is_of =
-                    |p: &Pod| owner::controller_of(&p.metadata).is_some_and(|o| o.uid == uid);
-                self.pods.retain(|_, pod| !is_of(pod));
+                self.forget_pods(&gone);
             }
-            step => panic!("nothing to take over: {step:?}"),
+            deployment::Step::HandOver(handover) => self.hand_over(&handover),
         }
         None
+    }
+
+    fn owns(&self, set: &str) -> bool {
+        let set = self.sets.get(set);
+        let owner = set.and_then(|set| owner::controller_of(&set.metadata));
+        owner.is_some_and(|owner| Some(&owner.uid) == self.deployment.metadata.uid.as_ref())
+    }
+
+    fn hand_over(&mut self, handover: &owner::Handover) {
+        let name = &handover.object;
+        let is_own = self.owns(name);
+        let set = self.sets.get_mut(name);
+        let set = set.unwrap_or_else(|| panic!("{name} of another changes hands"));
+        let uid = handover.patch["metadata"]["uid"].as_str();
+        assert_eq!(uid, set.metadata.uid.as_deref());
+        if handover.is_adoption {
+            assert!(owner::controller_of(&set.metadata).is_none());
+            let reference = owner::reference("apps/v1", "Deployment", &self.deployment.metadata);
+            set.metadata.owner_references = Some(vec![reference]);
+        } else {
+            assert!(is_own, "{name} is let go, and was not held");
+            set.metadata.owner_references = None;
+            self.let_go(name);
+        }
+    }
+
+    /// A ReplicaSet that is neither the Deployment's nor selected is none of its business.
+    fn note_stray(&mut self, name: &str) {
+        let labels = self.sets[name].metadata.labels.as_ref().unwrap();
+        if labels["app"] == "other" && !self.owns(name) {
+            self.let_go(name);
+        }
+    }
+
+    /// A ReplicaSet is not the Deployment's any more.
+    fn let_go(&mut self, name: &str) {
+        let set = self.sets.remove(name).unwrap();
+        self.forget_pods(&set);
+        self.foreign.insert(name.to_owned(), set);
+    }
+
+    /// Pods of this ReplicaSet are not the Deployment's any more.
+    fn forget_pods(&mut self, set: &ReplicaSet) {
+        let uid = set.metadata.uid.clone().unwrap();
+        let is_of = |p: &Pod| owner::controller_of(&p.metadata).is_some_and(|o| o.uid == uid);
+        self.pods.retain(|_, pod| !is_of(pod));
     }
 
     /// A plan never has more Pods asked for than the surge allows, nor takes so many away that too few work. What users have scaled, or
