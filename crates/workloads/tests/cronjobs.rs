@@ -1,12 +1,13 @@
 //! A CronJob and its Jobs, whatever happens to them, however clocks are set and wherever the controller is cut off between two writes: no
-//! time of its schedule gets two Jobs, with `Forbid` two never run, and once it is left alone everything is as its schedule says.
+//! time of its schedule gets two Jobs, with `Forbid` two never run, Jobs of others are neither touched nor counted, and once it is left
+//! alone everything is as its schedule says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::cron::{Schedule, time_zone};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::json;
 use workloads::cronjob::{self, Step};
@@ -23,6 +24,11 @@ enum Happens {
     Ends(usize, bool),
     /// Somebody deletes a Job.
     Deleted(usize),
+    /// A Job that is not the CronJob's comes: one of nobody, or of a CronJob that had its name before. It runs, or has ended.
+    Foreign {
+        has_owner: bool,
+        end: Option<bool>,
+    },
     Suspend(bool),
     /// The clock goes on, or is set back.
     Seconds(i64),
@@ -35,6 +41,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         10 => (1..6usize).prop_map(Happens::Controller),
         5 => (any::<usize>(), any::<bool>()).prop_map(|(i, ok)| Happens::Ends(i, ok)),
         1 => any::<usize>().prop_map(Happens::Deleted),
+        1 => any::<(bool, Option<bool>)>().prop_map(|(has_owner, end)| Happens::Foreign { has_owner, end }),
         1 => any::<bool>().prop_map(Happens::Suspend),
         5 => (1..5000i64).prop_map(Happens::Seconds),
         1 => (-5000..900_000i64).prop_map(Happens::Seconds),
@@ -46,6 +53,8 @@ struct Cluster {
     now: Timestamp,
     cron: CronJob,
     jobs: BTreeMap<String, Job>,
+    /// Jobs that are none of its business.
+    foreign: Vec<Job>,
     /// The times for which Jobs were made.
     times: BTreeSet<Timestamp>,
     made: u32,
@@ -67,6 +76,7 @@ impl Cluster {
             now,
             cron: serde_json::from_value(cron).unwrap(),
             jobs: BTreeMap::new(),
+            foreign: Vec::new(),
             times: BTreeSet::new(),
             made: 0,
             wake: None,
@@ -102,23 +112,34 @@ impl Cluster {
                     self.jobs.remove(&known[index]);
                 }
             }
+            Happens::Foreign { has_owner, end } => self.meet(has_owner, end),
             Happens::Suspend(suspend) => self.cron.spec.suspend = Some(suspend),
             Happens::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
             Happens::Wake => self.now = self.wake.map_or(self.now, |wake| wake.max(self.now)),
         }
     }
 
-    fn end(&mut self, name: &str, is_success: bool) {
-        let now = Time(self.now);
-        let job = self.jobs.get_mut(name).unwrap();
-        let status = job.status.get_or_insert_default();
-        if status.conditions.is_some() {
-            return;
+    /// A Job that began first of all.
+    fn meet(&mut self, has_owner: bool, end: Option<bool>) {
+        let name = format!("tick-foreign-{}", self.foreign.len());
+        let start = Timestamp::UNIX_EPOCH.to_string();
+        let meta = json!({"name": name, "namespace": "ns", "uid": name, "annotations": {SCHEDULED: start}});
+        let job = json!({"metadata": meta, "status": {"startTime": start, "active": 1}});
+        let mut job: Job = serde_json::from_value(job).unwrap();
+        let before = ObjectMeta {
+            uid: Some("before".into()),
+            ..self.cron.metadata.clone()
+        };
+        let owner = owner::reference("batch/v1", "CronJob", &before);
+        job.metadata.owner_references = has_owner.then(|| vec![owner]);
+        if let Some(is_success) = end {
+            finish(&mut job, is_success, self.now);
         }
-        let end = if is_success { "Complete" } else { "Failed" };
-        let condition = json!([{"type": end, "status": "True"}]);
-        status.conditions = serde_json::from_value(condition).unwrap();
-        status.completion_time = is_success.then_some(now);
+        self.foreign.push(job);
+    }
+
+    fn end(&mut self, name: &str, is_success: bool) {
+        finish(self.jobs.get_mut(name).unwrap(), is_success, self.now);
     }
 
     fn running(&self) -> usize {
@@ -129,7 +150,7 @@ impl Cluster {
     /// One look of the controller; whether it had anything to do.
     fn look(&mut self, mut writes: usize) -> bool {
         let reference = owner::reference("batch/v1", "CronJob", &self.cron.metadata);
-        let jobs: Vec<&Job> = self.jobs.values().collect();
+        let jobs: Vec<&Job> = self.jobs.values().chain(&self.foreign).collect();
         let plan = cronjob::plan(&self.cron, &reference, &jobs, self.now);
         assert!(plan.wake.is_none_or(|wake| wake > self.now), "{plan:?}");
         self.wake = plan.wake;
@@ -148,7 +169,7 @@ impl Cluster {
                     assert!(there.is_none_or(|job| job.metadata.uid != Some(uid)));
                 }
                 Step::Delete { job, uid } => {
-                    let gone = self.jobs.remove(&job).expect("it is there");
+                    let gone = self.jobs.remove(&job).expect("its own");
                     assert_eq!(gone.metadata.uid, Some(uid));
                 }
                 Step::Create(job) => self.create(*job),
@@ -226,6 +247,17 @@ impl Cluster {
             assert_eq!(self.last(), Some(last));
         }
     }
+}
+
+fn finish(job: &mut Job, is_success: bool, now: Timestamp) {
+    let status = job.status.get_or_insert_default();
+    if status.conditions.is_some() {
+        return;
+    }
+    let end = if is_success { "Complete" } else { "Failed" };
+    let condition = json!([{"type": end, "status": "True"}]);
+    status.conditions = serde_json::from_value(condition).unwrap();
+    status.completion_time = is_success.then_some(Time(now));
 }
 
 fn time_of(job: &Job) -> Timestamp {
