@@ -1,12 +1,12 @@
-//! A Job and its Pods, whatever happens to them and whenever the controller is cut off between two writes: every Pod is counted once, no
-//! more run than may, and in the end the Job is over as its Pods say.
+//! A Job and its Pods, whatever happens to them and whenever the controller is cut off between two writes: every Pod is counted once,
+//! those of others are neither counted nor touched, no more run than may, and in the end the Job is over as its Pods say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::json;
 use workloads::job::{self, Step};
@@ -22,6 +22,8 @@ enum Happens {
     Runs(usize),
     /// Somebody deletes a Pod.
     Deleted(usize),
+    /// A Pod of the Job that had this one's name before is found, in this phase.
+    Foreign(&'static str),
     Suspend(bool),
     Parallelism(i32),
     Seconds(i64),
@@ -33,6 +35,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         6 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(i, ok)| Happens::Ends(i, ok)),
         4 => any::<usize>().prop_map(Happens::Runs),
         1 => any::<usize>().prop_map(Happens::Deleted),
+        1 => prop::sample::select(vec!["Running", "Succeeded", "Failed"]).prop_map(Happens::Foreign),
         1 => any::<bool>().prop_map(Happens::Suspend),
         1 => (0..5).prop_map(Happens::Parallelism),
         3 => (1..700i64).prop_map(Happens::Seconds),
@@ -43,6 +46,8 @@ struct Cluster {
     now: Timestamp,
     job: Job,
     pods: BTreeMap<String, Pod>,
+    /// Pods of another Job, which are selected, too.
+    foreign: Vec<Pod>,
     made: u32,
     /// UIDs of Pods that ended with success while they were tracked, with their index.
     succeeded: BTreeMap<String, Option<String>>,
@@ -67,6 +72,7 @@ impl Cluster {
             now: Timestamp::new(10_000, 0).unwrap(),
             job: serde_json::from_value(job).unwrap(),
             pods: BTreeMap::new(),
+            foreign: Vec::new(),
             made: 0,
             succeeded: BTreeMap::new(),
             counted: BTreeSet::new(),
@@ -116,6 +122,7 @@ impl Cluster {
                     self.delete(&name);
                 }
             }
+            Happens::Foreign(phase) => self.meet(phase),
             Happens::Suspend(suspend) => {
                 if self.is_over().is_none() {
                     self.job.spec.as_mut().unwrap().suspend = Some(suspend);
@@ -126,6 +133,25 @@ impl Cluster {
             }
             Happens::Seconds(seconds) => self.now += SignedDuration::from_secs(seconds),
         }
+    }
+
+    fn meet(&mut self, phase: &str) {
+        let name = format!("foreign-{}", self.foreign.len());
+        let before = ObjectMeta {
+            uid: Some("before".into()),
+            ..self.job.metadata.clone()
+        };
+        let pod = json!({
+            "metadata": {
+                "name": name, "namespace": "ns", "uid": name, "labels": {"job": "pi"},
+                "annotations": {"batch.kubernetes.io/job-completion-index": "0"},
+                "finalizers": ["batch.kubernetes.io/job-tracking"],
+                "ownerReferences": [owner::reference("batch/v1", "Job", &before)],
+            },
+            "spec": {"containers": [{"name": "c"}]},
+            "status": {"phase": phase},
+        });
+        self.foreign.push(serde_json::from_value(pod).unwrap());
     }
 
     fn end(&mut self, name: &str, is_success: bool) {
@@ -167,7 +193,7 @@ impl Cluster {
     /// One look of the controller; whether it had anything to do.
     fn look(&mut self, writes: usize) -> bool {
         let reference = owner::reference("batch/v1", "Job", &self.job.metadata);
-        let pods: Vec<&Pod> = self.pods.values().collect();
+        let pods: Vec<&Pod> = self.pods.values().chain(&self.foreign).collect();
         let plan = job::plan(&self.job, &reference, &pods, false, self.now);
         let did_something =
             !plan.steps.is_empty() || plan.status.is_some() || !plan.counted.is_empty();
