@@ -19,6 +19,8 @@ use crate::{io, nfs};
 pub(crate) struct Tmpfs {
     /// Of its top.
     pub(crate) mode: u32,
+    /// Of its top; ours if none is named.
+    pub(crate) group: Option<u32>,
     /// Most bytes it may hold; half of the machine's if there is no limit.
     pub(crate) size: Option<u64>,
     /// Whether what is in it may be written to a swap device. Kernels before 6.4 cannot be told.
@@ -30,8 +32,10 @@ pub(crate) fn mount_tmpfs(target: &Path, tmpfs: Tmpfs) -> Result<(), VolumeError
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let size = tmpfs.size.map(|bytes| format!(",size={bytes}"));
     let size = size.unwrap_or_default();
+    let group = tmpfs.group.map(|group| format!(",gid={group}"));
+    let group = group.unwrap_or_default();
     let try_with = |extra: &str| {
-        let options = format!("mode={:04o}{size}{extra}", tmpfs.mode);
+        let options = format!("mode={:04o}{group}{size}{extra}", tmpfs.mode);
         let options = CString::new(options).unwrap_or_default();
         mount("tmpfs", target, "tmpfs", flags, options.as_c_str())
     };

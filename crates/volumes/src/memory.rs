@@ -96,6 +96,7 @@ impl Store {
             if !kernel::is_other_file_system(&self.top) {
                 let tmpfs = Tmpfs {
                     mode: 0o750,
+                    group: None,
                     size: None,
                     may_swap: !self.is_secret,
                 };

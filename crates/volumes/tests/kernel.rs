@@ -1,12 +1,15 @@
 //! Volumes on the real kernel; needs root. Whatever is made is removed, and that is checked.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::Permissions;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
 use ports::clock::SystemClock;
 use ports::volumes::{File, HostPathKind, Medium, NfsExport, VolumeError, VolumeSpec, Volumes};
+use rustix::fs::inotify;
 use volumes::LocalVolumes;
 
 fn files(data: &str) -> VolumeSpec {
@@ -29,6 +32,54 @@ fn empty(medium: Medium) -> VolumeSpec {
         size_limit_bytes: Some(1 << 20),
         fs_group: None,
     }
+}
+
+/// An engine that is killed at any moment leaves either nothing in a volume's place or all of it.
+#[tokio::test]
+async fn directories_are_in_their_place_with_their_group_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let above = root.path().join("pods/u/volumes/kubernetes.io~empty-dir");
+    // What a crash left.
+    std::fs::create_dir_all(above.join(".disk")).unwrap();
+    std::fs::set_permissions(above.join(".disk"), Permissions::from_mode(0o700)).unwrap();
+    let seen = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let appears = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&seen, &above, appears).unwrap();
+    let volumes = LocalVolumes::new(root.path(), Arc::new(SystemClock));
+    let mut spec = empty(Medium::Disk);
+    if let VolumeSpec::EmptyDir { fs_group, .. } = &mut spec {
+        *fs_group = Some(77);
+    }
+    let dir = volumes.ensure("u", "disk", &spec).await.unwrap();
+    let meta = dir.metadata().unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o2777, 77));
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut events = inotify::Reader::new(&seen, &mut buffer);
+    let mut in_place = Vec::new();
+    while let Ok(event) = events.next() {
+        if event.file_name() == Some(c"disk") {
+            in_place.push(event.events() & !inotify::ReadFlags::ISDIR);
+        }
+    }
+    assert_eq!(in_place, [inotify::ReadFlags::MOVED_TO]);
+    std::fs::write(dir.join("kept"), "x").unwrap();
+    volumes.ensure("u", "disk", &spec).await.unwrap();
+    let left: Vec<_> = std::fs::read_dir(&above).unwrap().flatten().collect();
+    assert_eq!((left.len(), dir.join("kept").exists()), (1, true));
+
+    if let VolumeSpec::EmptyDir { medium, .. } = &mut spec {
+        *medium = Medium::Memory;
+    }
+    let memory = volumes.ensure("u", "memory", &spec).await.unwrap();
+    let meta = memory.metadata().unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o2777, 77));
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts
+        .lines()
+        .find(|mount| mount.contains(memory.to_str().unwrap()));
+    assert!(mount.unwrap().contains("gid=77"), "{mount:?}");
+    volumes.teardown("u").await.unwrap();
+    volumes.remove().await.unwrap();
 }
 
 #[tokio::test]
