@@ -33,7 +33,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   schema           generate the schema table from upstream's published modules
   tidy             check the house rules
   vm [PART...]     boot virtual machines for tests that need a kernel of their own; PART: runtime, volumes,
-                   powercut, nfs
+                   powercut, powercut-volumes, nfs
 ";
 
 fn main() {

@@ -4,12 +4,14 @@
 //! static test programs, an `init` script. Everything is seen and decided on the serial console: `init` says how each program
 //! ended, and a machine that does not say so in time has failed.
 
+mod checks;
 mod disklog;
 mod initramfs;
 mod kernel;
 mod machine;
 mod nfs;
 mod powercut;
+mod powercut_volumes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +56,7 @@ const DISK_BYTES: u64 = 2 << 30;
 const ENDED: &str = "vm: ended with ";
 
 /// What can be run; all of it without a name.
-const PARTS: [&str; 4] = ["runtime", "volumes", "powercut", "nfs"];
+const PARTS: [&str; 5] = ["runtime", "volumes", "powercut", "powercut-volumes", "nfs"];
 
 /// Tests of a package, on a disk.
 struct Suite {
@@ -93,6 +95,9 @@ pub(crate) fn run(parts: &[String]) -> anyhow::Result<()> {
     }
     if wanted("powercut") && !report(powercut::survive(&dir, &kernel)) {
         failed.push("powercut");
+    }
+    if wanted("powercut-volumes") && !report(powercut_volumes::survive(&dir, &kernel)) {
+        failed.push("powercut-volumes");
     }
     if wanted("nfs") && !report(nfs::share(&dir, &kernel)) {
         failed.push("nfs");

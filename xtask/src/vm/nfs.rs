@@ -4,51 +4,27 @@
 //! nfs-utils' mountd would tell it of exports is written to its caches beforehand. The rest is the script [`SCRIPT`], which drives
 //! `carob` as a user would and says on the console what became of each test.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::bail;
 
-use super::initramfs::Archive;
+use super::checks::{self, FAILED, PASSED, THROUGH};
 use super::kernel::Kernel;
 use super::machine::{Heard, Machine};
 use crate::run;
 
-const SCRIPT: &str = include_str!("nfs.sh");
+const SCRIPT: &str = concat!(include_str!("checks.sh"), include_str!("nfs.sh"));
 /// An engine, emulated, takes its time.
 const WITHIN: Duration = Duration::from_secs(600);
 const DISK_BYTES: u64 = 2 << 30;
-/// What an engine's Pods and Services need of the kernel, and client and server.
-const MODULES: [&str; 18] = [
-    "overlay",
-    "bridge",
-    "veth",
-    "nf_tables",
-    "nft_chain_nat",
-    "nft_ct",
-    "nft_fib_inet",
-    "nft_fib_ipv4",
-    "nft_masq",
-    "nft_nat",
-    "nft_numgen",
-    "nft_reject_ipv4",
-    "virtio_pci",
-    "virtio_blk",
-    "nfs",
-    "nfsv3",
-    "nfsv4",
-    "nfsd",
-];
-/// How the script says what became of a test.
-const PASSED: &str = "vm: ok ";
-const FAILED: &str = "vm: FAILED ";
-/// How the script says that it is through.
-const THROUGH: &str = "vm: through";
+/// What client and server need of the kernel.
+const MODULES: [&str; 4] = ["nfs", "nfsv3", "nfsv4", "nfsd"];
 
 /// Runs the script in a machine.
 pub(super) fn share(dir: &Path, kernel: &Kernel) -> anyhow::Result<()> {
-    let initramfs = initramfs(dir, kernel)?;
+    let initramfs = checks::initramfs(dir, kernel, "nfs", SCRIPT, &MODULES)?;
     let disk = dir.join("nfs.img");
     std::fs::File::create(&disk)?.set_len(DISK_BYTES)?;
     run::command(Command::new("mkfs.ext4").arg("-q").arg(&disk))?;
@@ -83,19 +59,4 @@ pub(super) fn share(dir: &Path, kernel: &Kernel) -> anyhow::Result<()> {
         _ if failed > 0 => bail!("tests failed in the machine"),
         _ => Ok(()),
     }
-}
-
-fn initramfs(dir: &Path, kernel: &Kernel) -> anyhow::Result<PathBuf> {
-    let mut archive = Archive::with_busybox()?;
-    kernel.add_modules(&mut archive, &MODULES)?;
-    archive.program("usr/bin/carob", &run::engine()?)?;
-    archive.program("nfs.sh", &script(dir)?)?;
-    archive.init("mount -t ext4 /dev/vda /data\nsh /nfs.sh\n")?;
-    archive.write(&dir.join("nfs.cpio"))
-}
-
-fn script(dir: &Path) -> anyhow::Result<PathBuf> {
-    let path = dir.join("nfs.sh");
-    std::fs::write(&path, SCRIPT)?;
-    Ok(path)
 }

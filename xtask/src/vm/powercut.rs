@@ -125,7 +125,8 @@ fn initramfs(dir: &Path, kernel: &Kernel) -> anyhow::Result<std::path::PathBuf> 
     archive.write(&dir.join("powercut.cpio"))
 }
 
-fn disk_arguments(disk: &Path, log: &Path) -> Vec<String> {
+/// QEMU's arguments for a disk whose writes are logged.
+pub(super) fn disk_arguments(disk: &Path, log: &Path) -> Vec<String> {
     let (disk, log) = (disk.display(), log.display());
     [
         "-blockdev",
