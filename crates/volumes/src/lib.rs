@@ -9,7 +9,7 @@
 //! Files whose contents are known are in memory, below `<root>/files` ([`memory`]).
 //!
 //! Contents come as bytes; which ConfigMap they are from is the node agent's business. Nothing runs in the background: each call
-//! does its work on a blocking thread and returns. Invariants: a path given by a user is resolved without leaving its volume, and
+//! does its work, on a blocking thread if it may wait for a disk, and returns. Invariants: a path given by a user is resolved without leaving its volume, and
 //! [`Volumes::teardown`] removes nothing that another file system or a link leads to.
 
 mod directories;
@@ -38,7 +38,7 @@ use ports::volumes::{HostPathKind, Space, VolumeError, VolumeSpec, Volumes};
 pub use crate::directories::LocalDirectories;
 use crate::layout::Layout;
 use crate::memory::Memory;
-use crate::places::Places;
+use crate::places::{Known, Places};
 
 /// Volumes below one directory of this machine. Needs root for mounts and ownership.
 pub struct LocalVolumes {
@@ -91,8 +91,24 @@ impl Volumes for LocalVolumes {
         spec: &VolumeSpec,
     ) -> Result<PathBuf, VolumeError> {
         let files = self.places.files(spec);
-        if let Some(place) = self.places.with(pod_uid, volume, files) {
-            return Ok(place);
+        match (self.places.with(pod_uid, volume, files), spec) {
+            (Known::Same(place), _) => return Ok(place),
+            (
+                Known::Others(place),
+                VolumeSpec::Files {
+                    files: wanted,
+                    fs_group,
+                    ..
+                },
+            ) => {
+                // In memory, where no disk is waited for: a thread would cost more, and hundreds of Pods may follow one object.
+                let (before, now) = (files::Before::Others, self.clock.now());
+                files::ensure(&place, wanted, *fs_group, before, now)?;
+                let path = place.clone();
+                self.places.remember(pod_uid, volume, path, files);
+                return Ok(place);
+            }
+            _ => {}
         }
         let (layout, memory, uid, name, spec, now) = (
             self.layout.clone(),
@@ -137,12 +153,11 @@ impl Volumes for LocalVolumes {
                     files,
                     is_secret,
                     fs_group,
-                } => files::ensure(
-                    &memory.volume(&uid, &name, *is_secret)?,
-                    files,
-                    *fs_group,
-                    now,
-                ),
+                } => {
+                    let place = memory.volume(&uid, &name, *is_secret)?;
+                    files::ensure(&place, files, *fs_group, files::Before::Unknown, now)?;
+                    Ok(place)
+                }
             }
         })
         .await?;

@@ -22,6 +22,16 @@ struct Place {
     files: Option<Files>,
 }
 
+/// What is known of a volume that is to have certain files.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It is here, and has them.
+    Same(PathBuf),
+    /// It is here, whole, and has others.
+    Others(PathBuf),
+    Nothing,
+}
+
 /// Stands for files and their contents: two that are equal have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Files(u64);
@@ -50,20 +60,22 @@ impl Places {
         Some(known.get(pod_uid)?.get(volume)?.path.clone())
     }
 
-    /// Where a volume is that has these files. One that has others is taken to have none from now on, until that is remembered.
-    pub(crate) fn with(
-        &self,
-        pod_uid: &str,
-        volume: &str,
-        files: Option<Files>,
-    ) -> Option<PathBuf> {
+    /// What is known of a volume that is to have these files. One that has others is taken to have none from now on, until that is
+    /// remembered.
+    pub(crate) fn with(&self, pod_uid: &str, volume: &str, files: Option<Files>) -> Known {
         let mut known = self.known();
-        let place = known.get_mut(pod_uid)?.get_mut(volume)?;
-        if place.files.is_some() && place.files == files {
-            return Some(place.path.clone());
+        let place = known
+            .get_mut(pod_uid)
+            .and_then(|pod| pod.get_mut(volume))
+            .filter(|place| place.files.is_some());
+        match place {
+            Some(place) if place.files == files => Known::Same(place.path.clone()),
+            Some(place) => {
+                place.files = None;
+                Known::Others(place.path.clone())
+            }
+            None => Known::Nothing,
         }
-        place.files = None;
-        None
     }
 
     /// Forgets a Pod.
@@ -98,20 +110,26 @@ mod tests {
             places.files(&spec)
         };
         let one = spec("1", 0o644);
-        assert_eq!(places.with("u", "v", one), None);
-        places.remember("u", "v", "/v".into(), one);
-        assert_eq!(places.with("u", "v", one), Some("/v".into()));
-        assert_eq!(places.with("u", "w", one), None);
-        assert_eq!(places.with("other", "v", one), None);
+        let here = || PathBuf::from("/v");
+        assert_eq!(places.with("u", "v", one), Known::Nothing);
+        places.remember("u", "v", here(), one);
+        assert_eq!(places.with("u", "v", one), Known::Same(here()));
+        assert_eq!(places.with("u", "w", one), Known::Nothing);
+        assert_eq!(places.with("other", "v", one), Known::Nothing);
 
-        assert_eq!(places.with("u", "v", spec("1", 0o600)), None);
-        assert_eq!(places.with("u", "v", one), None, "it may hold half of them");
-        assert_eq!(places.find("u", "v"), Some("/v".into()));
-        places.remember("u", "v", "/v".into(), spec("2", 0o644));
-        assert_eq!(places.with("u", "v", one), None);
+        let other = spec("1", 0o600);
+        assert_eq!(places.with("u", "v", other), Known::Others(here()));
+        for files in [one, other] {
+            let known = places.with("u", "v", files);
+            assert_eq!(known, Known::Nothing, "it may hold half of them");
+        }
+        assert_eq!(places.find("u", "v"), Some(here()));
+        places.remember("u", "v", here(), spec("2", 0o644));
+        assert_eq!(places.with("u", "v", one), Known::Others(here()));
 
         places.remember("u", "disk", "/d".into(), None);
-        assert_eq!(places.with("u", "disk", None), None, "not made of files");
+        let known = places.with("u", "disk", None);
+        assert_eq!(known, Known::Nothing, "not made of files");
         places.forget("u");
         assert_eq!(places.find("u", "v"), None);
     }

@@ -1,10 +1,12 @@
 //! 42 of the lifecycle specification's §16, over generated contents: who resolves a volume's `..data` once and reads through that sees
 //! the files of one version, or none of those it removes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, File as Handle};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,7 +83,7 @@ fn look(volume: &Path, versions: &[Version]) -> Result<(), String> {
 
 /// Volumes of a node, one of which is brought from version to version.
 struct Node {
-    _root: TempDir,
+    root: TempDir,
     runtime: Runtime,
     volumes: LocalVolumes,
 }
@@ -93,14 +95,28 @@ impl Node {
         Node {
             volumes: LocalVolumes::new(root.path(), Arc::new(SystemClock)),
             runtime: runtime.build().expect("a runtime"),
-            _root: root,
+            root,
         }
     }
 
+    /// Brings the volume to a version, after which nothing else is in it.
     fn bring(&self, version: (usize, &Version)) -> PathBuf {
         let spec = spec(version);
         let done = self.volumes.ensure("u", "v", &spec);
-        self.runtime.block_on(done).expect("a volume")
+        let volume = self.runtime.block_on(done).expect("a volume");
+        let seen = fs::read_link(volume.join("..data")).expect("a version");
+        let first = |name: &&str| name.split('/').next().map(OsString::from);
+        let mut names: BTreeSet<OsString> = version.1.0.keys().filter_map(first).collect();
+        names.extend(["..data".into(), seen.into()]);
+        let held = fs::read_dir(&volume).expect("what it holds");
+        let held = held.map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(held.collect::<BTreeSet<_>>(), names);
+        volume
+    }
+
+    /// Goes on with what is known by looking only.
+    fn restart(&mut self) {
+        self.volumes = LocalVolumes::new(self.root.path(), Arc::new(SystemClock));
     }
 
     fn end_pod(&self) {
@@ -151,6 +167,29 @@ fn ten_thousand_updates_are_seen_whole() {
     node.remove();
     assert_eq!(wrong, None);
     assert_eq!(last.expect("the last version"), text(9_999, 64));
+}
+
+#[test]
+fn what_a_kill_left_is_put_right() {
+    let mut node = Node::new();
+    let names = |names: &[&'static str]| names.iter().map(|name| (*name, ())).collect();
+    let (one, other) = ((names(&["a", "d/e"]), 64), (names(&["b", "d/e"]), 64));
+    let volume = node.bring((0, &one));
+    for next in [(0, &one), (1, &other)] {
+        fs::remove_file(volume.join("a")).expect("a link that was not made yet");
+        symlink("..data/b", volume.join("b")).expect("a link that was not removed yet");
+        symlink("..half", volume.join("..data_tmp")).expect("a version that is not seen yet");
+        for version in ["..half", "..2026_01_31_10_15_02.123456789"] {
+            fs::create_dir_all(volume.join(version).join("d")).expect("a version");
+            fs::write(volume.join(version).join("d/e"), "half").expect("a file");
+        }
+        node.restart();
+        node.bring(next);
+        let found = fs::read_to_string(volume.join("d/e"));
+        assert_eq!(found.expect("a file"), text(next.0, 64));
+    }
+    node.end_pod();
+    node.remove();
 }
 
 /// Looks at a volume again and again while something is done, and once after that; what was wrong.
