@@ -1,10 +1,11 @@
 //! The few mount calls, and what the kernel says is mounted.
 
-use std::ffi::CString;
+use std::borrow::Cow;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -98,18 +99,18 @@ pub(crate) fn is_other_file_system(dir: &Path) -> bool {
         .is_some_and(|parent| device(dir) != device(parent))
 }
 
-/// Where something is mounted.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct MountPoint {
-    pub(crate) path: PathBuf,
-    pub(crate) kind: Kind,
+/// What was mounted at one moment. The table has a line for each mount of the node, so of most only the place is read.
+pub(crate) struct Mounts {
+    table: Vec<u8>,
 }
 
-/// What is mounted there.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Nfs(Served),
-    Other,
+/// Where something is mounted.
+#[derive(Debug)]
+pub(crate) struct MountPoint<'a> {
+    pub(crate) path: Cow<'a, Path>,
+    device: &'a [u8],
+    /// The fields after the place.
+    rest: &'a [u8],
 }
 
 /// An export of a file server.
@@ -120,54 +121,74 @@ pub(crate) struct Served {
     pub(crate) server: Option<SocketAddr>,
 }
 
-/// Mount points below a directory (itself included), in the order in which they were mounted.
-pub(crate) fn mounts_below(dir: &Path) -> Result<Vec<MountPoint>, VolumeError> {
-    let dir = dir
-        .canonicalize()
-        .map_err(io(|| format!("resolve {}", dir.display())))?;
-    let mut points = mounts()?;
-    points.retain(|point| point.path.starts_with(&dir));
-    Ok(points)
+impl Mounts {
+    /// What is mounted now.
+    pub(crate) fn now() -> Result<Mounts, VolumeError> {
+        let table = std::fs::read("/proc/self/mountinfo");
+        let table = table.map_err(io(|| "read /proc/self/mountinfo".into()))?;
+        Ok(Mounts { table })
+    }
+
+    /// All mount points, in the order in which they were mounted.
+    pub(crate) fn points(&self) -> impl Iterator<Item = MountPoint<'_>> {
+        let lines = self.table.split(|b| *b == b'\n');
+        lines.filter_map(mount_point)
+    }
+
+    /// Those below a directory (itself included) whose path has no links.
+    pub(crate) fn below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = MountPoint<'a>> {
+        self.points().filter(|point| point.is_below(dir))
+    }
+
+    /// Whether something is mounted on a directory. What is mounted there is not asked: its server may be gone.
+    pub(crate) fn has(&self, dir: &Path) -> Result<bool, VolumeError> {
+        let (Some(above), Some(name)) = (dir.parent(), dir.file_name()) else {
+            return Ok(false);
+        };
+        let above = above.canonicalize();
+        let above = above.map_err(io(|| format!("resolve {}", dir.display())))?;
+        let dir = above.join(name);
+        Ok(self.points().any(|point| point.path == dir))
+    }
 }
 
-/// All mount points, in the order in which they were mounted.
-pub(crate) fn mounts() -> Result<Vec<MountPoint>, VolumeError> {
-    let table =
-        std::fs::read("/proc/self/mountinfo").map_err(io(|| "read /proc/self/mountinfo".into()))?;
-    Ok(mount_points(&table))
+impl MountPoint<'_> {
+    /// Whether it is a directory, whose path has no links, or below it.
+    pub(crate) fn is_below(&self, dir: &Path) -> bool {
+        let (path, dir_bytes) = (self.path.as_os_str(), dir.as_os_str());
+        path.as_bytes().starts_with(dir_bytes.as_bytes()) && self.path.starts_with(dir)
+    }
+
+    /// Of what server, if it is an export's.
+    pub(crate) fn served(&self) -> Option<Served> {
+        let mut last = self.rest.split(|b| *b == b' ');
+        last.find(|field| *field == b"-")?;
+        match last.next()? {
+            b"nfs" | b"nfs4" => Some(Served {
+                device: String::from_utf8_lossy(self.device).into_owned(),
+                server: last.nth(1).and_then(server),
+            }),
+            _ => None,
+        }
+    }
 }
 
-/// Whether something is mounted on a directory. What is mounted there is not asked: its server may be gone.
-pub(crate) fn is_mounted(dir: &Path) -> Result<bool, VolumeError> {
-    let (Some(above), Some(name)) = (dir.parent(), dir.file_name()) else {
-        return Ok(false);
+/// What a line of a mount table tells (proc_pid_mountinfo(5)): the third field, and the fifth, unescaped; after a lone dash the kind of file
+/// system, its source and its options.
+fn mount_point(line: &[u8]) -> Option<MountPoint<'_>> {
+    let mut fields = line.splitn(6, |b| *b == b' ');
+    let device = fields.nth(2)?;
+    let path = match fields.nth(1)? {
+        escaped if escaped.contains(&b'\\') => {
+            Cow::Owned(PathBuf::from(OsString::from_vec(unescape(escaped))))
+        }
+        plain => Cow::Borrowed(Path::new(OsStr::from_bytes(plain))),
     };
-    let above = above.canonicalize();
-    let above = above.map_err(io(|| format!("resolve {}", dir.display())))?;
-    let points = mounts()?;
-    Ok(points.iter().any(|point| point.path == above.join(name)))
-}
-
-/// What each line of a mount table tells (proc_pid_mountinfo(5)).
-fn mount_points(table: &[u8]) -> Vec<MountPoint> {
-    let lines = table.split(|b| *b == b'\n');
-    lines.filter_map(mount_point).collect()
-}
-
-/// The third field, and the fifth, unescaped; after a lone dash the kind of file system, its source and its options.
-fn mount_point(line: &[u8]) -> Option<MountPoint> {
-    let mut fields = line.split(|b| *b == b' ');
-    let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
-    let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.nth(1)?)));
-    let mut last = fields.skip_while(|field| *field != b"-").skip(1);
-    let kind = match last.next() {
-        Some(b"nfs" | b"nfs4") => Kind::Nfs(Served {
-            device,
-            server: last.nth(1).and_then(server),
-        }),
-        _ => Kind::Other,
-    };
-    Some(MountPoint { path, kind })
+    Some(MountPoint {
+        path,
+        device,
+        rest: fields.next()?,
+    })
 }
 
 /// The server among the options of an export.
@@ -221,27 +242,35 @@ mod tests {
 
     #[test]
     fn mount_points_are_read_and_unescaped() {
-        let table = b"36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 36 0:5 /x /mnt/a\\040b/c\\134d rw shared:1 - tmpfs t rw\n\
+        let table = b"36 35 98:0 / /mnt/a\\040b rw - ext3 /dev/root rw\n37 36 0:5 /x /mnt/a\\040b/c\\134d rw shared:1 - tmpfs t rw\n37 36 0:5 / /mnt/a\\040bc rw - tmpfs t rw\n\
             38 36 0:6 / /e rw shared:2 - nfs4 s:/p rw,vers=4.2,proto=tcp,port=0,clientaddr=10.0.0.2,addr=10.0.0.1\n\
             39 36 0:7 / /f rw - nfs [fd00::1]:/p rw,vers=3,mountaddr=fd00::2,port=204,addr=fd00::1\n40 36 0:8 / /g rw - nfs4 s:/ rw\n";
-        let points: Vec<(String, Kind)> = mount_points(table)
-            .into_iter()
-            .map(|point| (point.path.display().to_string(), point.kind))
+        let table = Mounts {
+            table: table.to_vec(),
+        };
+        let points: Vec<(String, Option<Served>)> = table
+            .points()
+            .map(|point| (point.path.display().to_string(), point.served()))
             .collect();
         let served = |device: &str, address: Option<&str>| {
-            Kind::Nfs(Served {
+            Some(Served {
                 device: device.to_owned(),
                 server: address.map(|address| address.parse().unwrap()),
             })
         };
         let expected = [
-            ("/mnt/a b", Kind::Other),
-            ("/mnt/a b/c\\d", Kind::Other),
+            ("/mnt/a b", None),
+            ("/mnt/a b/c\\d", None),
+            ("/mnt/a bc", None),
             ("/e", served("0:6", Some("10.0.0.1:2049"))),
             ("/f", served("0:7", Some("[fd00::1]:204"))),
             ("/g", served("0:8", None)),
         ];
-        let expected = expected.map(|(path, kind)| (path.to_owned(), kind));
+        let expected = expected.map(|(path, served)| (path.to_owned(), served));
         assert_eq!(points, expected);
+        let below: Vec<_> = table.below(Path::new("/mnt/a b")).collect();
+        assert_eq!(below.len(), 2, "{below:?}");
+        assert!(table.has(Path::new("/e")).unwrap());
+        assert!(!table.has(Path::new("/mn")).unwrap());
     }
 }

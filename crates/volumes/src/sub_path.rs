@@ -12,8 +12,9 @@ use ports::volumes::VolumeError;
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
 use rustix::io::Errno;
 
+use crate::io;
+use crate::kernel::{self, Mounts};
 use crate::layout::make_dir;
-use crate::{io, kernel};
 
 /// Opens `sub_path` in the volume at `place`, making missing directories, and binds it to `pin`.
 pub(crate) fn ensure(place: &Path, sub_path: &str, pin: &Path) -> Result<PathBuf, VolumeError> {
@@ -27,10 +28,7 @@ pub(crate) fn ensure(place: &Path, sub_path: &str, pin: &Path) -> Result<PathBuf
             return Ok(pin.to_owned());
         }
         // An older pin: the file was replaced meanwhile, as file volumes do.
-        while kernel::mounts_below(pin)?
-            .iter()
-            .any(|point| point.path == pin)
-        {
+        while Mounts::now()?.has(pin)? {
             kernel::detach(pin)?;
         }
         remove_target(pin)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ports::volumes::VolumeError;
 
-use crate::kernel::{Kind, MountPoint};
+use crate::kernel::{MountPoint, Mounts};
 use crate::{io, kernel, nfs};
 
 /// Removes the directory and everything mounted below it. A missing directory is fine.
@@ -14,17 +14,18 @@ pub(crate) fn remove(dir: &Path) -> Result<(), VolumeError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io(|| format!("resolve {}", dir.display()))(e)),
     };
-    let mounts = kernel::mounts()?;
-    let (below, elsewhere): (Vec<&MountPoint>, Vec<&MountPoint>) = mounts
-        .iter()
-        .partition(|point| point.path.starts_with(&dir));
-    for point in below.into_iter().rev() {
-        match &point.kind {
-            Kind::Nfs(served) => nfs::release(&point.path, served, &elsewhere)?,
-            Kind::Other => kernel::detach(&point.path)?,
+    let mounts = Mounts::now()?;
+    let (below, elsewhere): (Vec<MountPoint<'_>>, Vec<MountPoint<'_>>) =
+        mounts.points().partition(|point| point.is_below(&dir));
+    for point in below.iter().rev() {
+        match point.served() {
+            Some(served) => nfs::release(&point.path, &served, &elsewhere)?,
+            None => kernel::detach(&point.path)?,
         }
     }
-    if let Some(point) = kernel::mounts_below(&dir)?.first() {
+    if !below.is_empty()
+        && let Some(point) = Mounts::now()?.below(&dir).next()
+    {
         return Err(VolumeError::Io {
             what: format!("{} is still mounted", point.path.display()),
             source: std::io::ErrorKind::ResourceBusy.into(),

@@ -99,7 +99,7 @@ pub(crate) async fn ensure(
     let prepared = place.clone();
     let is_there = blocking(move || {
         make_dir(&prepared, 0o750)?;
-        kernel::is_mounted(&prepared)
+        kernel::Mounts::now()?.has(&prepared)
     });
     if is_there.await? {
         return Ok(place);

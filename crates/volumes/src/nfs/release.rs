@@ -13,8 +13,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::kernel::{Kind, MountPoint, Served};
-use crate::{io, kernel};
+use crate::io;
+use crate::kernel::{MountPoint, Mounts, Served};
 
 /// How long a server has to accept a connection before it counts as gone.
 const MEETING: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub(crate) fn release(
     point: &Path,
     served: &Served,
-    elsewhere: &[&MountPoint],
+    elsewhere: &[MountPoint<'_>],
 ) -> Result<(), VolumeError> {
     let (tell, told) = mpsc::channel();
     let place = point.to_owned();
@@ -44,10 +44,9 @@ pub(crate) fn release(
 }
 
 /// Whether mounts of an export are among these.
-fn is_among(served: &Served, points: &[&MountPoint]) -> bool {
-    points
-        .iter()
-        .any(|point| matches!(&point.kind, Kind::Nfs(other) if other.device == served.device))
+fn is_among(served: &Served, points: &[MountPoint<'_>]) -> bool {
+    let mut others = points.iter().filter_map(MountPoint::served);
+    others.any(|other| other.device == served.device)
 }
 
 fn leave(point: &Path, server: Option<SocketAddr>) -> Result<(), Errno> {
@@ -65,22 +64,23 @@ fn is_gone(server: SocketAddr) -> bool {
 
 /// Has what waits for servers that are gone fail, where exports are mounted below `pod` and nowhere but below `given_up`.
 pub(crate) fn fail(pod: &Path, given_up: &BTreeSet<PathBuf>) -> Result<(), VolumeError> {
-    let below = kernel::mounts_below(pod)?;
-    let mounts = kernel::mounts()?;
+    let pod = pod
+        .canonicalize()
+        .map_err(io(|| format!("resolve {}", pod.display())))?;
+    let mounts = Mounts::now()?;
     // Of those that are gone nothing is mounted.
     let given_up = given_up.iter().flat_map(|dir| dir.canonicalize());
     let given_up: Vec<PathBuf> = given_up.collect();
-    let goes_on = |point: &&MountPoint| !given_up.iter().any(|dir| point.path.starts_with(dir));
-    let elsewhere: Vec<&MountPoint> = mounts.iter().filter(goes_on).collect();
+    let goes_on = |point: &MountPoint<'_>| !given_up.iter().any(|dir| point.is_below(dir));
+    let elsewhere: Vec<MountPoint<'_>> = mounts.points().filter(goes_on).collect();
     let mut seen = BTreeSet::new();
-    for point in &below {
-        let Kind::Nfs(served) = &point.kind else {
+    for point in mounts.below(&pod) {
+        let Some(served) = point.served() else {
             continue;
         };
-        if seen.insert(&served.device)
-            && !is_among(served, &elsewhere)
-            && served.server.is_some_and(is_gone)
-        {
+        let is_ours = !is_among(&served, &elsewhere);
+        let server = served.server;
+        if seen.insert(served.device) && is_ours && server.is_some_and(is_gone) {
             fail_one(&point.path)?;
         }
     }
