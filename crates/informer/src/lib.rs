@@ -26,7 +26,8 @@ pub use mirror::{Heard, Key, Mirror, key_of, revision_of};
 /// What happens to the objects of a kind, in order.
 pub type Watch<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 
-/// Watches the objects of `api` that `config` selects.
+/// Watches the objects of `api` that `config` selects. They come without `managedFields`, the longest part of many: nobody here reads them,
+/// and what is written without them keeps those it has.
 pub fn watch<K>(api: Api<K>, config: Config) -> Watch<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,

@@ -10,36 +10,52 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// An object's text, of whose metadata nothing is known but the revision. `METADATA`: no more than metadata is asked for.
+/// An object's text without `managedFields`, of whose metadata nothing is known but the revision. `METADATA`: no more than metadata is
+/// asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Unread<const METADATA: bool> {
-    text: Box<RawValue>,
+    text: Box<str>,
     metadata: ObjectMeta,
 }
 
-/// What a watch goes by.
+/// What a watch goes by, and what nobody here reads.
 #[derive(Deserialize)]
-struct Head {
-    metadata: Revision,
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Revision {
+struct Metadata<'a> {
     resource_version: Option<String>,
+    #[serde(borrow)]
+    managed_fields: Option<&'a RawValue>,
 }
 
 impl<'de, const METADATA: bool> Deserialize<'de> for Unread<METADATA> {
     /// The text is at hand as a whole only in JSON, and in an event only behind its type, where servers have it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        let head: Head = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        let head: Head<'_> = serde_json::from_str(&text).map_err(D::Error::custom)?;
         let metadata = ObjectMeta {
             resource_version: head.metadata.resource_version,
             ..ObjectMeta::default()
         };
-        Ok(Unread { text, metadata })
+        let books = head.metadata.managed_fields.map(RawValue::get);
+        let shorter = books.and_then(|books| without(&text, books));
+        Ok(Unread {
+            text: shorter.unwrap_or(text),
+            metadata,
+        })
     }
+}
+
+/// The text with `null` in the place of a part of it.
+fn without(text: &str, part: &str) -> Option<Box<str>> {
+    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    let (before, after) = (text.get(..start)?, text.get(start + part.len()..)?);
+    Some([before, "null", after].concat().into())
 }
 
 /// Where the objects are found.
@@ -96,7 +112,7 @@ pub(crate) fn read<K: DeserializeOwned, const METADATA: bool>(
     event: watcher::Result<Event<Unread<METADATA>>>,
 ) -> watcher::Result<Event<K>> {
     let read = |unread: Unread<METADATA>| {
-        let read = serde_json::from_str(unread.text.get());
+        let read = serde_json::from_str(&unread.text);
         read.map_err(|error| watcher::Error::WatchFailed(kube::Error::SerdeError(error)))
     };
     Ok(match event? {

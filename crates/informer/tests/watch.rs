@@ -18,7 +18,13 @@ fn object(name: &str, revision: u64, data: Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": "default", "resourceVersion": revision.to_string()},
+        "metadata": {
+            "annotations": {"managedFields": "[\"}"},
+            "managedFields": [{"manager": "m}]", "fieldsV1": {"f:data": {"f:k": {}}}}],
+            "name": name,
+            "namespace": "default",
+            "resourceVersion": revision.to_string(),
+        },
         "data": data,
     })
 }
@@ -106,7 +112,7 @@ async fn what_cannot_be_read_keeps_nothing_back() {
 }
 
 #[tokio::test]
-async fn objects_are_whole() {
+async fn objects_are_whole_but_for_managed_fields() {
     let mut events = told::<ConfigMap>();
     let mut first = None;
     while let (None, Some(event)) = (&first, events.next().await) {
@@ -116,6 +122,9 @@ async fn objects_are_whole() {
     }
     let first = first.expect("an object");
     assert_eq!(first.metadata.resource_version.as_deref(), Some("1"));
+    assert_eq!(first.metadata.managed_fields, None);
+    let annotations = first.metadata.annotations.expect("annotations");
+    assert_eq!(annotations["managedFields"], "[\"}");
     assert_eq!(first.data.expect("data")["k"], "v");
 }
 
